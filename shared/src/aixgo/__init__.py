@@ -1,0 +1,60 @@
+"""Aixgo: AI agents as asyncio services on a NATS JetStream broker, or in one process.
+
+from aixgo import Agent, App, Context, Message
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aixgo.agent import Agent
+    from aixgo.app import App, System
+    from aixgo.client import Client, connect
+    from aixgo.context import Context
+    from aixgo.envelope import Usage
+    from aixgo.errors import AixgoError, ConfigError
+    from aixgo.message import Message, Reply
+    from aixgo.roles import Role
+    from aixgo.serve import serve
+
+_HOMES = {
+    "Agent": "agent",
+    "AixgoError": "errors",
+    "App": "app",
+    "Client": "client",
+    "ConfigError": "errors",
+    "Context": "context",
+    "Message": "message",
+    "Reply": "message",
+    "Role": "roles",
+    "System": "app",
+    "Usage": "envelope",
+    "connect": "client",
+    "serve": "serve",
+}
+
+__all__ = [
+    "Agent",
+    "AixgoError",
+    "App",
+    "Client",
+    "ConfigError",
+    "Context",
+    "Message",
+    "Reply",
+    "Role",
+    "System",
+    "Usage",
+    "connect",
+    "serve",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its home when it is first used, so that importing costs nothing."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'aixgo' has no attribute {name!r}")
+    return getattr(import_module(f"aixgo.{home}"), name)

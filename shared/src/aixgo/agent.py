@@ -1,0 +1,279 @@
+"""`Agent`: the declaration of an agent, the same in Python and in YAML."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from pydantic import ValidationError
+
+from aixgo.config.agents import AgentSpec, Limits, Retry, Strict
+from aixgo.errors import ConfigError, InvalidPayload
+from aixgo.message import Message, Reply
+from aixgo.roles import NoOptions, Role, find_role
+from aixgo.schema import Shape
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from aixgo.context import Context
+
+Handler = Callable[..., Awaitable[Any]]
+CUSTOM = "custom"
+"""Role of an agent whose behaviour is a handler of the user's own."""
+
+
+class Agent:
+    """A named agent: a role that is installed, or a handler of your own.
+
+    A handler is an async function of a message, and of a `Context` if it wants one. Its annotations
+    say what it takes and gives: `Message`, `str`, JSON values, pydantic models, msgspec Structs or
+    dataclasses; what does not fit is refused before it runs.
+
+    Everything is checked here, before anything starts.
+
+    Args:
+        name: token of the agent's subjects: 1 to 32 characters of A-Z, a-z, 0-9, '_' and '-'.
+        handler: the behaviour; the role is then `custom`.
+        role: an installed role, such as `react` or `classifier`.
+        options: every other field of `AgentSpec` (`model`, `prompt`, `temperature`, `max_tokens`,
+            `timeout`, `inputs`, `outputs`, `retry`, …) and the role's own options.
+
+    Raises:
+        ConfigError: a name, role or option is missing, unknown or out of its limits.
+    """
+
+    def __init__(
+        self,
+        name: str = "",
+        handler: Handler | None = None,
+        *,
+        role: str = "",
+        model: str = "",
+        prompt: str = "",
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        timeout: float | str | None = None,
+        api_key: str | SecretStr | None = None,
+        inputs: Sequence[str | dict[str, Any]] = (),
+        outputs: Sequence[str | dict[str, Any]] = (),
+        retry: Retry | dict[str, Any] | None = None,
+        limits: Limits | dict[str, Any] | None = None,
+        concurrency: int | None = None,
+        **options: Any,
+    ) -> None:
+        if not name:
+            raise ConfigError("an agent needs a name: Agent(name='triage', …)")
+        if handler is None and not role:
+            raise ConfigError(
+                f"agent {name!r} needs a role (such as 'react') or a handler of its own"
+            )
+        if handler is not None and role not in ("", CUSTOM):
+            raise ConfigError(
+                f"agent {name!r} has a handler and the role {role!r}; give it one of the two"
+            )
+        if handler is None and role == CUSTOM:
+            raise ConfigError(
+                f"agent {name!r} has the role 'custom' but no handler: Agent({name!r}, handler)"
+            )
+        given = {
+            "name": name,
+            "role": role or CUSTOM,
+            "model": model or None,
+            "prompt": prompt or None,
+            "temperature": temperature,
+            "max_tokens": max_tokens,
+            "timeout": timeout,
+            "api_key": api_key,
+            "inputs": _edges(inputs, "source"),
+            "outputs": _edges(outputs, "target"),
+            "retry": retry,
+            "limits": limits,
+            "concurrency": concurrency,
+        }
+        given = {key: value for key, value in given.items() if value not in (None, ())} | options
+        self.role_class = HandlerRole if handler is not None else find_role(role)
+        self.spec, self.options = split_options(self.role_class, given)
+        self._shape = None if handler is None else HandlerShape(name, handler)
+
+    @classmethod
+    def declared(cls, spec: AgentSpec, options: Strict, role_class: type[Role]) -> Agent:
+        """Return the agent of a declaration that was validated already (a configuration file)."""
+        agent = cls.__new__(cls)
+        agent.spec, agent.options, agent.role_class = spec, options, role_class
+        agent._shape = None
+        return agent
+
+    @property
+    def name(self) -> str:
+        """Name of the agent."""
+        return self.spec.name
+
+    @property
+    def input_schema(self) -> dict[str, Any]:
+        """JSON schema of what a handler takes; empty when it takes anything."""
+        return {} if self._shape is None else self._shape.input_schema
+
+    @property
+    def output_schema(self) -> dict[str, Any]:
+        """JSON schema of what a handler gives; empty when that can be anything."""
+        return {} if self._shape is None else self._shape.output_schema
+
+    def build(self) -> Role:
+        """Return a new instance of the agent's behaviour.
+
+        Raises:
+            ConfigError: the role finds its options wrong together.
+        """
+        if self._shape is not None:
+            return HandlerRole(self.spec, self.options, self._shape)
+        return self.role_class(self.spec, self.options)
+
+    def __repr__(self) -> str:
+        return f"Agent({self.name!r}, role={self.spec.role!r})"
+
+
+def _edges(values: Sequence[str | dict[str, Any]], key: str) -> tuple[Any, ...]:
+    return tuple({key: value} if isinstance(value, str) else value for value in values)
+
+
+def split_options(role_class: type[Role], given: dict[str, Any]) -> tuple[AgentSpec, Strict]:
+    """Return the common part and the role's own part of a flat declaration.
+
+    Raises:
+        ConfigError: a key is unknown (with the nearest known one) or a value out of its limits.
+    """
+    model = role_class.options_model
+    common, own = set(AgentSpec.model_fields), set(model.model_fields)
+    name = given.get("name", "?")
+    for key in given:
+        if key not in common and key not in own:
+            raise ConfigError(
+                f"agent {name!r}: unknown option {key!r}{did_you_mean(key, common | own)}"
+            )
+    try:
+        spec = AgentSpec.model_validate({k: v for k, v in given.items() if k in common})
+        options = model.model_validate({k: v for k, v in given.items() if k in own})
+    except ValidationError as error:
+        raise ConfigError(f"agent {name!r}: {describe(error)}") from None
+    return spec, options
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` or, without a near one, the known words."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+
+
+def describe(error: ValidationError) -> str:
+    """Return pydantic's findings in one line, without echoing secrets."""
+    parts = []
+    for found in error.errors(include_url=False):
+        where = ".".join(map(str, found["loc"])) or "value"
+        value = "" if "key" in where else f" (got {found['input']!r:.60})"
+        parts.append(f"{where}: {found['msg'].removeprefix('Value error, ')}{value}")
+    return "; ".join(parts)
+
+
+class HandlerShape:
+    """What a handler takes and gives, read from its annotations once.
+
+    Raises:
+        ConfigError: it is no async function of one or two parameters, or an annotation is unknown.
+    """
+
+    def __init__(self, agent: str, handler: Handler) -> None:
+        call = handler if inspect.isroutine(handler) else getattr(handler, "__call__", handler)  # noqa: B004
+        if not inspect.iscoroutinefunction(call):
+            raise ConfigError(
+                f"agent {agent!r}: the handler {handler!r} is not an async function; write "
+                "`async def handler(message: Message, ctx: Context) -> str`"
+            )
+        parameters = [
+            parameter
+            for parameter in inspect.signature(call).parameters.values()
+            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+            and parameter.default is parameter.empty
+        ]
+        if len(parameters) not in (1, 2):
+            raise ConfigError(
+                f"agent {agent!r}: the handler takes {len(parameters)} parameters; it must take a "
+                "message, and a Context if it wants one"
+            )
+        try:
+            hints = get_type_hints(call)
+        except (NameError, TypeError) as error:
+            raise ConfigError(
+                f"agent {agent!r}: an annotation of the handler cannot be resolved: {error}; "
+                "define or import the type at the top of the handler's module"
+            ) from error
+        self.handler, self.agent = handler, agent
+        self.wants_context = len(parameters) == 2
+        self._take = hints.get(parameters[0].name, Message)
+        self._give = hints.get("return", Any)
+        self._input = None if self._take in (Message, str, Any) else Shape.of(self._take)
+        plain = self._give in (Any, Message, Reply, None, type(None))
+        self._output = None if plain else Shape.of(self._give)
+
+    @property
+    def input_schema(self) -> dict[str, Any]:
+        """JSON schema of the payload; empty for anything."""
+        if self._input is not None:
+            return self._input.schema
+        return {"type": "string"} if self._take is str else {}
+
+    @property
+    def output_schema(self) -> dict[str, Any]:
+        """JSON schema of the result; empty for anything."""
+        return {} if self._output is None else self._output.schema
+
+    def read(self, message: Message) -> Any:
+        """Return what the handler takes.
+
+        Raises:
+            InvalidPayload: the payload does not fit the annotation.
+        """
+        if self._input is not None:
+            return self._input.decode(message.envelope.body)
+        return message.text if self._take is str else message
+
+    def check(self, value: Any) -> None:
+        """Check what the handler gave against its annotation.
+
+        Raises:
+            InvalidPayload: it gave something else.
+        """
+        given = value.data if isinstance(value, Reply) else value
+        if self._output is None or isinstance(given, Message):
+            return
+        kind = self._output.kind
+        if isinstance(kind, type):
+            fits = isinstance(given, kind)
+        else:
+            fits = self._output.accepts(given)
+        if not fits:
+            raise InvalidPayload(
+                f"the handler of agent {self.agent!r} gave a {type(given).__name__}, but is "
+                f"annotated to give {getattr(kind, '__name__', kind)}; mend the one or the other"
+            )
+
+
+class HandlerRole(Role):
+    """Behaviour of an agent with a handler of its own."""
+
+    options_model = NoOptions
+
+    def __init__(self, spec: AgentSpec, options: Any, shape: HandlerShape) -> None:
+        super().__init__(spec, options)
+        self._shape = shape
+
+    async def execute(self, message: Message, ctx: Context) -> Any:
+        """Run the handler on a message that fits its annotation."""
+        shape = self._shape
+        value = shape.read(message)
+        given = await (shape.handler(value, ctx) if shape.wants_context else shape.handler(value))
+        shape.check(given)
+        return given

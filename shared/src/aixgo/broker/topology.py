@@ -1,0 +1,188 @@
+"""Every stream, consumer and bucket of a namespace, declared in one place.
+
+`provision` brings a broker to the declaration and says what it changed. `App` does it itself where
+it may (memory, embedded, development); deployed services only bind to what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from aixgo.broker._port import Broker, Change, ConsumerConfig, StreamConfig
+from aixgo.broker.keyvalue import bucket_stream
+from aixgo.broker.objects import store_stream
+from aixgo.subjects import (
+    BLOBS,
+    CALLS,
+    CLAIMS,
+    CONFIG,
+    DLQ,
+    EVENTS,
+    HISTORY,
+    LEDGER,
+    PRESENCE,
+    RESULTS,
+    SESSIONS,
+    TIMERS,
+    TOKENS,
+    Names,
+)
+
+MIB = 1024 * 1024
+DAY = 86_400.0
+
+ACK_WAIT_SECONDS = 30.0
+"""Takeover time after a worker dies; heartbeats every third of it keep a delivery."""
+
+PRESENCE_TTL_SECONDS = 15
+"""An instance that is not renewed so long is gone; renewed every third of it."""
+
+MAX_DELIVER = 20
+"""Backstop of the server; the retry policy of an agent gives up long before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentNeeds:
+    """What an agent asks of the broker.
+
+    Attributes:
+        name: of the agent.
+        concurrency: calls that all instances together may hold; the consumer's `max_ack_pending`.
+        sources: agents whose events it handles.
+        ack_wait: seconds after which an unanswered delivery goes to another instance.
+    """
+
+    name: str
+    concurrency: int = 64
+    sources: tuple[str, ...] = ()
+    ack_wait: float = ACK_WAIT_SECONDS
+
+
+def streams(names: Names, *, replicas: int = 1) -> list[StreamConfig]:
+    """Return the streams, buckets and object stores of a namespace."""
+    p = names.prefix
+    declared = [
+        StreamConfig(
+            name=names.stream(CALLS),
+            subjects=(f"{p}call.>",),
+            retention="workqueue",
+            discard="new",
+            max_bytes=1024 * MIB,
+            max_message_size=MIB // 2,
+            duplicate_window=300.0,
+            allow_ttl=True,
+            description="calls waiting for a worker",
+        ),
+        StreamConfig(
+            name=names.stream(RESULTS),
+            subjects=(f"{p}res.>",),
+            discard="new",
+            max_bytes=2048 * MIB,
+            max_messages_per_subject=1,
+            max_age=7 * DAY,
+            republish=(f"{p}res.>", f"{p}live.res.>"),
+            description="the one result of every step; the first wins",
+        ),
+        StreamConfig(
+            name=names.stream(HISTORY),
+            subjects=(f"{p}hist.>",),
+            max_bytes=1024 * MIB,
+            max_age=30 * DAY,
+            republish=(f"{p}hist.>", f"{p}live.hist.>"),
+            description="what happened in every run, for people",
+        ),
+        StreamConfig(
+            name=names.stream(TOKENS),
+            subjects=(f"{p}tok.>",),
+            storage="memory",
+            max_bytes=128 * MIB,
+            max_messages_per_subject=20_000,
+            max_age=600.0,
+            description="streamed tokens; the result is the truth",
+        ),
+        StreamConfig(
+            name=names.stream(EVENTS),
+            subjects=(f"{p}evt.>",),
+            max_bytes=1024 * MIB,
+            max_age=7 * DAY,
+            duplicate_window=300.0,
+            description="facts that agents publish",
+        ),
+        StreamConfig(
+            name=names.stream(TIMERS),
+            subjects=(f"{p}timer.>", f"{p}wake.>"),
+            discard="new",
+            max_bytes=256 * MIB,
+            allow_ttl=True,
+            allow_schedules=True,
+            description="durable timers: a schedule in timer.… fires into wake.…",
+        ),
+        StreamConfig(
+            name=names.stream(DLQ),
+            subjects=(f"{p}dlq.>",),
+            discard="new",
+            max_bytes=512 * MIB,
+            max_age=30 * DAY,
+            description="what could not be handled, with its cause",
+        ),
+        bucket_stream(
+            names.bucket(PRESENCE), ttl_per_key=True, description="instances that are alive"
+        ),
+        bucket_stream(names.bucket(CONFIG), history=5, description="cluster documents, watched"),
+        bucket_stream(names.bucket(CLAIMS), ttl_per_key=True, description="leases of calls"),
+        bucket_stream(names.bucket(LEDGER), description="budgets"),
+        bucket_stream(names.bucket(SESSIONS), description="conversations"),
+        store_stream(names.bucket(BLOBS), max_age=7 * DAY, description="large payloads"),
+    ]
+    if replicas == 1:
+        return declared
+    return [replace(stream, replicas=replicas) for stream in declared]
+
+
+def consumers(names: Names, agents: Iterable[AgentNeeds]) -> list[tuple[str, ConsumerConfig]]:
+    """Return (stream, consumer) for every agent: its calls, its fired timers, its event sources."""
+    declared: list[tuple[str, ConsumerConfig]] = []
+    for agent in agents:
+        declared.append(
+            (
+                names.stream(CALLS),
+                ConsumerConfig(
+                    name=agent.name,
+                    filters=(names.calls_of(agent.name),),
+                    ack_wait=agent.ack_wait,
+                    max_deliver=MAX_DELIVER,
+                    max_ack_pending=agent.concurrency,
+                ),
+            )
+        )
+        declared.append(
+            (
+                names.stream(TIMERS),
+                ConsumerConfig(name=agent.name, filters=(names.wakes_of(agent.name),)),
+            )
+        )
+        if agent.sources:
+            declared.append(
+                (
+                    names.stream(EVENTS),
+                    ConsumerConfig(
+                        name=agent.name,
+                        filters=tuple(names.event(source) for source in sorted(agent.sources)),
+                        ack_wait=agent.ack_wait,
+                        max_deliver=MAX_DELIVER,
+                        max_ack_pending=agent.concurrency,
+                    ),
+                )
+            )
+    return declared
+
+
+async def provision(
+    broker: Broker, names: Names, agents: Sequence[AgentNeeds] = (), *, replicas: int = 1
+) -> list[Change]:
+    """Create or update everything that is declared; returns one change for each, in order."""
+    changes = [await broker.ensure_stream(stream) for stream in streams(names, replicas=replicas)]
+    for stream, consumer in consumers(names, agents):
+        changes.append(await broker.ensure_consumer(stream, consumer))
+    return changes

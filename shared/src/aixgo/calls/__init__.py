@@ -1,0 +1,1 @@
+"""The durable call protocol: caller, worker, settle, dead letters."""

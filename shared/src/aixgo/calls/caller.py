@@ -1,0 +1,220 @@
+"""The caller's side of a durable call: publish until acknowledged, wait for the one result.
+
+The result arrives as a republished record (`live.res.…`); it is also looked up at every slice of
+the wait, because a republished message can be lost and a stored one cannot. The call is published
+again at each slice too: the message id and the result record make that harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from msgspec.structs import replace
+
+from aixgo.broker._port import Broker, BusMessage
+from aixgo.calls.claim_check import ClaimCheck
+from aixgo.calls.results import Results, cancelled_result, expired_result
+from aixgo.clock import now
+from aixgo.envelope import Envelope, decode, encode
+from aixgo.errors import BrokerError
+from aixgo.subjects import Names
+from aixgo.telemetry import names as attribute
+from aixgo.telemetry import tracing
+
+LOOK_SECONDS = 2.0
+"""A lost republish is noticed after so long; the look itself costs a tenth of a millisecond."""
+
+TTL_SLACK_SECONDS = 60
+"""A call stays in the queue so long past its deadline, so that a worker can still say `expired`."""
+
+
+class _Waiting:
+    """One result awaited: a future that the subscription or the clock completes."""
+
+    __slots__ = ("data", "future", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.data: bytes | None = None
+        self.future: asyncio.Future[None] = loop.create_future()
+
+    def arrive(self, message: BusMessage) -> None:
+        self.data = message.data
+        if not self.future.done():
+            self.future.set_result(None)
+
+    def _wake(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+    async def wait(self, seconds: float) -> bytes | None:
+        """Return the record, or None when `seconds` are over."""
+        if self.data is None:
+            if self.future.done():
+                self.future = self.loop.create_future()
+            timer = self.loop.call_later(seconds, self._wake)
+            try:
+                await self.future
+            finally:
+                timer.cancel()
+        return self.data
+
+
+class Caller:
+    """Makes durable calls in one namespace over one connection."""
+
+    def __init__(self, broker: Broker, names: Names) -> None:
+        self.broker, self.names = broker, names
+        self.claims = ClaimCheck(broker, names)
+        self.results = Results(broker, names, self.claims)
+
+    async def call(self, request: Envelope, *, look: bool) -> Envelope:
+        """Return the one result of the call, whatever its status, payload in place.
+
+        Args:
+            look: look for a result before publishing: for a step that may be recorded already.
+        """
+        target = request.target
+        if look:
+            standing = await self.results.get(target, request.run, request.step)
+            if standing is not None:
+                return await self.claims.fetch(standing)
+        waiting = _Waiting(asyncio.get_running_loop())
+        live = await self.broker.subscribe(
+            self.names.live_result(target, request.run, request.step), waiting.arrive, limit=1
+        )
+        try:
+            await self.send(request)
+            result = await self._result(request, waiting)
+        finally:
+            if waiting.data is None:
+                await live.unsubscribe()
+        return result if result.blob is None else await self.claims.fetch(result)
+
+    async def _result(self, request: Envelope, waiting: _Waiting) -> Envelope:
+        target, deadline = request.target, request.deadline
+        while True:
+            left = math.inf if deadline is None else deadline - now()
+            data = await waiting.wait(min(LOOK_SECONDS, max(left, 0.0)))
+            if data is not None:
+                return decode(data)
+            try:
+                standing = await self.results.get(target, request.run, request.step)
+                if standing is not None:
+                    return standing
+                if deadline is not None and now() >= deadline:
+                    return await self.results.settle(target, expired_result(request, target))
+                await self.send(request)
+            except BrokerError as error:
+                # the broker is away or full: the call is published already, so keep waiting
+                if not error.retryable or (deadline is not None and now() > deadline + 10.0):
+                    raise
+
+    async def await_result(
+        self, agent: str, run: str, step: str, timeout: float
+    ) -> Envelope | None:
+        """Return a step's result, waiting at most `timeout` seconds for it; None: not in time."""
+        waiting = _Waiting(asyncio.get_running_loop())
+        live = await self.broker.subscribe(
+            self.names.live_result(agent, run, step), waiting.arrive, limit=1
+        )
+        try:
+            until = now() + timeout
+            while True:
+                standing = await self.results.get(agent, run, step)
+                left = until - now()
+                if standing is None and left > 0:
+                    data = await waiting.wait(min(LOOK_SECONDS, left))
+                    standing = None if data is None else decode(data)
+                if standing is not None:
+                    return await self.claims.fetch(standing)
+                if left <= 0:
+                    return None
+        finally:
+            await live.unsubscribe()
+
+    async def send(self, request: Envelope) -> None:
+        """Publish the call and return when the broker keeps it; again is harmless.
+
+        Raises:
+            StreamFull: the queue is full (backpressure).
+            NoResponders: the CALLS stream is not provisioned.
+        """
+        names = self.names
+        subject = names.call(request.target, request.run, request.step)
+        if not tracing.enabled():
+            await self._append(subject, request)
+            return
+        with tracing.span(
+            f"publish {attribute_template(request.target)}",
+            "producer",
+            traceparent=request.traceparent,
+            tracestate=request.tracestate,
+            attributes={
+                attribute.SYSTEM: self.broker.name,
+                attribute.OPERATION: "publish",
+                attribute.OPERATION_TYPE: "send",
+                attribute.DESTINATION: subject,
+                attribute.DESTINATION_TEMPLATE: attribute_template(request.target),
+                attribute.MESSAGE_ID: request.id,
+                attribute.CONVERSATION_ID: request.run,
+                attribute.RUN_ID: request.run,
+                attribute.STEP: request.step,
+            },
+        ) as span:
+            await self._append(
+                subject,
+                replace(request, traceparent=span.traceparent, tracestate=span.tracestate),
+            )
+
+    async def _append(self, subject: str, request: Envelope) -> None:
+        travelling = await self.claims.leave(request)
+        ttl = 0.0
+        if request.deadline is not None:
+            ttl = max(1.0, math.ceil(request.deadline - now())) + TTL_SLACK_SECONDS
+        await self.broker.append(
+            subject,
+            encode(travelling),
+            msg_id=self.message_id(request),
+            ttl=ttl,
+            headers={"traceparent": request.traceparent} if request.traceparent else None,
+        )
+
+    def message_id(self, request: Envelope) -> str:
+        """Return the id under which the CALLS stream keeps a call only once."""
+        step = self.names.step_id(request.target, request.run, request.step)
+        return f"{step}:{request.attempt}" if request.attempt else step
+
+    async def cancel(self, request: Envelope, reason: str) -> Envelope:
+        """Cancel a call: it wins or loses against the result; workers are told.
+
+        Returns:
+            The result that stands.
+        """
+        standing = await self.results.settle(
+            request.target, cancelled_result(request, request.target, reason)
+        )
+        if standing.status == "cancelled":
+            await self.broker.publish(
+                self.names.cancel(request.run), encode(request_frame(request, reason))
+            )
+        return standing
+
+
+def attribute_template(agent: str) -> str:
+    """Return the low-cardinality name of an agent's call subject, for spans."""
+    return f"call.{agent}"
+
+
+def request_frame(request: Envelope, reason: str) -> Envelope:
+    """Return the body of a cancel signal: which step of the run, and why."""
+    return Envelope(
+        id=request.id,
+        kind="call",
+        source=request.source,
+        target=request.target,
+        run=request.run,
+        step=request.step,
+        meta={"reason": reason},
+    )

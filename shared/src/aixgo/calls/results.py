@@ -1,0 +1,178 @@
+"""Result records: every call ends with exactly one, and the first one stands for ever."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from msgspec.structs import replace
+
+from aixgo.broker._port import Broker, Expect
+from aixgo.calls.claim_check import ClaimCheck
+from aixgo.clock import now
+from aixgo.envelope import Envelope, Failure, Status, Usage, decode, encode, new_id
+from aixgo.errors import (
+    AixgoError,
+    Cancelled,
+    DeadlineExceeded,
+    RemoteError,
+    WrongSequence,
+    code_of,
+)
+from aixgo.subjects import RESULTS, Names
+
+_ABSENT = Expect(subject_sequence=0)
+
+
+class Results:
+    """The RESULTS stream of a namespace: one record for each step, written once."""
+
+    def __init__(self, broker: Broker, names: Names, claims: ClaimCheck) -> None:
+        self._broker, self._names, self._claims = broker, names, claims
+        self._stream = names.stream(RESULTS)
+
+    async def get(self, agent: str, run: str, step: str) -> Envelope | None:
+        """Return the step's result as it is stored, or None."""
+        record = await self._broker.get(self._stream, subject=self._names.result(agent, run, step))
+        return None if record is None else decode(record.data)
+
+    async def of_run(self, run: str) -> dict[str, Envelope]:
+        """Return all results of a run by subject, in one batch."""
+        records = await self._broker.read(self._stream, self._names.results_of(run))
+        return {record.subject: decode(record.data) for record in records}
+
+    async def settle(self, agent: str, result: Envelope, *, timeout: float = 30.0) -> Envelope:
+        """Store a step's result if it has none; returns the result that stands, this or another.
+
+        Raises:
+            StreamFull, RequestTimeout: nothing is stored; the delivery must come back.
+        """
+        subject = self._names.result(agent, result.run, result.step)
+        try:
+            await self._broker.append(
+                subject,
+                encode(await self._claims.leave(result)),
+                expect=_ABSENT,
+                timeout=timeout,
+            )
+        except WrongSequence:
+            standing = await self.get(agent, result.run, result.step)
+            if standing is None:  # expired between the two: nobody waits for it any more
+                return result
+            return standing
+        return result
+
+    async def settle_unread(self, subject: str, agent: str, failure: Failure) -> None:
+        """Store an error result for a call whose bytes could not be read, if its subject is one."""
+        tail = subject.removeprefix(f"{self._names.prefix}call.")
+        if tail == subject or tail.count(".") != 2:
+            return
+        run = tail.split(".")[1]
+        result = Envelope(
+            id=new_id(),
+            kind="result",
+            source=agent,
+            run=run,
+            sent_at=now(),
+            status="error",
+            error=failure,
+        )
+        with suppress(WrongSequence):
+            await self._broker.append(
+                f"{self._names.prefix}res.{tail}", encode(result), expect=_ABSENT
+            )
+
+
+def result_of(
+    request: Envelope,
+    agent: str,
+    status: Status,
+    *,
+    error: Failure | None = None,
+    usage: Usage | None = None,
+) -> Envelope:
+    """Return the frame of a result of `request`: no payload yet."""
+    return Envelope(
+        id=new_id(),
+        kind="result",
+        source=agent,
+        target=request.source,
+        run=request.run,
+        step=request.step,
+        usage=usage,
+        depth=request.depth,
+        traceparent=request.traceparent,
+        tracestate=request.tracestate,
+        sent_at=now(),
+        status=status,
+        error=error,
+        fingerprint=request.fingerprint,
+    )
+
+
+def failure_of(error: BaseException, agent: str, attempts: int) -> Failure:
+    """Return an exception as it travels; a child's failure keeps its own origin."""
+    if isinstance(error, RemoteError):
+        return Failure(
+            code=error.cause, message=str(error), agent=error.agent, attempts=error.attempts
+        )
+    return Failure(
+        code=code_of(error),
+        message=str(error) or type(error).__name__,
+        agent=agent,
+        attempts=attempts,
+        retryable=isinstance(error, AixgoError) and error.retryable,
+    )
+
+
+def error_result(
+    request: Envelope, agent: str, error: BaseException, *, attempts: int, usage: Usage | None
+) -> Envelope:
+    """Return the result of a call that failed for good."""
+    return result_of(request, agent, "error", error=failure_of(error, agent, attempts), usage=usage)
+
+
+def expired_result(request: Envelope, agent: str) -> Envelope:
+    """Return the result of a call whose deadline passed."""
+    late = now() - (request.deadline or 0.0)
+    text = (
+        f"agent {agent!r} gave no result before the deadline, {late:.1f} s ago; give the call a "
+        "longer `timeout`, or look with `aixgo doctor` whether the agent is served"
+    )
+    return result_of(
+        request,
+        agent,
+        "expired",
+        error=Failure(code="deadline_exceeded", message=text, agent=agent),
+    )
+
+
+def cancelled_result(request: Envelope, agent: str, reason: str) -> Envelope:
+    """Return the result of a call that somebody cancelled."""
+    return result_of(
+        request, agent, "cancelled", error=Failure(code="cancelled", message=reason, agent=agent)
+    )
+
+
+def raise_for_status(result: Envelope) -> None:
+    """Raise what a result other than `done` means to its caller.
+
+    Raises:
+        RemoteError: the agent failed; `cause` is the original error's code.
+        DeadlineExceeded: the deadline passed.
+        Cancelled: somebody cancelled it.
+    """
+    if result.status in (None, "done"):
+        return
+    failure = result.error or Failure(code="error", message="no reason given")
+    if result.status == "expired":
+        raise DeadlineExceeded(failure.message)
+    if result.status == "cancelled":
+        raise Cancelled(failure.message)
+    agent = failure.agent or result.source
+    text = failure.message if agent in failure.message else f"agent {agent!r}: {failure.message}"
+    raise RemoteError(text, agent=agent, cause=failure.code, attempts=failure.attempts)
+
+
+def with_payload_of(result: Envelope, payload: Envelope) -> Envelope:
+    """Return `result` with the payload and metadata of another envelope."""
+    return replace(result, payload=payload.payload, blob=payload.blob, meta=payload.meta)

@@ -1,0 +1,149 @@
+"""The one function that answers a delivery, and what it can answer.
+
+Order matters: what must survive is stored before the delivery is acknowledged, so a crash between
+the two only repeats the answer, never loses it.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from aixgo.broker._port import Broker, Delivery
+from aixgo.calls.dead_letters import DeadLetters
+from aixgo.calls.results import Results, error_result, failure_of
+from aixgo.calls.retry import next_delay
+from aixgo.clock import now, rfc3339
+from aixgo.config.agents import Retry
+from aixgo.envelope import Envelope, Usage, encode
+from aixgo.errors import code_of
+from aixgo.subjects import Names
+
+log = logging.getLogger("aixgo.calls")
+
+LONG_DELAY_SECONDS = 30.0
+"""Longer delays go through a durable timer: a delayed nak holds one of the consumer's slots."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The handler ended with a result (of any status)."""
+
+    result: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The step has its result already; this delivery has nothing to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """This process stops; another one shall take the delivery at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The execution failed; `attempts` counts this one too."""
+
+    error: BaseException
+    attempts: int
+    usage: Usage | None = None
+
+
+Outcome = Done | Standing | HandOver | Failed
+
+
+class Settler:
+    """Settles the deliveries of one agent."""
+
+    def __init__(
+        self, broker: Broker, names: Names, results: Results, agent: str, retry: Retry
+    ) -> None:
+        self._broker, self._names, self._results = broker, names, results
+        self._agent, self._retry = agent, retry
+        self._dead_letters = DeadLetters(broker, names)
+
+    async def settle(self, delivery: Delivery, request: Envelope, outcome: Outcome) -> Outcome:
+        """Answer a delivery; returns the outcome for counting.
+
+        Raises:
+            BrokerError: nothing was answered; the delivery comes back by itself.
+        """
+        match outcome:
+            case Done(result):
+                await self._results.settle(self._agent, result)
+                await delivery.ack()
+            case Standing():
+                await delivery.ack()
+            case HandOver():
+                await delivery.nak()
+            case Failed(error, attempts):
+                delay = next_delay(self._retry, attempts, error)
+                if delay is not None and self._in_time(request, delay):
+                    await self._again(delivery, request, delay, attempts)
+                else:
+                    await self._give_up(delivery, request, outcome)
+                log.warning(
+                    "delivery.failed",
+                    extra={
+                        "agent": self._agent,
+                        "run": request.run,
+                        "step": request.step,
+                        "attempt": attempts,
+                        "error": code_of(error),
+                        "retry_in": delay,
+                    },
+                    exc_info=error if delay is None else None,
+                )
+        return outcome
+
+    def _in_time(self, request: Envelope, delay: float) -> bool:
+        return request.deadline is None or now() + delay < request.deadline
+
+    async def _again(
+        self, delivery: Delivery, request: Envelope, delay: float, attempts: int
+    ) -> None:
+        if delay <= LONG_DELAY_SECONDS:
+            await delivery.nak(delay)
+            return
+        step = (request.target, request.run, request.step)
+        await self._broker.append(
+            self._names.timer(*step),
+            encode(replace(request, attempt=attempts)),
+            msg_id=f"{self._names.step_id(*step)}:{attempts}",
+            headers={
+                "Nats-Schedule": f"@at {rfc3339(now() + delay)}",
+                "Nats-Schedule-Target": self._names.wake(*step),
+            },
+        )
+        await delivery.ack()
+
+    async def _give_up(self, delivery: Delivery, request: Envelope, failed: Failed) -> None:
+        failure = failure_of(failed.error, self._agent, failed.attempts)
+        await self._dead_letters.add(
+            delivery.subject,
+            delivery.data,
+            agent=self._agent,
+            failure=failure,
+            envelope=request,
+            usage=failed.usage,
+        )
+        await self._results.settle(
+            self._agent,
+            error_result(
+                request, self._agent, failed.error, attempts=failed.attempts, usage=failed.usage
+            ),
+        )
+        await delivery.term(f"{failure.code}: {failure.message}"[:200])
+
+    async def refuse(self, delivery: Delivery, error: BaseException) -> None:
+        """Answer a delivery whose bytes are no envelope: dead letter, error result, gone."""
+        failure = failure_of(error, self._agent, delivery.attempt)
+        await self._dead_letters.add(
+            delivery.subject, delivery.data, agent=self._agent, failure=failure, envelope=None
+        )
+        await self._results.settle_unread(delivery.subject, self._agent, failure)
+        await delivery.term(f"{failure.code}: {failure.message}"[:200])

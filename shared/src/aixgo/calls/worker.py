@@ -1,0 +1,271 @@
+"""The worker's side of a durable call: one execution, one result, one answer to the broker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from aixgo.broker._port import Broker, BusMessage, Consumption, Delivery, Subscription
+from aixgo.calls.claim_check import ClaimCheck
+from aixgo.calls.results import Results, expired_result
+from aixgo.calls.settle import Done, Failed, HandOver, Outcome, Settler, Standing
+from aixgo.clock import now
+from aixgo.config.agents import Retry
+from aixgo.envelope import Envelope, Usage, decode
+from aixgo.errors import BrokerError, InvalidPayload
+from aixgo.subjects import CALLS, EVENTS, TIMERS, Names
+
+log = logging.getLogger("aixgo.calls")
+
+
+class HandlerFailed(Exception):
+    """An execution failed: the error, and what it used up to then."""
+
+    def __init__(self, error: BaseException, usage: Usage | None) -> None:
+        self.error, self.usage = error, usage
+        super().__init__(str(error))
+
+
+Handle = Callable[[Envelope, int], Awaitable[Envelope]]
+"""Executes a request (payload in place) for the nth time (from 1) and returns its result.
+
+Raises:
+    HandlerFailed: it failed.
+    asyncio.CancelledError: the run was cancelled, or the process stops.
+"""
+
+
+@dataclass(slots=True)
+class _Work:
+    """A delivery that is being worked on."""
+
+    delivery: Delivery
+    request: Envelope
+    task: asyncio.Task[None] | None
+    cancelled: bool = False
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a worker has done since it started."""
+
+    received: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    retried: int = 0
+    skipped: int = 0
+    busy_seconds: float = 0.0
+    errors: dict[str, int] = field(default_factory=dict)
+
+
+class Worker:
+    """Serves the calls, events and fired timers of one agent.
+
+    Args:
+        handle: executes a request.
+        sources: agents whose events are handled too.
+        ack_wait: seconds after which an unanswered delivery goes elsewhere; deliveries at work are
+            kept by a heartbeat every third of it.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        names: Names,
+        agent: str,
+        handle: Handle,
+        *,
+        retry: Retry,
+        concurrency: int,
+        sources: tuple[str, ...],
+        ack_wait: float,
+    ) -> None:
+        self._broker, self._names, self._agent, self._handle = broker, names, agent, handle
+        self._concurrency, self._sources, self._ack_wait = concurrency, sources, ack_wait
+        self._claims = ClaimCheck(broker, names)
+        self._results = Results(broker, names, self._claims)
+        self._settler = Settler(broker, names, self._results, agent, retry)
+        self._results_stream = names.stream("RESULTS")
+        self._work: dict[str, _Work] = {}
+        self._consumptions: list[Consumption] = []
+        self._cancels: Subscription | None = None
+        self._heart: asyncio.Task[None] | None = None
+        self._stopping = False
+        self.counts = Counts()
+
+    async def start(self) -> None:
+        """Begin to take deliveries.
+
+        Raises:
+            StreamNotFound, ConsumerNotFound: the agent is not provisioned.
+        """
+        names, agent = self._names, self._agent
+        self._heart = asyncio.create_task(self._beat(), name=f"{agent}: heartbeats")
+        self._cancels = await self._broker.subscribe(names.cancel_all(), self._on_cancel)
+        pulls: list[tuple[str, Callable[[Delivery], Awaitable[None]], int]] = [
+            (CALLS, self._on_call, self._concurrency),
+            (TIMERS, self._on_wake, 16),
+        ]
+        if self._sources:
+            pulls.append((EVENTS, self._on_event, self._concurrency))
+        for stream, handler, slots in pulls:
+            self._consumptions.append(
+                await self._broker.consume(names.stream(stream), agent, handler, slots=slots)
+            )
+
+    async def stop(self, grace: float = 0.0) -> None:
+        """Take no more; give what runs `grace` seconds, then hand it over at once. Idempotent."""
+        self._stopping = True
+        consumptions, self._consumptions = self._consumptions, []
+        await asyncio.gather(*(consumption.stop(grace) for consumption in consumptions))
+        if self._cancels is not None:
+            await self._cancels.unsubscribe()
+            self._cancels = None
+        if self._heart is not None:
+            self._heart.cancel()
+            self._heart = None
+
+    @property
+    def busy(self) -> int:
+        """Executions running now."""
+        return len(self._work)
+
+    # -- deliveries ----------------------------------------------------------------------------
+
+    async def _on_call(self, delivery: Delivery) -> None:
+        try:
+            request = decode(delivery.data)
+        except InvalidPayload as error:
+            await self._settler.refuse(delivery, error)
+            return
+        await self._serve(delivery, request)
+
+    async def _on_event(self, delivery: Delivery) -> None:
+        try:
+            event = decode(delivery.data)
+        except InvalidPayload as error:
+            await self._settler.refuse(delivery, error)
+            return
+        # each subscriber handles an event as a step of the event's run, so that a redelivery finds
+        # what was done already
+        step = f"{event.step}/{self._agent}" if event.step else self._agent
+        await self._serve(
+            delivery, replace(event, target=self._agent, step=f"{step}/{event.id[-12:]}")
+        )
+
+    async def _on_wake(self, delivery: Delivery) -> None:
+        try:
+            request = decode(delivery.data)
+        except InvalidPayload as error:
+            await self._settler.refuse(delivery, error)
+            return
+        step = (request.target, request.run, request.step)
+        await self._broker.append(
+            self._names.call(*step),
+            delivery.data,
+            msg_id=f"{self._names.step_id(*step)}:{request.attempt}",
+        )
+        await delivery.ack()
+
+    async def _serve(self, delivery: Delivery, request: Envelope) -> None:
+        step = self._names.step_id(self._agent, request.run, request.step)
+        running = self._work.get(step)
+        if running is not None:
+            # it came back while it is at work here (heartbeats were lost with a connection): the
+            # newest delivery is the one to answer
+            running.delivery = delivery
+            return
+        work = _Work(delivery, request, asyncio.current_task())
+        self._work[step] = work
+        try:
+            outcome = await self._outcome(work)
+            await self._settler.settle(work.delivery, request, outcome)
+            self._count(outcome, work)
+        except BrokerError as error:
+            log.warning(
+                "delivery.unanswered",
+                extra={"agent": self._agent, "run": request.run, "error": error.code},
+                exc_info=error,
+            )
+        finally:
+            del self._work[step]
+
+    async def _outcome(self, work: _Work) -> Outcome:
+        request = work.request
+        record = await self._broker.get(
+            self._results_stream,
+            subject=self._names.result(self._agent, request.run, request.step),
+        )
+        if record is not None:
+            return Standing()
+        if request.deadline is not None and now() >= request.deadline:
+            return Done(expired_result(request, self._agent))
+        attempt = request.attempt + work.delivery.attempt
+        self.counts.received += 1
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            if request.blob is not None:
+                request = await self._claims.fetch(request)
+            return Done(await self._handle(request, attempt))
+        except HandlerFailed as failed:
+            return Failed(failed.error, attempt, failed.usage)
+        except BrokerError as error:
+            return Failed(error, attempt)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if work.cancelled and task is not None:
+                task.uncancel()
+                return Standing()
+            if self._stopping and task is not None:
+                task.uncancel()
+                return HandOver()
+            raise
+        finally:
+            self.counts.busy_seconds += loop.time() - began
+
+    def _count(self, outcome: Outcome, work: _Work) -> None:
+        counts = self.counts
+        match outcome:
+            case Done(result) if result.status == "done":
+                counts.succeeded += 1
+            case Done():
+                counts.failed += 1
+            case Failed(error):
+                counts.failed += 1
+                name = type(error).__name__
+                counts.errors[name] = counts.errors.get(name, 0) + 1
+            case _:
+                counts.skipped += 1
+
+    # -- heartbeats and cancels ----------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        """Keep every delivery at work; one task for all of them, so nothing is paid for each."""
+        period = self._ack_wait / 3
+        while True:
+            await asyncio.sleep(period)
+            for work in list(self._work.values()):
+                try:
+                    await work.delivery.in_progress()
+                except BrokerError:
+                    break  # disconnected: the next beat tries again
+
+    def _on_cancel(self, message: BusMessage) -> None:
+        try:
+            signal = decode(message.data)
+        except InvalidPayload:
+            log.warning("cancel.unreadable", extra={"subject": message.subject})
+            return
+        for work in self._work.values():
+            request = work.request
+            if request.run != signal.run or work.task is None or work.cancelled:
+                continue
+            below = not signal.step or request.step.startswith(f"{signal.step}/")
+            if below or request.step == signal.step:
+                work.cancelled = True
+                work.task.cancel()

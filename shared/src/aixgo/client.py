@@ -1,0 +1,331 @@
+"""`Client`: call agents from outside, wherever they are served."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
+
+from aixgo.broker._port import Broker
+from aixgo.broker.open import open_broker
+from aixgo.calls.caller import Caller
+from aixgo.calls.results import raise_for_status
+from aixgo.clock import now
+from aixgo.context import publish_event
+from aixgo.discovery import present
+from aixgo.envelope import Envelope, decode, encode, fingerprint, new_id
+from aixgo.errors import (
+    AixgoError,
+    ConfigError,
+    DeadlineExceeded,
+    NoResponders,
+    RequestTimeout,
+    UnknownAgent,
+)
+from aixgo.message import Message
+from aixgo.schema import to_payload
+from aixgo.subjects import CALLS, Names, token
+from aixgo.telemetry import names as attribute
+from aixgo.telemetry import tracing
+
+log = logging.getLogger("aixgo.client")
+T = TypeVar("T")
+
+DEFAULT_TIMEOUT = 300.0
+"""Seconds that a call waits when it names no timeout."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What went through a client since it was opened; latencies are seconds."""
+
+    sent: int = 0
+    received: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    latency: float = 0.0
+
+
+class Client:
+    """Calls agents over a broker connection; it serves none itself.
+
+    Args:
+        source: name of the caller in envelopes.
+    """
+
+    def __init__(self, broker: Broker, names: Names, *, source: str = "client") -> None:
+        self.broker, self.names, self._source = broker, names, source
+        self._caller = Caller(broker, names)
+        self._known: set[str] = set()
+        self._traffic = Traffic()
+
+    # -- calls ---------------------------------------------------------------------------------
+
+    async def call(
+        self,
+        agent: str,
+        data: Any = None,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        meta: Mapping[str, Any] | None = None,
+        run_id: str = "",
+    ) -> Message:
+        """Start a run: call an agent durably and return its one result.
+
+        Cancelling the wait cancels the run; `send` starts one that nobody waits for.
+
+        Args:
+            timeout: seconds; everything below inherits the deadline.
+            run_id: id of the run (`aixgo.envelope.new_id()`); the same id again returns the same
+                result and runs nothing twice.
+
+        Raises:
+            UnknownAgent: no agent of that name is provisioned.
+            RemoteError: the agent failed for good.
+            DeadlineExceeded: no result within `timeout`.
+            Cancelled: somebody cancelled the run.
+            InvalidPayload: `data` cannot be sent.
+            StreamFull: the system has more work queued than it may keep (backpressure).
+        """
+        await self._check(agent)
+        request = self._request(agent, data, timeout, meta, run_id)
+        loop = asyncio.get_running_loop()
+        began, self._traffic.sent = loop.time(), self._traffic.sent + 1
+        with self._root_span(request) as span:
+            request = replace(request, traceparent=span.traceparent, tracestate=span.tracestate)
+            try:
+                result = await self._caller.call(request, look=bool(run_id))
+                self._traffic.received += 1
+                raise_for_status(result)
+            except asyncio.CancelledError:
+                await self._cancel_quietly(request)
+                raise
+            except AixgoError:
+                self._traffic.failed += 1
+                raise
+        self._traffic.succeeded += 1
+        self._traffic.latency += loop.time() - began
+        return Message(result)
+
+    async def send(
+        self,
+        agent: str,
+        data: Any = None,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        meta: Mapping[str, Any] | None = None,
+        run_id: str = "",
+    ) -> str:
+        """Start a run and return its id once the broker keeps it; `result` gets its result.
+
+        Raises:
+            UnknownAgent, InvalidPayload, StreamFull: as `call`.
+        """
+        await self._check(agent)
+        request = self._request(agent, data, timeout, meta, run_id)
+        with self._root_span(request) as span:
+            await self._caller.send(
+                replace(request, traceparent=span.traceparent, tracestate=span.tracestate)
+            )
+        self._traffic.sent += 1
+        return request.run
+
+    async def result(self, agent: str, run_id: str, *, timeout: float = 0.0) -> Message | None:
+        """Return the result of a run that `send` started; None when there is none in time.
+
+        Args:
+            timeout: seconds to wait for it; 0 only looks.
+
+        Raises:
+            RemoteError, DeadlineExceeded, Cancelled: what the result says.
+        """
+        found = await self._caller.await_result(agent, run_id, "", timeout)
+        if found is None:
+            return None
+        raise_for_status(found)
+        return Message(found)
+
+    async def call_parallel(
+        self,
+        calls: Mapping[str, Any] | Iterable[str],
+        data: Any = None,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> dict[str, Message | AixgoError]:
+        """Call several agents at once and return every result, errors kept, in the order given.
+
+        Args:
+            calls: agent → data, or names of agents that all get `data`.
+        """
+        wanted = dict(calls) if isinstance(calls, Mapping) else dict.fromkeys(calls, data)
+
+        async def one(agent: str, payload: Any) -> Message | AixgoError:
+            try:
+                return await self.call(agent, payload, timeout=timeout)
+            except AixgoError as error:
+                return error
+
+        outcomes = await _together(one(agent, payload) for agent, payload in wanted.items())
+        return dict(zip(wanted, outcomes, strict=True))
+
+    async def broadcast(
+        self, data: Any = None, *, agents: Iterable[str] | None = None
+    ) -> dict[str, str | AixgoError]:
+        """Send to several agents (all that are served, without a list), best effort.
+
+        Returns:
+            The run id for each agent, or why it could not be sent to; nobody stops the others.
+        """
+        wanted = list(agents) if agents is not None else await self.agents()
+
+        async def one(agent: str) -> str | AixgoError:
+            try:
+                return await self.send(agent, data)
+            except AixgoError as error:
+                return error
+
+        outcomes = await _together(one(agent) for agent in wanted)
+        return dict(zip(wanted, outcomes, strict=True))
+
+    async def rpc(self, agent: str, data: Any = None, *, timeout: float = 5.0) -> Message:
+        """Execute an agent once, without a record: fast, not repeated, lost with a crash.
+
+        For short questions that may be asked again. Every result of value goes through `call`.
+
+        Raises:
+            NoResponders: no instance of the agent is connected; known at once.
+            DeadlineExceeded: no answer within `timeout` seconds.
+            RemoteError: the agent failed.
+            PayloadTooLarge: rpcs carry no large bodies.
+        """
+        request = self._request(agent, data, timeout, None, "")
+        subject = self.names.rpc(agent, "execute")
+        try:
+            answer = await self.broker.request(
+                subject, encode(replace(request, kind="rpc")), timeout=timeout
+            )
+        except NoResponders as error:
+            raise NoResponders(
+                f"no instance of agent {agent!r} listens; is the service up? `aixgo doctor` lists "
+                "who is, and `call` waits for an instance to come"
+            ) from error
+        except RequestTimeout as error:
+            raise DeadlineExceeded(
+                f"agent {agent!r} did not answer an rpc within {timeout:g} s; give it a longer "
+                "`timeout`, or use `call`"
+            ) from error
+        result = decode(answer.data)
+        if result.blob is not None:
+            result = await self._caller.claims.fetch(result)
+        raise_for_status(result)
+        return Message(result)
+
+    async def publish(
+        self, source: str, data: Any, *, meta: Mapping[str, Any] | None = None
+    ) -> str:
+        """Publish an event in the name of `source`; returns the id of the run that it begins."""
+        event = self._request(source, data, None, meta, "")
+        await publish_event(
+            self._caller, source, replace(event, source=source), msg_id=f"{source}.{event.run}"
+        )
+        return event.run
+
+    async def cancel(self, agent: str, run_id: str, reason: str = "cancelled by a client") -> bool:
+        """Cancel a run; False when it had its result already."""
+        request = Envelope(id=new_id(), kind="call", source=self._source, target=agent, run=run_id)
+        return (await self._caller.cancel(request, reason)).status == "cancelled"
+
+    async def agents(self) -> list[str]:
+        """Return the names of the agents that an instance serves now, sorted."""
+        return list(await present(self.broker, self.names))
+
+    # -- the inside ----------------------------------------------------------------------------
+
+    def _request(
+        self,
+        agent: str,
+        data: Any,
+        timeout: float | None,
+        meta: Mapping[str, Any] | None,
+        run_id: str,
+    ) -> Envelope:
+        if timeout is not None and timeout <= 0:
+            raise ConfigError(f"timeout {timeout!r} s is not above 0 s; give the call some time")
+        payload = to_payload(data)
+        run = token(run_id, "run_id") if run_id else new_id()
+        moment = now()
+        return Envelope(
+            id=new_id(),
+            kind="call",
+            source=self._source,
+            target=agent,
+            run=run,
+            payload=payload,
+            meta={} if meta is None else dict(meta),
+            deadline=None if timeout is None else moment + timeout,
+            traceparent=tracing.root_context(run),
+            sent_at=moment,
+            fingerprint=fingerprint(agent, payload),
+        )
+
+    def _root_span(self, request: Envelope) -> tracing.Span:
+        if not tracing.enabled():
+            return tracing.PassThrough(request.traceparent, request.tracestate)
+        return tracing.span(
+            f"invoke_agent {request.target}",
+            "client",
+            attributes={
+                attribute.GEN_AI_OPERATION: "invoke_agent",
+                attribute.GEN_AI_AGENT_NAME: request.target,
+                attribute.RUN_ID: request.run,
+            },
+        )
+
+    async def _check(self, agent: str) -> None:
+        """Refuse an agent that nobody provisioned: its call would wait for ever.
+
+        Raises:
+            UnknownAgent: names those that are served.
+        """
+        if agent in self._known:
+            return
+        found = await self.broker.consumer_info(self.names.stream(CALLS), token(agent, "agent"))
+        if found is None:
+            raise UnknownAgent(agent, await self.agents())
+        self._known.add(agent)
+
+    async def _cancel_quietly(self, request: Envelope) -> None:
+        """Cancel the run of a caller that stopped waiting; bounded, never an error of its own."""
+        try:
+            async with asyncio.timeout(2.0):
+                await asyncio.shield(self._caller.cancel(request, "the caller stopped waiting"))
+        except (AixgoError, TimeoutError) as error:
+            log.warning("run.not_cancelled", extra={"run": request.run}, exc_info=error)
+
+
+async def _together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run all at once and return their values in order; leaving early ends them all."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(work) for work in works]
+    return [task.result() for task in tasks]
+
+
+@asynccontextmanager
+async def connect(
+    broker: str, *, namespace: str = "default", source: str = "client", **options: Any
+) -> AsyncGenerator[Client, None]:
+    """Open a client of a running system: `async with connect("nats://localhost:4222") as client`.
+
+    Args:
+        broker: address of the broker; `options` are those of `open_broker`.
+
+    Raises:
+        Unreachable, AuthenticationFailed, ServerTooOld, JetStreamDisabled: each says what to do.
+    """
+    async with open_broker(broker, name=source, **options) as opened:
+        yield Client(opened, Names(namespace), source=source)

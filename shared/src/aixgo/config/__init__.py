@@ -1,0 +1,1 @@
+"""What people write: documents, durations, declarations of agents."""

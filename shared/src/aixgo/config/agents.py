@@ -1,0 +1,134 @@
+"""What people declare of an agent, in Python and in YAML alike.
+
+Unknown keys are errors. Keys that belong to a role (a classifier's `categories`) are checked by the
+role's own model; `aixgo.agent.Agent` brings the two together.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from aixgo.config.durations import Duration, PositiveDuration
+from aixgo.errors import by_code
+
+AgentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+"""1 to 32 characters of A-Z, a-z, 0-9, '_' and '-': the name is a token of the agent's subjects."""
+
+
+class Strict(BaseModel):
+    """Base of every document model: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Retry(Strict):
+    """How often and when a failed call runs again."""
+
+    max_attempts: int = Field(default=3, ge=1, le=15)
+    """Executions in all, the first one included; below the server's own backstop of 20."""
+    initial_backoff: PositiveDuration = 1.0
+    """Wait before the second execution; the real wait is random between half of it and it."""
+    max_backoff: PositiveDuration = 30.0
+    """Longest wait between two executions."""
+    multiplier: float = Field(default=2.0, ge=1.0, le=100.0)
+    """How much longer each wait is than the one before."""
+    retry_on: tuple[str, ...] = ()
+    """Error classes to retry, instead of all that are marked retryable: codes such as
+    `rate_limited` or `model_timeout`, names of exception classes, or `any`."""
+
+    @field_validator("retry_on")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        codes = by_code()
+        for name in names:
+            if name in codes or name in ("any", "timeout") or name[:1].isupper():
+                continue
+            raise ValueError(
+                f"{name!r} is no error class; use a code ({', '.join(sorted(codes))}), "
+                "the name of an exception class such as ValueError, or any"
+            )
+        return names
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Retry:
+        if self.initial_backoff > self.max_backoff:
+            raise ValueError(
+                f"initial_backoff {self.initial_backoff:g} s is over max_backoff "
+                f"{self.max_backoff:g} s; raise max_backoff or lower initial_backoff"
+            )
+        return self
+
+
+class Input(Strict):
+    """An agent whose events this agent handles."""
+
+    source: AgentName
+    """Name of the publishing agent."""
+
+
+class Output(Strict):
+    """An agent that handles this agent's events."""
+
+    target: AgentName
+    """Name of the subscribing agent."""
+
+
+class Limits(Strict):
+    """Ceilings of one run of an agent; each is enforced."""
+
+    timeout: PositiveDuration = 300.0
+    """Time for a run that brings no deadline of its own."""
+    max_agents: int = Field(default=100, ge=1)
+    """Agents that a pattern may name."""
+    max_depth: int = Field(default=10, ge=1)
+    """Calls nested in each other."""
+    max_tokens: int = Field(default=100_000, ge=1)
+    """Tokens that one run of the agent and everything below it may use."""
+
+
+class AgentSpec(Strict):
+    """The part of an agent's declaration that every role shares."""
+
+    name: AgentName
+    """Token of the agent's subjects, unique in the system."""
+    role: str = ""
+    """Role that gives the behaviour; `custom` for an agent with a handler of its own."""
+    description: str = ""
+    """What it does, for people and for agents that choose among agents."""
+    model: str = ""
+    """`provider/model`; empty takes the default model."""
+    provider: str = ""
+    """Provider of `model` when that has no `provider/` of its own."""
+    api_key: SecretStr | None = None
+    """Key for this agent's model calls; only the model gateway reads it."""
+    endpoint: str = Field(default="", pattern=r"^(https?://.+)?$")
+    """Base URL of the agent's model server (OpenAI-compatible)."""
+    prompt: str = ""
+    """System prompt."""
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    """Sampling temperature of its model calls."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Longest answer of one of its model calls, in tokens."""
+    timeout: PositiveDuration | None = None
+    """Time for one call of the agent, when the caller brings no deadline; 5m by default."""
+    interval: Duration | None = None
+    """Time between two events of a producer."""
+    inputs: tuple[Input, ...] = ()
+    """Agents whose events it handles."""
+    outputs: tuple[Output, ...] = ()
+    """Agents that handle its events."""
+    retry: Retry = Retry()
+    """What happens after a failed execution."""
+    concurrency: int = Field(default=64, ge=1, le=10_000)
+    """Calls that all instances of the agent together work on at once."""
+    limits: Limits = Limits()
+    """Ceilings of one run."""
+
+    @property
+    def model_name(self) -> str:
+        """`provider/model`, or empty for the default model."""
+        if self.provider and not self.model.startswith(f"{self.provider}/"):
+            return f"{self.provider}/{self.model}"
+        return self.model

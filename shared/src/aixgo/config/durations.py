@@ -1,0 +1,56 @@
+"""Durations as people write them: `30s`, `1h30m`, `250ms`; a bare number is seconds."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+_PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d)")
+_WHOLE = re.compile(r"(?:\d+(?:\.\d+)?(?:us|ms|s|m|h|d))+")
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def parse_duration(value: Any) -> float:
+    """Return seconds.
+
+    Raises:
+        ValueError: not a duration; shows how to write one.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str):
+        text = value.strip().replace(" ", "")
+        if _WHOLE.fullmatch(text):
+            return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
+    raise ValueError(f"not a duration: {value!r} (write 30s, 5m, 1h30m or 250ms)")
+
+
+def format_duration(seconds: float) -> str:
+    """Return a short text such as `1h30m`, `2.5s` or `250ms`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}ms"
+    if seconds < 60:
+        return f"{seconds:.2f}".rstrip("0").rstrip(".") + "s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number)
+
+
+_SCHEMA = {
+    "anyOf": [
+        {"type": "number", "minimum": 0},
+        {"type": "string", "pattern": r"^\s*((\d+(\.\d+)?)(us|ms|s|m|h|d)\s*)+$"},
+    ],
+    "description": "a duration: 30s, 5m, 1h30m, 250ms; a bare number is seconds",
+}
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0), WithJsonSchema(_SCHEMA)]
+"""Seconds, zero or more, written as a duration."""
+
+PositiveDuration = Annotated[
+    float, BeforeValidator(parse_duration), Field(gt=0), WithJsonSchema(_SCHEMA)
+]
+"""Seconds, more than zero, written as a duration."""

@@ -1,0 +1,521 @@
+"""Every error that Aixgo raises, as one tree.
+
+    AixgoError
+    ├── ConfigError                     what people wrote is wrong; the CLI exits 2
+    │   ├── UnknownRole                 no installed package offers the role
+    │   ├── UnknownProvider             no such model provider
+    │   ├── MissingKey                  a provider needs an environment variable
+    │   └── MissingExtra                an optional dependency is not installed
+    ├── BrokerError
+    │   ├── Unreachable                 nobody answers at the address
+    │   ├── AuthenticationFailed        wrong user, password or key
+    │   ├── ServerTooOld                nats-server below the supported version
+    │   ├── JetStreamDisabled           the server keeps no streams
+    │   ├── PermissionDenied            the server refuses the subject to this user
+    │   ├── ConnectionClosed            this connection was closed for good
+    │   ├── Disconnected        (retry) the connection is down at this moment
+    │   ├── NoResponders        (retry) nobody listens on the subject
+    │   ├── RequestTimeout      (retry) no answer in time
+    │   ├── BadSubject                  a subject or token breaks the rules
+    │   ├── BadHeader                   a header key or value breaks the rules
+    │   ├── PayloadTooLarge             over the broker's message limit
+    │   ├── StreamNotFound              the stream is not provisioned
+    │   ├── ConsumerNotFound            the consumer is not provisioned
+    │   ├── ConsumerConflict            filters overlap, or the declaration differs
+    │   ├── StreamFull          (retry) backpressure: the stream is at its limit
+    │   ├── WrongSequence               compare-and-set lost
+    │   └── StreamRefused               the stream refuses the message (TTL, size, other stream)
+    ├── CallError
+    │   ├── UnknownAgent                no agent of that name is served here
+    │   ├── InvalidPayload              the message does not fit the handler's type
+    │   ├── NotSupported                the agent's style cannot do this (execute on a producer)
+    │   ├── NotReady            (retry) the agent has not finished starting
+    │   ├── DeadlineExceeded            the call's deadline passed
+    │   ├── Cancelled                   somebody cancelled the run
+    │   ├── DepthExceeded               calls nest deeper than the limit
+    │   ├── TokensExceeded              a run used more tokens than its limit
+    │   ├── ReplayMismatch              changed code does not fit what was recorded
+    │   ├── InboxFull           (retry) an inbox is at its limit
+    │   └── RemoteError                 the called agent failed; carries its code and cause
+    ├── PatternError
+    │   ├── StepFailed                  step i of a sequence failed
+    │   ├── ClassificationFailed        the router's classifier failed or gave no category
+    │   └── NoRoute                     no route for the category and no fallback
+    └── ModelError
+        ├── RateLimited         (retry) 429; carries retry_after
+        ├── ModelUnavailable    (retry) 5xx, connection refused or lost
+        ├── ModelTimeout        (retry) no answer in time
+        ├── ModelAuthFailed             401, 403, 402
+        ├── ModelNotFound               404
+        ├── BadModelRequest             other 4xx: the request itself is wrong
+        ├── ContextTooLong              the prompt does not fit the model
+        ├── ContentRefused              the provider's content policy
+        ├── UnsupportedByModel          this provider or model cannot do that
+        └── BadModelAnswer      (retry) the answer could not be read or fails its schema
+
+`retryable` says whether doing the same again may help; `code` is the stable name that travels in
+envelopes, metrics and `retry_on`. Facts are attributes, so no caller parses a message.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AixgoError(Exception):
+    """Base of every error; the message says what, the value, the limit with its unit, the fix."""
+
+    code: ClassVar[str] = "error"
+    retryable: bool = False
+
+
+# -- configuration -------------------------------------------------------------------------------
+
+
+class ConfigError(AixgoError):
+    """What people wrote is wrong: a document, an option, an environment variable."""
+
+    code = "config"
+
+
+class UnknownRole(ConfigError):
+    """No installed package offers the role."""
+
+    code = "unknown_role"
+
+    def __init__(self, role: str, known: list[str]) -> None:
+        self.role, self.known = role, known
+        super().__init__(
+            f"unknown role {role!r}; installed roles: {', '.join(known) or 'none'}. Install "
+            "the package that offers it "
+            f"(entry point group 'aixgo.roles'), or give the agent a handler"
+        )
+
+
+class UnknownProvider(ConfigError):
+    """The text before the first '/' of a model name is no known provider."""
+
+    code = "unknown_provider"
+
+    def __init__(self, provider: str, known: list[str]) -> None:
+        self.provider, self.known = provider, known
+        super().__init__(
+            f"unknown model provider {provider!r}; known providers: {', '.join(known)}. Model "
+            "names are "
+            f"'provider/model', for example 'local/smollm2' or 'openai/gpt-4o'"
+        )
+
+
+class MissingKey(ConfigError):
+    """A provider's key or setting is not there; names the variables that would give it."""
+
+    code = "missing_key"
+
+    def __init__(self, provider: str, variables: list[str], what: str = "an API key") -> None:
+        self.provider, self.variables = provider, variables
+        super().__init__(
+            f"provider {provider!r} needs {what}: set {' or '.join(variables)} in the model "
+            "gateway's environment"
+        )
+
+
+class MissingExtra(ConfigError):
+    """An optional dependency is not installed; names the extra."""
+
+    code = "missing_extra"
+
+    def __init__(self, what: str, extra: str) -> None:
+        self.extra = extra
+        super().__init__(f"{what} needs an optional dependency: pip install 'aixgo[{extra}]'")
+
+
+# -- broker --------------------------------------------------------------------------------------
+
+
+class BrokerError(AixgoError):
+    """Something between this process and the broker."""
+
+    code = "broker"
+
+
+class Unreachable(BrokerError):
+    """Nobody answers at the broker's address."""
+
+    code = "unreachable"
+
+
+class AuthenticationFailed(BrokerError):
+    """The broker refuses the credentials."""
+
+    code = "authentication_failed"
+
+
+class ServerTooOld(BrokerError):
+    """The nats-server lacks features that Aixgo's promises need."""
+
+    code = "server_too_old"
+
+
+class JetStreamDisabled(BrokerError):
+    """The server runs without JetStream, so it keeps no streams."""
+
+    code = "jetstream_disabled"
+
+
+class PermissionDenied(BrokerError):
+    """The server refuses this user the subject."""
+
+    code = "permission_denied"
+
+
+class ConnectionClosed(BrokerError):
+    """The connection was closed for good, by this process or by the server."""
+
+    code = "connection_closed"
+
+
+class Disconnected(BrokerError):
+    """The connection is down at this moment; it is being restored."""
+
+    code = "disconnected"
+    retryable = True
+
+
+class NoResponders(BrokerError):
+    """Nobody listens on the subject."""
+
+    code = "no_responders"
+    retryable = True
+
+
+class RequestTimeout(BrokerError):
+    """The broker or a responder did not answer in time."""
+
+    code = "request_timeout"
+    retryable = True
+
+
+class BadSubject(BrokerError):
+    """A subject or a token breaks the rules of `subjects.md`."""
+
+    code = "bad_subject"
+
+
+class BadHeader(BrokerError):
+    """A header key or value cannot be sent."""
+
+    code = "bad_header"
+
+
+class PayloadTooLarge(BrokerError):
+    """A message is over the broker's limit."""
+
+    code = "payload_too_large"
+
+    def __init__(self, subject: str, size: int, limit: int) -> None:
+        self.subject, self.size, self.limit = subject, size, limit
+        super().__init__(
+            f"message for {subject!r} is {size:,} bytes with its headers, over the broker's "
+            f"{limit:,} bytes; "
+            "put the body in the object store and send its key (subjects.md, 'Large bodies')"
+        )
+
+
+class StreamNotFound(BrokerError):
+    """The stream does not exist."""
+
+    code = "stream_not_found"
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        super().__init__(
+            f"stream {stream!r} does not exist on this broker; run `aixgo provision` against "
+            "it once"
+        )
+
+
+class ConsumerNotFound(BrokerError):
+    """The durable consumer does not exist."""
+
+    code = "consumer_not_found"
+
+    def __init__(self, stream: str, consumer: str) -> None:
+        self.stream, self.consumer = stream, consumer
+        super().__init__(
+            f"consumer {consumer!r} of stream {stream!r} does not exist on this broker; run "
+            "`aixgo provision` with the "
+            "document that declares the agent"
+        )
+
+
+class ConsumerConflict(BrokerError):
+    """A consumer cannot be declared so: filters overlap, or the stream forbids its policy."""
+
+    code = "consumer_conflict"
+
+
+class StreamFull(BrokerError):
+    """Backpressure: the stream is at its limit and refuses new messages."""
+
+    code = "stream_full"
+    retryable = True
+
+
+class WrongSequence(BrokerError):
+    """Compare-and-set lost: another record is the newest."""
+
+    code = "wrong_sequence"
+
+
+class StreamRefused(BrokerError):
+    """The stream refuses the message itself: its TTL, its size, or it expected another stream."""
+
+    code = "stream_refused"
+
+
+# -- calls ---------------------------------------------------------------------------------------
+
+
+class CallError(AixgoError):
+    """A call to an agent did not end well."""
+
+    code = "call"
+
+
+class UnknownAgent(CallError):
+    """No agent of that name."""
+
+    code = "unknown_agent"
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        self.name, self.known = name, known
+        super().__init__(
+            f"no agent named {name!r}; agents here: {', '.join(sorted(known)) or 'none'}"
+        )
+
+
+class InvalidPayload(CallError):
+    """The message does not fit the handler's type, or the reply not the declared result."""
+
+    code = "invalid_payload"
+
+
+class NotSupported(CallError):
+    """The agent's style cannot do this, such as execute on a producer."""
+
+    code = "not_supported"
+
+
+class NotReady(CallError):
+    """The agent has not finished starting."""
+
+    code = "not_ready"
+    retryable = True
+
+
+class DeadlineExceeded(CallError):
+    """The call's deadline passed."""
+
+    code = "deadline_exceeded"
+
+
+class Cancelled(CallError):
+    """Somebody cancelled the run."""
+
+    code = "cancelled"
+
+
+class DepthExceeded(CallError):
+    """Calls nest deeper than the limit."""
+
+    code = "depth_exceeded"
+
+
+class TokensExceeded(CallError):
+    """A run used more tokens than its limit."""
+
+    code = "tokens_exceeded"
+
+
+class ReplayMismatch(CallError):
+    """A handler asked for a step that differs from the recorded one."""
+
+    code = "replay_mismatch"
+
+
+class InboxFull(CallError):
+    """An inbox is at its limit."""
+
+    code = "inbox_full"
+    retryable = True
+
+
+class RemoteError(CallError):
+    """The called agent failed.
+
+    Attributes:
+        agent: the agent that failed.
+        cause: `code` of the original error, such as `invalid_payload`.
+        attempts: executions before it was given up.
+    """
+
+    code = "remote"
+
+    def __init__(self, message: str, *, agent: str, cause: str, attempts: int = 1) -> None:
+        self.agent, self.cause, self.attempts = agent, cause, attempts
+        super().__init__(message)
+
+
+# -- patterns ------------------------------------------------------------------------------------
+
+
+class PatternError(AixgoError):
+    """An orchestration pattern could not finish."""
+
+    code = "pattern"
+
+
+class StepFailed(PatternError):
+    """A step of a sequence failed.
+
+    Attributes:
+        index: position of the step, from 0.
+        agent: agent of the step.
+        cause: `code` of the step's own error.
+    """
+
+    code = "step_failed"
+
+    def __init__(self, index: int, agent: str, cause: str, text: str) -> None:
+        self.index, self.agent, self.cause = index, agent, cause
+        super().__init__(f"step {index} ({agent!r}) failed: {text}")
+
+
+class ClassificationFailed(PatternError):
+    """The router's classifier failed, or its answer has no category."""
+
+    code = "classification_failed"
+
+
+class NoRoute(PatternError):
+    """No route for the category, and no fallback."""
+
+    code = "no_route"
+
+    def __init__(self, category: str, routes: list[str]) -> None:
+        self.category, self.routes = category, routes
+        super().__init__(
+            f"no route for category {category!r}; routes: {', '.join(routes) or 'none'}. Add "
+            "the route or a `fallback`"
+        )
+
+
+# -- models --------------------------------------------------------------------------------------
+
+
+class ModelError(AixgoError):
+    """A model call failed.
+
+    Attributes:
+        status: HTTP status of the provider, or None when there was no answer.
+        provider: provider of the model name.
+        retry_after: seconds that the provider asks to wait, or None.
+    """
+
+    code = "model"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str = "",
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        self.provider, self.status, self.retry_after = provider, status, retry_after
+        super().__init__(message)
+
+
+class RateLimited(ModelError):
+    """The provider asks for fewer requests (429)."""
+
+    code = "rate_limited"
+    retryable = True
+
+
+class ModelUnavailable(ModelError):
+    """The provider is down, overloaded, or the connection was refused or lost."""
+
+    code = "model_unavailable"
+    retryable = True
+
+
+class ModelTimeout(ModelError):
+    """The provider did not answer in time."""
+
+    code = "model_timeout"
+    retryable = True
+
+
+class ModelAuthFailed(ModelError):
+    """The provider refuses the key, or the account cannot pay."""
+
+    code = "model_auth_failed"
+
+
+class ModelNotFound(ModelError):
+    """The provider has no such model or path."""
+
+    code = "model_not_found"
+
+
+class BadModelRequest(ModelError):
+    """The provider calls the request itself wrong."""
+
+    code = "bad_model_request"
+
+
+class ContextTooLong(BadModelRequest):
+    """The prompt does not fit the model's context window."""
+
+    code = "context_too_long"
+
+
+class ContentRefused(BadModelRequest):
+    """The provider's content policy refuses the prompt or the answer."""
+
+    code = "content_refused"
+
+
+class UnsupportedByModel(ModelError):
+    """This provider or model cannot do that, such as embeddings on Anthropic."""
+
+    code = "unsupported_by_model"
+
+
+class BadModelAnswer(ModelError):
+    """The provider's answer could not be read, or fails the schema that was asked for."""
+
+    code = "bad_model_answer"
+    retryable = True
+
+
+def _subclasses(cls: type[AixgoError]) -> list[type[AixgoError]]:
+    found = [cls]
+    for child in cls.__subclasses__():
+        found += _subclasses(child)
+    return found
+
+
+def by_code() -> dict[str, type[AixgoError]]:
+    """Return every error class of Aixgo by its `code`, for `retry_on` and for documentation."""
+    return {cls.code: cls for cls in _subclasses(AixgoError)}
+
+
+def code_of(error: BaseException) -> str:
+    """Return the stable name of any exception: its `code`, or the class name of a foreign one."""
+    if isinstance(error, AixgoError):
+        return error.code
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    return type(error).__name__

@@ -1,0 +1,121 @@
+"""The `bus` adapter: a model reached through the model gateway, which alone holds keys.
+
+What travels: `ModelTask` as the payload of a durable call to the gateway, `TokenBatch` on the
+TOKENS
+stream while it runs. How they travel is the `Transport`'s business (`aixgo.context` gives one whose
+calls are durable steps).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+
+import msgspec
+
+from aixgo.errors import BadModelRequest
+from aixgo.models._port import (
+    ChatChunk,
+    ChatRequest,
+    ChatResponse,
+    EmbedRequest,
+    EmbedResponse,
+)
+
+GATEWAY = "llm"
+"""Name of the agent that the model gateway serves."""
+
+
+class ModelTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Payload of a call to the gateway: exactly one of the two."""
+
+    chat: ChatRequest | None = None
+    embed: EmbedRequest | None = None
+
+
+class TokenBatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A message of the TOKENS stream: the `n`th piece of a step's text; the last has `end`."""
+
+    n: int
+    text: str = ""
+    end: bool = False
+
+
+class Transport(Protocol):
+    """How a task reaches the gateway and its answer comes back."""
+
+    async def send(self, task: ModelTask) -> bytes:
+        """Return the answer's JSON.
+
+        Raises:
+            ModelError, CallError: as the gateway said.
+        """
+        ...
+
+    def send_streaming(
+        self, task: ModelTask
+    ) -> AbstractAsyncContextManager[AsyncIterator[TokenBatch | bytes]]:
+        """Yield token batches as they come, in order, and at the end the answer's JSON."""
+        ...
+
+
+_chat = msgspec.json.Decoder(ChatResponse)
+_embed = msgspec.json.Decoder(EmbedResponse)
+_task = msgspec.json.Decoder(ModelTask)
+
+
+def decode_task(body: bytes) -> ModelTask:
+    """Return the task in a payload.
+
+    Raises:
+        BadModelRequest: it is none; names the place.
+    """
+    try:
+        task = _task.decode(body)
+    except msgspec.DecodeError as error:
+        raise BadModelRequest(
+            f"not a model task: {error}; send {{'chat': {{…}}}} or {{'embed': {{…}}}}"
+        ) from error
+    if (task.chat is None) == (task.embed is None):
+        raise BadModelRequest("a model task has either `chat` or `embed`, not both and not none")
+    return task
+
+
+class BusModel:
+    """A `Model` behind a transport; it has no sockets and no keys of its own."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def chat(self, request: ChatRequest) -> ChatResponse:
+        """Return the whole answer."""
+        return _chat.decode(await self._transport.send(ModelTask(chat=request)))
+
+    @asynccontextmanager
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[AsyncIterator[ChatChunk], None]:
+        """Yield the answer in pieces; the last chunk carries the whole response."""
+        task = ModelTask(chat=msgspec.structs.replace(request, stream=True))
+        async with self._transport.send_streaming(task) as pieces:
+            yield _chunks(pieces)
+
+    async def embed(self, request: EmbedRequest) -> EmbedResponse:
+        """Return one vector for each text."""
+        return _embed.decode(await self._transport.send(ModelTask(embed=request)))
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+async def _chunks(pieces: AsyncIterator[TokenBatch | bytes]) -> AsyncGenerator[ChatChunk, None]:
+    seen = ""
+    async for piece in pieces:
+        if isinstance(piece, TokenBatch):
+            seen += piece.text
+            if piece.text:
+                yield ChatChunk(text=piece.text)
+            continue
+        response = _chat.decode(piece)
+        # tokens are best effort, the result is the truth: give what did not arrive live
+        rest = response.text.removeprefix(seen) if response.text.startswith(seen) else ""
+        yield ChatChunk(text=rest, response=response)

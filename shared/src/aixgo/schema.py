@@ -1,0 +1,118 @@
+"""Types at the edge of a handler: validate what comes in, write what goes out, keep the schema.
+
+Text, JSON values, msgspec Structs, dataclasses and TypedDicts go through msgspec; pydantic models
+(alone or inside another type) through pydantic, which is imported only then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, get_args
+
+import msgspec
+
+from aixgo.errors import ConfigError, InvalidPayload
+
+
+def _has_pydantic(kind: Any) -> bool:
+    if hasattr(kind, "__pydantic_validator__") or hasattr(kind, "__get_pydantic_core_schema__"):
+        return True
+    return any(_has_pydantic(part) for part in get_args(kind))
+
+
+class Shape:
+    """How values of one annotation are read from JSON, and the JSON schema they satisfy."""
+
+    __slots__ = ("_decode", "kind", "schema")
+
+    def __init__(self, kind: Any, decode: Callable[[bytes], Any], schema: dict[str, Any]) -> None:
+        self.kind, self._decode, self.schema = kind, decode, schema
+
+    @staticmethod
+    @lru_cache(maxsize=1024)
+    def of(kind: Any) -> Shape:
+        """Return the shape of an annotation.
+
+        Raises:
+            ConfigError: neither msgspec nor pydantic can validate it.
+        """
+        if kind is Any:
+            return Shape(kind, msgspec.json.decode, {})
+        if _has_pydantic(kind):
+            return _pydantic_shape(kind)
+        try:
+            decoder = msgspec.json.Decoder(kind)
+            schema = msgspec.json.schema(kind)
+        except TypeError as error:
+            raise ConfigError(
+                f"cannot validate messages of type {kind!r}: {error}; use text, JSON values, a "
+                "pydantic model, a msgspec Struct or a dataclass"
+            ) from error
+        return Shape(kind, decoder.decode, schema)
+
+    def decode(self, body: bytes) -> Any:
+        """Return the value in a JSON text.
+
+        Raises:
+            InvalidPayload: it does not fit; names the place.
+        """
+        try:
+            return self._decode(body)
+        except (msgspec.DecodeError, ValueError) as error:
+            name = getattr(self.kind, "__name__", str(self.kind))
+            shown = body[:80].decode(errors="replace")
+            raise InvalidPayload(f"expected {name}: {_first_line(error)} (got {shown})") from error
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a value that is to be sent would be read back by this shape."""
+        try:
+            self._decode(bytes(to_payload(value)))
+        except (InvalidPayload, msgspec.DecodeError, ValueError):
+            return False
+        return True
+
+
+def _first_line(error: Exception) -> str:
+    errors = getattr(error, "errors", None)
+    if callable(errors):  # pydantic: say where in one line
+        parts = errors(include_url=False)
+        return "; ".join(
+            f"{'.'.join(map(str, part['loc'])) or 'value'}: {part['msg']}" for part in parts[:3]
+        )
+    return str(error)
+
+
+def _pydantic_shape(kind: Any) -> Shape:
+    from pydantic import TypeAdapter
+
+    adapter: TypeAdapter[Any] = TypeAdapter(kind)
+    return Shape(kind, adapter.validate_json, adapter.json_schema())
+
+
+def to_payload(value: Any) -> msgspec.Raw:
+    """Return what a handler gave as a payload.
+
+    Raises:
+        InvalidPayload: it cannot be written as JSON.
+    """
+    dump = getattr(type(value), "__pydantic_serializer__", None)
+    if dump is not None:
+        return msgspec.Raw(dump.to_json(value))
+    try:
+        return msgspec.Raw(_plain.encode(value))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidPayload(
+            f"a {type(value).__name__} cannot be sent as JSON: {error}; send text, JSON values, "
+            "a pydantic model, a msgspec Struct or a dataclass"
+        ) from error
+
+
+def _hook(value: Any) -> Any:
+    dump = getattr(type(value), "__pydantic_serializer__", None)
+    if dump is not None:
+        return msgspec.Raw(dump.to_json(value))
+    raise TypeError(f"objects of type {type(value).__name__} are not JSON")
+
+
+_plain = msgspec.json.Encoder(enc_hook=_hook)

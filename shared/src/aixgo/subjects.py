@@ -1,0 +1,218 @@
+"""Every subject, stream, bucket and consumer name of Aixgo, as functions of a namespace.
+
+The catalogue for people is `subjects.md`; a test keeps the two equal. Nothing else in the code
+builds a subject. Tokens are `[A-Za-z0-9_-]{1,32}`; the token after the verb is the owning agent, so
+permissions and consumer filters fall out of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from aixgo.errors import BadSubject
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_READABLE_STEP = re.compile(r"[A-Za-z0-9-]+(/[A-Za-z0-9-]+)*")
+ROOT_STEP = "root"
+"""Token of the run's own call, whose step path is empty."""
+
+
+@lru_cache(maxsize=4096)
+def token(value: str, what: str = "token") -> str:
+    """Return `value` if it can be one token of a subject.
+
+    Raises:
+        BadSubject: it cannot; says the rule.
+    """
+    if not _TOKEN.fullmatch(value):
+        raise BadSubject(
+            f"{what} {value!r} cannot be part of a subject: 1 to 32 characters of A-Z, a-z, "
+            "0-9, '_' and '-'"
+        )
+    return value
+
+
+@lru_cache(maxsize=4096)
+def step_token(path: str) -> str:
+    """Return the token of a step path: readable when it fits, else a digest; injective.
+
+    `/` becomes `_`, which a readable path does not contain; a digest begins with `_`, which a
+    readable one cannot.
+    """
+    if not path:
+        return ROOT_STEP
+    if len(path) <= 32 and "/" in path and _READABLE_STEP.fullmatch(path):
+        return path.replace("/", "_")
+    return "_" + hashlib.blake2b(path.encode(), digest_size=15).hexdigest()
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of one namespace."""
+
+    namespace: str = "default"
+
+    def __post_init__(self) -> None:
+        """Check the namespace.
+
+        Raises:
+            BadSubject: it cannot be part of a subject.
+        """
+        token(self.namespace, "namespace")
+
+    @property
+    def prefix(self) -> str:
+        """What every subject of the namespace begins with, with the dot."""
+        return f"aixgo.{self.namespace}."
+
+    # -- durable calls -------------------------------------------------------------------------
+
+    def call(self, agent: str, run: str, step: str) -> str:
+        """Subject of a call to an agent."""
+        return f"aixgo.{self.namespace}.call.{token(agent, 'agent')}.{run}.{step_token(step)}"
+
+    def calls_of(self, agent: str) -> str:
+        """Filter of all calls to an agent."""
+        return f"aixgo.{self.namespace}.call.{token(agent, 'agent')}.>"
+
+    def result(self, agent: str, run: str, step: str) -> str:
+        """Subject of the one result of a step."""
+        return f"aixgo.{self.namespace}.res.{token(agent, 'agent')}.{run}.{step_token(step)}"
+
+    def results_of(self, run: str) -> str:
+        """Filter of all results of a run."""
+        return f"aixgo.{self.namespace}.res.*.{run}.>"
+
+    def live_result(self, agent: str, run: str, step: str) -> str:
+        """Where a stored result is republished to whoever waits."""
+        return f"aixgo.{self.namespace}.live.res.{token(agent, 'agent')}.{run}.{step_token(step)}"
+
+    def live_results_of(self, run: str) -> str:
+        """Filter of all results of a run as they are stored."""
+        return f"aixgo.{self.namespace}.live.res.*.{run}.>"
+
+    def calls_in(self, run: str) -> str:
+        """Filter of all calls of a run, for whoever watches it."""
+        return f"aixgo.{self.namespace}.call.*.{run}.>"
+
+    def step_id(self, agent: str, run: str, step: str) -> str:
+        """Id of a step, unique in the CALLS stream: the `Nats-Msg-Id` of its call."""
+        return f"{agent}.{run}.{step_token(step)}"
+
+    # -- history, tokens, events ---------------------------------------------------------------
+
+    def history(self, run: str) -> str:
+        """Subject of the records of a run's history."""
+        return f"aixgo.{self.namespace}.hist.{token(run, 'run')}"
+
+    def live_history(self, run: str) -> str:
+        """Where stored history records are republished."""
+        return f"aixgo.{self.namespace}.live.hist.{token(run, 'run')}"
+
+    def tokens(self, agent: str, run: str, step: str) -> str:
+        """Subject of the streamed tokens of a model step."""
+        return f"aixgo.{self.namespace}.tok.{token(agent, 'agent')}.{run}.{step_token(step)}"
+
+    def tokens_in(self, run: str) -> str:
+        """Filter of all streamed tokens of a run."""
+        return f"aixgo.{self.namespace}.tok.*.{run}.>"
+
+    def event(self, agent: str) -> str:
+        """Subject of the events that an agent publishes."""
+        return f"aixgo.{self.namespace}.evt.{token(agent, 'agent')}"
+
+    # -- timers and dead letters ---------------------------------------------------------------
+
+    def timer(self, agent: str, run: str, step: str) -> str:
+        """Subject of a schedule: it fires into `wake`."""
+        return f"aixgo.{self.namespace}.timer.{token(agent, 'agent')}.{run}.{step_token(step)}"
+
+    def wake(self, agent: str, run: str, step: str) -> str:
+        """Where a schedule fires to."""
+        return f"aixgo.{self.namespace}.wake.{token(agent, 'agent')}.{run}.{step_token(step)}"
+
+    def wakes_of(self, agent: str) -> str:
+        """Filter of an agent's fired schedules."""
+        return f"aixgo.{self.namespace}.wake.{token(agent, 'agent')}.>"
+
+    def dead_letter(self, stream: str, subject: str) -> str:
+        """Subject of a dead letter: the stream's short name and the original subject's tail."""
+        tail = subject.removeprefix(self.prefix)
+        return f"aixgo.{self.namespace}.dlq.{token(stream, 'stream')}.{tail}"
+
+    # -- core ----------------------------------------------------------------------------------
+
+    def rpc(self, agent: str, method: str) -> str:
+        """Subject of a method of a service; a queue group answers."""
+        return f"aixgo.{self.namespace}.rpc.{token(agent, 'agent')}.{token(method, 'method')}"
+
+    def ask(self, topic: str) -> str:
+        """Subject of a quick scatter-gather without durability."""
+        return f"aixgo.{self.namespace}.ask.{token(topic, 'topic')}"
+
+    def cancel(self, run: str) -> str:
+        """Signal that a run was cancelled."""
+        return f"aixgo.{self.namespace}.ctl.cancel.{token(run, 'run')}"
+
+    def cancel_all(self) -> str:
+        """Filter of all cancel signals."""
+        return f"aixgo.{self.namespace}.ctl.cancel.*"
+
+    def control(self, service: str, instance: str) -> str:
+        """Control of one instance of a service."""
+        return (
+            f"aixgo.{self.namespace}.ctl.{token(service, 'service')}.{token(instance, 'instance')}"
+        )
+
+    # -- streams, consumers, buckets -----------------------------------------------------------
+
+    def stream(self, short: str) -> str:
+        """Name of a stream on the server, such as `aixgo-default-CALLS` for `CALLS`."""
+        return f"aixgo-{self.namespace}-{short}"
+
+    def bucket(self, short: str) -> str:
+        """Name of a key-value bucket or object store on the server."""
+        return f"aixgo-{self.namespace}-{short}"
+
+
+CALLS, RESULTS, HISTORY, TOKENS = "CALLS", "RESULTS", "HISTORY", "TOKENS"
+EVENTS, TIMERS, DLQ = "EVENTS", "TIMERS", "DLQ"
+STREAMS = (CALLS, RESULTS, HISTORY, TOKENS, EVENTS, TIMERS, DLQ)
+"""Short names of the streams of a namespace."""
+
+PRESENCE, CONFIG, CLAIMS, LEDGER, SESSIONS = "presence", "config", "claims", "ledger", "sessions"
+BUCKETS = (PRESENCE, CONFIG, CLAIMS, LEDGER, SESSIONS)
+"""Short names of the key-value buckets of a namespace."""
+
+BLOBS = "blobs"
+"""Short name of the object store of a namespace."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the catalogue: the pattern after the prefix, and the stream that keeps it or `core`."""
+
+    pattern: str
+    kept_in: str
+
+
+ALL: tuple[Entry, ...] = (
+    Entry("call.<agent>.<run>.<step>", CALLS),
+    Entry("res.<agent>.<run>.<step>", RESULTS),
+    Entry("live.res.<agent>.<run>.<step>", "core"),
+    Entry("hist.<run>", HISTORY),
+    Entry("live.hist.<run>", "core"),
+    Entry("tok.<agent>.<run>.<step>", TOKENS),
+    Entry("evt.<agent>", EVENTS),
+    Entry("timer.<agent>.<run>.<step>", TIMERS),
+    Entry("wake.<agent>.<run>.<step>", TIMERS),
+    Entry("dlq.<stream>.<original subject>", DLQ),
+    Entry("rpc.<agent>.<method>", "core"),
+    Entry("ask.<topic>", "core"),
+    Entry("ctl.cancel.<run>", "core"),
+    Entry("ctl.<service>.<instance>", "core"),
+)
+"""What `subjects.md` lists; a test compares each with what the functions above build."""

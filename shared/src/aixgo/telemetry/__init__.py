@@ -1,0 +1,1 @@
+"""Tracing, logs and their names; nothing is exported unless it is configured."""

@@ -1,0 +1,81 @@
+"""What every broker promises: one plain async function a promise, for any adapter.
+
+An adapter's author writes a `Backend` and runs them all; pytest is not needed:
+
+    for check in broker_checks.ALL:
+        if broker_checks.no_meaning(check, backend.kind) is None:
+            async with Stage(backend) as stage:
+                await check(stage)
+
+A check returns when the promise is kept and raises AssertionError, with the expected and the seen,
+when it is not. Times are seconds of the event loop: on an in-process broker with a virtual clock
+(`aixgo.testing.virtual_time`) all of them together take about a second.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from types import ModuleType
+
+from aixgo.testing.broker_checks import (
+    admin,
+    appends,
+    bus,
+    connections,
+    consumers,
+    deliveries,
+    failures,
+    keyvalue,
+    limits,
+    objects,
+    pulling,
+    reads,
+    schedules,
+    wire,
+)
+from aixgo.testing.broker_checks._promises import PROMISES
+from aixgo.testing.broker_checks._stage import Backend, Check, Stage, no_meaning, not_on
+
+__all__ = ["ALL", "PROMISES", "Backend", "Check", "Stage", "lines", "no_meaning", "not_on"]
+
+_LINE = re.compile(r"§10 line (\d+):")
+
+
+def _checks_of(module: ModuleType) -> list[Check]:
+    """Return the public coroutine functions that a module itself defines, in their order."""
+    return [
+        function
+        for name, function in vars(module).items()
+        if inspect.iscoroutinefunction(function)
+        and function.__module__ == module.__name__
+        and not name.startswith("_")
+    ]
+
+
+ALL: tuple[Check, ...] = tuple(
+    check
+    for module in (
+        bus,
+        wire,
+        connections,
+        appends,
+        limits,
+        deliveries,
+        consumers,
+        pulling,
+        reads,
+        schedules,
+        keyvalue,
+        objects,
+        admin,
+        failures,
+    )
+    for check in _checks_of(module)
+)
+"""Every promise, family by family."""
+
+
+def lines(check: Check) -> set[int]:
+    """Return the lines of `PROMISES` that a check's docstring cites."""
+    return {int(number) for number in _LINE.findall(inspect.getdoc(check) or "")}

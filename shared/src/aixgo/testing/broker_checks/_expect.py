@@ -1,0 +1,131 @@
+"""Expectations that fail with a text for the author of an adapter, also under `python -O`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+PATIENCE = 5.0
+"""Seconds that a check waits for what must happen; far above what a loaded machine needs."""
+
+SILENCE = 0.15
+"""Seconds that a check watches for what must not happen; a broker that does it does it at once."""
+
+POLL = 0.02
+"""Seconds between two looks at state that nothing announces."""
+
+
+def expect(holds: bool, text: str) -> None:
+    """Raise AssertionError with `text` unless it holds."""
+    if not holds:
+        raise AssertionError(text)
+
+
+def equal(what: str, actual: object, wanted: object) -> None:
+    """Raise AssertionError that shows both unless they are equal."""
+    if actual != wanted:
+        raise AssertionError(f"{what}: expected {wanted!r}, got {actual!r}")
+
+
+@contextmanager
+def refused(*errors: type[Exception], what: str) -> Generator[None, None, None]:
+    """Expect the block to raise one of `errors`; any other outcome is an AssertionError."""
+    names = " or ".join(error.__name__ for error in errors)
+    try:
+        yield
+    except errors:
+        return
+    except Exception as error:
+        raise AssertionError(f"{what}: expected {names}, got {error!r}") from error
+    raise AssertionError(f"{what}: expected {names}, but nothing was raised")
+
+
+class Collected(Generic[T]):
+    """What arrived, in order; call it for every arrival and wait for a count of them."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.items: list[T] = []
+        self._arrived = asyncio.Event()
+
+    def __call__(self, item: T) -> None:
+        """Keep one arrival."""
+        self.items.append(item)
+        self._arrived.set()
+
+    async def take(self, item: T) -> None:
+        """Keep one arrival; the shape that `Log.consume` wants. A delivery stays unanswered."""
+        self(item)
+
+    async def count(self, wanted: int, *, within: float = PATIENCE) -> list[T]:
+        """Return all arrivals once there are `wanted` of them.
+
+        Raises:
+            AssertionError: there are fewer after `within` seconds.
+        """
+        try:
+            async with asyncio.timeout(within):
+                while len(self.items) < wanted:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        except TimeoutError:
+            raise AssertionError(
+                f"{self.what}: expected {wanted} within {within:g} s, got {len(self.items)}: "
+                f"{self.items[:10]!r}"
+            ) from None
+        return self.items
+
+    async def exactly(self, wanted: int, *, silence: float = SILENCE) -> list[T]:
+        """Return all arrivals once there are `wanted` and none follows for `silence` seconds."""
+        await self.count(wanted)
+        await asyncio.sleep(silence)
+        if len(self.items) != wanted:
+            raise AssertionError(
+                f"{self.what}: expected exactly {wanted}, got {len(self.items)}: "
+                f"{self.items[:10]!r}"
+            )
+        return self.items
+
+
+async def eventually(
+    what: str,
+    look: Callable[[], Awaitable[T]],
+    holds: Callable[[T], bool],
+    *,
+    within: float = PATIENCE,
+) -> T:
+    """Return what `look` finds once it `holds`.
+
+    Raises:
+        AssertionError: it does not within `within` seconds; shows what was seen last.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + within
+    while True:
+        seen = await look()
+        if holds(seen):
+            return seen
+        if loop.time() >= end:
+            raise AssertionError(f"{what}: not within {within:g} s, last seen {seen!r}")
+        await asyncio.sleep(POLL)
+
+
+class Stopwatch:
+    """Seconds of the event loop's time since it was made or restarted."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.restart()
+
+    def restart(self) -> None:
+        """Start at zero again."""
+        self._started = self._loop.time()
+
+    @property
+    def seconds(self) -> float:
+        """Elapsed time."""
+        return self._loop.time() - self._started

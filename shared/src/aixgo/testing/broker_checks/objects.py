@@ -1,0 +1,64 @@
+"""Promises of object stores, which are a convention over a log: large bodies, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from aixgo.broker.objects import ObjectStore, store_stream
+
+from aixgo.broker import Broker
+from aixgo.errors import BlobMissing
+from aixgo.testing.broker_checks._expect import Stopwatch, equal, expect, refused
+from aixgo.testing.broker_checks._stage import Stage
+
+
+async def _store(stage: Stage, broker: Broker) -> ObjectStore:
+    name = stage.unique("o")
+    await stage.declare(broker, store_stream(name))
+    return ObjectStore(broker, name)
+
+
+async def an_object_comes_back_as_it_was_put(stage: Stage) -> None:
+    """§10 line 34: of any size, read by another connection, with its size and digest."""
+    broker, other = await stage.connect(), await stage.connect()
+    store = await _store(stage, broker)
+    for size in (0, 1, 128 * 1024, 128 * 1024 + 1, 3 * 1024 * 1024 + 17):
+        data = os.urandom(size)
+        blob = await store.put(f"object of {size} bytes / ü", data)
+        equal("size", blob.size, size)
+        equal("digest", blob.sha256, hashlib.sha256(data).hexdigest())
+        back = await ObjectStore(other, store.name).get(blob.key)
+        expect(back == data, f"{size} bytes came back as {len(back)} other bytes")
+
+
+async def a_large_object_is_read_in_linear_time(stage: Stage) -> None:
+    """§10 line 34: eight times the size takes nowhere near sixty-four times as long."""
+    store = await _store(stage, await stage.connect())
+    await store.put("large", bytes(16 * 1024 * 1024))
+    watch = Stopwatch()
+    data = await store.get("large")
+    expect(watch.seconds < 3.0, f"reading {len(data):,} bytes took {watch.seconds:.1f} s")
+
+
+async def an_object_is_replaced_as_a_whole(stage: Stage) -> None:
+    """§10 line 34: the key gives the newest body; the older one's chunks are removed."""
+    broker = await stage.connect()
+    store = await _store(stage, broker)
+    await store.put("key", os.urandom(400_000))
+    await store.put("key", b"new")
+    equal("body", await store.get("key"), b"new")
+    equal("keys", list(await store.keys()), ["key"])
+    info = await broker.stream_info(store_stream(store.name).name)
+    expect(info is not None and info.bytes < 100_000, f"old chunks are left: {info!r}")
+
+
+async def a_removed_object_is_missing(stage: Stage) -> None:
+    """§10 line 34: BlobMissing for a removed key and for one that never was."""
+    store = await _store(stage, await stage.connect())
+    await store.put("key", b"body")
+    await store.delete("key")
+    for key in ("key", "never was"):
+        with refused(BlobMissing, what=f"get of {key!r}"):
+            await store.get(key)
+    equal("keys", list(await store.keys()), [])

@@ -1,0 +1,209 @@
+"""Promises about pulling: how much is out at once, in which order, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from aixgo.broker import Broker, Delivery, StreamConfig
+from aixgo.testing.broker_checks._expect import (
+    Collected,
+    Stopwatch,
+    equal,
+    expect,
+)
+from aixgo.testing.broker_checks._stage import Stage
+
+
+async def _append(broker: Broker, stream: StreamConfig, tails: Sequence[str]) -> None:
+    """Append one record for each subject tail; bodies are 1, 2, 3, …"""
+    for number, tail in enumerate(tails, 1):
+        await broker.append(f"{stream.name}.{tail}", b"%d" % number)
+
+
+async def no_more_than_max_ack_pending_are_out_at_once(stage: Stage) -> None:
+    """§10 line 25: over all pullers together; every answer makes room for one more."""
+    one, two = await stage.connect(), await stage.connect()
+    stream = await stage.stream(one, retention="workqueue")
+    consumer = await stage.consumer(one, stream, max_ack_pending=3)
+    inbox = Collected[Delivery]("deliveries over two pullers")
+    for broker in (one, two):
+        await broker.consume(stream.name, consumer.name, inbox.take, slots=10)
+    await _append(one, stream, "a" * 8)
+    out = await inbox.exactly(3)
+    equal("unanswered", (await _info(one, stream, consumer)).ack_pending, 3)
+    await out[0].ack()
+    await inbox.exactly(4)
+
+
+async def one_at_a_time_is_strict_order(stage: Stage) -> None:
+    """§10 line 25: with `max_ack_pending=1` order holds over pullers and redeliveries."""
+    one, two = await stage.connect(), await stage.connect()
+    stream = await stage.stream(one, retention="workqueue")
+    consumer = await stage.consumer(one, stream, max_ack_pending=1)
+    done = Collected[int]("handled sequences")
+
+    async def handle(delivery: Delivery) -> None:
+        if delivery.attempt == 1 and delivery.sequence % 3 == 0:
+            await delivery.nak()
+            return
+        done(delivery.sequence)
+        await delivery.ack()
+
+    for broker in (one, two):
+        await broker.consume(stream.name, consumer.name, handle, slots=5)
+    await _append(one, stream, "a" * 20)
+    equal("order", await done.exactly(20), list(range(1, 21)))
+
+
+async def no_more_handlers_run_than_there_are_slots(stage: Stage) -> None:
+    """§10 line 28: `slots` bounds the handlers of one consumption, and it uses all of them."""
+    broker = await stage.connect()
+    stream = await stage.stream(broker, retention="workqueue")
+    consumer = await stage.consumer(broker, stream)
+    running, most = 0, 0
+    done = Collected[int]("handled sequences")
+
+    async def handle(delivery: Delivery) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.02)
+        running -= 1
+        await delivery.ack()
+        done(delivery.sequence)
+
+    await _append(broker, stream, "a" * 20)
+    consumption = await broker.consume(stream.name, consumer.name, handle, slots=4)
+    await done.exactly(20)
+    equal("handlers at once", most, 4)
+    equal("busy when all is done", consumption.busy, 0)
+
+
+async def an_idle_consumption_hands_nothing_to_its_handler(stage: Stage) -> None:
+    """§10 line 28: expiries, heartbeats and empty answers are the adapter's own business."""
+    broker = await stage.connect()
+    stream = await stage.stream(broker, retention="workqueue")
+    consumer = await stage.consumer(broker, stream)
+    inbox = await stage.deliveries(broker, stream, consumer)
+    await inbox.exactly(0)
+    await broker.append(f"{stream.name}.a", b"")
+    await inbox.exactly(1)
+
+
+async def more_pulls_than_may_wait_still_get_everything_done(stage: Stage) -> None:
+    """§10 line 28: over `max_waiting` a pull is refused by the server and tried again."""
+    broker = await stage.connect()
+    stream = await stage.stream(broker, retention="workqueue")
+    consumer = await stage.consumer(broker, stream, max_waiting=1)
+    done = Collected[int]("handled sequences")
+
+    async def handle(delivery: Delivery) -> None:
+        await delivery.ack()
+        done(delivery.sequence)
+
+    for _ in range(3):
+        await broker.consume(stream.name, consumer.name, handle, slots=1)
+    await _append(broker, stream, "a" * 30)
+    equal("handled", sorted(await done.exactly(30)), list(range(1, 31)))
+
+
+async def a_consumer_that_is_declared_again_is_consumed_again(stage: Stage) -> None:
+    """§10 line 28: a running consumption survives the deletion of its consumer."""
+    broker = await stage.connect()
+    stream = await stage.stream(broker, retention="workqueue")
+    consumer = await stage.consumer(broker, stream)
+    inbox = await stage.deliveries(broker, stream, consumer)
+    equal("deleted", await broker.delete_consumer(stream.name, consumer.name), True)
+    await broker.ensure_consumer(stream.name, consumer)
+    await broker.append(f"{stream.name}.a", b"")
+    await inbox.count(1)
+
+
+async def a_waiting_pull_is_served_at_once(stage: Stage) -> None:
+    """§10 line 29: the next append reaches an idle worker without any polling."""
+    broker, sender = await stage.connect(), await stage.connect()
+    stream = await stage.stream(broker, retention="workqueue")
+    consumer = await stage.consumer(broker, stream)
+    inbox, _ = await stage.acknowledged(broker, stream, consumer)
+    watch = Stopwatch()
+    for number in range(1, 21):
+        await sender.append(f"{stream.name}.a", b"")
+        await inbox.count(number)
+    expect(watch.seconds < 1.0, f"20 messages one after another took {watch.seconds:.3f} s")
+
+
+async def a_redelivery_comes_before_new_messages(stage: Stage) -> None:
+    """§10 line 30: what was handed back is served first."""
+    broker = await stage.connect()
+    stream = await stage.stream(broker, retention="workqueue")
+    consumer = await stage.consumer(broker, stream)
+    order = Collected[tuple[int, int]]("(sequence, attempt) in order of delivery")
+    gate = asyncio.Event()
+
+    async def handle(delivery: Delivery) -> None:
+        order((delivery.sequence, delivery.attempt))
+        if delivery.attempt == 1 and delivery.sequence == 1:
+            await gate.wait()
+            await delivery.nak()
+        else:
+            await delivery.ack()
+
+    await broker.consume(stream.name, consumer.name, handle, slots=1)
+    await broker.append(f"{stream.name}.a", b"1")
+    await order.count(1)
+    await _append(broker, stream, "aa")
+    gate.set()
+    equal("order", await order.exactly(4), [(1, 1), (1, 2), (2, 1), (3, 1)])
+
+
+async def stopping_hands_back_what_nobody_answered(stage: Stage) -> None:
+    """§10 line 24: a worker that leaves in order does not make others wait for `ack_wait`."""
+    leaving, staying = await stage.connect(), await stage.connect()
+    stream = await stage.stream(leaving, retention="workqueue")
+    consumer = await stage.consumer(leaving, stream, ack_wait=30.0)
+    held = Collected[Delivery]("deliveries of the leaving worker")
+    ended = Collected[str]("cancelled handlers")
+
+    async def never_ends(delivery: Delivery) -> None:
+        held(delivery)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended("ended")
+
+    consumption = await leaving.consume(stream.name, consumer.name, never_ends, slots=2)
+    await _append(leaving, stream, "aa")
+    await held.count(2)
+    equal("busy", consumption.busy, 2)
+    watch = Stopwatch()
+    await consumption.stop()
+    await consumption.stop()
+    equal("handlers cancelled when stop returned", len(ended.items), 2)
+    inbox = await stage.deliveries(staying, stream, consumer)
+    again = await inbox.count(2)
+    expect(watch.seconds < 2.0, f"hand-over took {watch.seconds:.3f} s")
+    equal("attempts", [delivery.attempt for delivery in again], [2, 2])
+
+
+async def stopping_with_grace_lets_handlers_finish(stage: Stage) -> None:
+    """§10 line 11: within `grace` a handler ends by itself and nothing new begins."""
+    broker = await stage.connect()
+    stream = await stage.stream(broker, retention="workqueue")
+    consumer = await stage.consumer(broker, stream)
+    begun, done = Collected[int]("begun"), Collected[int]("done")
+
+    async def handle(delivery: Delivery) -> None:
+        begun(delivery.sequence)
+        await asyncio.sleep(0.1)
+        await delivery.ack()
+        done(delivery.sequence)
+
+    consumption = await broker.consume(stream.name, consumer.name, handle, slots=1)
+    await _append(broker, stream, "aa")
+    await begun.count(1)
+    await consumption.stop(grace=5.0)
+    equal("done when stop returned", done.items, [1])
+    await _append(broker, stream, "a")
+    await begun.exactly(1)
+    await stage.until_messages(broker, stream, 2)

@@ -1,0 +1,98 @@
+"""Promises about message schedules: the durable timers of a stream."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from aixgo import clock
+from aixgo.broker import Broker, Delivery, StreamConfig
+from aixgo.testing.broker_checks._expect import Collected, Stopwatch, equal, expect
+from aixgo.testing.broker_checks._stage import Stage
+
+
+@dataclass(frozen=True)
+class _Timers:
+    """A stream with schedules, and what has fired in it."""
+
+    broker: Broker
+    stream: StreamConfig
+    fired: Collected[Delivery]
+
+    def timer(self, name: str) -> str:
+        return f"{self.stream.name}.timer.{name}"
+
+    def wake(self, name: str) -> str:
+        return f"{self.stream.name}.wake.{name}"
+
+    async def set(self, name: str, after: float, body: bytes) -> None:
+        """Fire `body` into the wake subject `after` seconds from now."""
+        headers = {
+            "Nats-Schedule": f"@at {clock.rfc3339(clock.now() + after)}",
+            "Nats-Schedule-Target": self.wake(name),
+        }
+        await self.broker.append(self.timer(name), body, headers=headers)
+
+
+async def _timers(stage: Stage) -> _Timers:
+    broker = await stage.connect()
+    stream = await stage.stream(broker, allow_schedules=True, allow_ttl=True)
+    consumer = await stage.consumer(broker, stream, filters=(f"{stream.name}.wake.>",))
+    return _Timers(broker, stream, await stage.deliveries(broker, stream, consumer))
+
+
+async def a_schedule_fires_into_its_target(stage: Stage) -> None:
+    """§10 line 36: at its time, with its body; the schedule itself is gone afterwards."""
+    timers = await _timers(stage)
+    watch = Stopwatch()
+    await timers.set("a", 0.4, b"wake up")
+    (delivery,) = await timers.fired.exactly(1)
+    expect(watch.seconds >= 0.35, f"a timer of 0.4 s fired after {watch.seconds:.3f} s")
+    equal("fired", (delivery.subject, delivery.data), (timers.wake("a"), b"wake up"))
+    await stage.until_messages(timers.broker, timers.stream, 1)
+
+
+async def a_schedule_in_the_past_fires_at_once(stage: Stage) -> None:
+    """§10 line 36: so a timer that was due while everything was down is not lost."""
+    timers = await _timers(stage)
+    await timers.set("a", -5.0, b"overdue")
+    (delivery,) = await timers.fired.exactly(1)
+    equal("fired", delivery.data, b"overdue")
+
+
+async def a_schedule_is_replaced_by_the_same_subject(stage: Stage) -> None:
+    """§10 line 36: only the newest schedule of a subject fires."""
+    timers = await _timers(stage)
+    await timers.set("a", 0.3, b"first plan")
+    await timers.set("a", 0.5, b"second plan")
+    (delivery,) = await timers.fired.exactly(1)
+    equal("fired", delivery.data, b"second plan")
+
+
+async def a_schedule_is_cancelled_by_a_purge(stage: Stage) -> None:
+    """§10 line 36: purging its subject is enough; other schedules fire."""
+    timers = await _timers(stage)
+    await timers.set("a", 0.3, b"cancelled")
+    await timers.set("b", 0.4, b"stays")
+    await timers.broker.purge(timers.stream.name, timers.timer("a"))
+    (delivery,) = await timers.fired.exactly(1)
+    equal("fired", delivery.data, b"stays")
+
+
+async def core_subscribers_do_not_see_a_schedule_fire(stage: Stage) -> None:
+    """§10 line 36: only consumers of the stream do; nobody can mistake it for a message."""
+    timers = await _timers(stage)
+    core = await stage.listen(timers.broker, timers.wake("*"))
+    await timers.set("a", 0.2, b"")
+    await timers.fired.count(1)
+    await core.exactly(0)
+
+
+async def a_schedule_survives_a_restart_of_the_server(stage: Stage) -> None:
+    """§10 line 36: it is a record of a file stream, so it fires after a kill -9."""
+    timers = await _timers(stage)
+    await timers.set("a", 0.5, b"still there")
+    await stage.restart_server()
+    await asyncio.sleep(0)
+    (delivery,) = await timers.fired.count(1)
+    equal("fired", delivery.data, b"still there")
