@@ -198,13 +198,17 @@ class App:
         if not wanted and not self._default_model:
             return None
         keys = {
-            agent.name: agent.spec.api_key
+            agent.name: {
+                "api_key": agent.spec.api_key,
+                "model": agent.spec.model_name,
+                "endpoint": agent.spec.endpoint,
+            }
             for agent in self.agents.values()
             if agent.spec.api_key is not None
         }
-        options = {} if models is None else {"settings": models}
+        options: dict[str, Any] = {} if models is None else {"settings": models}
         if keys:
-            options["agent_keys"] = keys  # type: ignore[assignment]
+            options["agent_keys"] = keys
         return Agent(GATEWAY, role=GATEWAY, retry=Retry(max_attempts=1), **options)
 
     def _check_edges(self) -> None:

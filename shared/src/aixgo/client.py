@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from msgspec.structs import replace
 
@@ -97,7 +97,8 @@ class Client:
         loop = asyncio.get_running_loop()
         began, self._traffic.sent = loop.time(), self._traffic.sent + 1
         with self._root_span(request) as span:
-            request = replace(request, traceparent=span.traceparent, tracestate=span.tracestate)
+            if span.traceparent != request.traceparent:
+                request = replace(request, traceparent=span.traceparent, tracestate=span.tracestate)
             try:
                 result = await self._caller.call(request, look=bool(run_id))
                 self._traffic.received += 1
@@ -203,12 +204,10 @@ class Client:
             RemoteError: the agent failed.
             PayloadTooLarge: rpcs carry no large bodies.
         """
-        request = self._request(agent, data, timeout, None, "")
+        request = self._request(agent, data, timeout, None, "", "rpc")
         subject = self.names.rpc(agent, "execute")
         try:
-            answer = await self.broker.request(
-                subject, encode(replace(request, kind="rpc")), timeout=timeout
-            )
+            answer = await self.broker.request(subject, encode(request), timeout=timeout)
         except NoResponders as error:
             raise NoResponders(
                 f"no instance of agent {agent!r} listens; is the service up? `aixgo doctor` lists "
@@ -253,6 +252,7 @@ class Client:
         timeout: float | None,
         meta: Mapping[str, Any] | None,
         run_id: str,
+        kind: Literal["call", "rpc"] = "call",
     ) -> Envelope:
         if timeout is not None and timeout <= 0:
             raise ConfigError(f"timeout {timeout!r} s is not above 0 s; give the call some time")
@@ -261,7 +261,7 @@ class Client:
         moment = now()
         return Envelope(
             id=new_id(),
-            kind="call",
+            kind=kind,
             source=self._source,
             target=agent,
             run=run,
@@ -270,7 +270,8 @@ class Client:
             deadline=None if timeout is None else moment + timeout,
             traceparent=tracing.root_context(run),
             sent_at=moment,
-            fingerprint=fingerprint(agent, payload),
+            # only a recorded result needs to know what was asked
+            fingerprint=fingerprint(agent, payload) if kind == "call" else "",
         )
 
     def _root_span(self, request: Envelope) -> tracing.Span:

@@ -16,6 +16,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import msgspec
@@ -77,10 +78,6 @@ class Context:
         self._usage = NO_USAGE
         self._tokens: TokenWriter | None = None
         self.traceparent, self.tracestate = request.traceparent, request.tracestate
-        self.log = logging.LoggerAdapter(
-            logging.getLogger(f"aixgo.agent.{setting.spec.name}"),
-            {"agent": setting.spec.name, "run": request.run, "step": request.step},
-        )
 
     # -- what is known -------------------------------------------------------------------------
 
@@ -134,6 +131,14 @@ class Context:
     def meta(self) -> Mapping[str, Any]:
         """Metadata that the caller sent."""
         return self._request.meta
+
+    @cached_property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """Logger of the agent; every record carries the agent, the run and the step."""
+        return logging.LoggerAdapter(
+            logging.getLogger(f"aixgo.agent.{self.agent}"),
+            {"agent": self.agent, "run": self.run_id, "step": self.step},
+        )
 
     # -- steps ---------------------------------------------------------------------------------
 

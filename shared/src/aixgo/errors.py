@@ -2,6 +2,7 @@
 
     AixgoError
     ├── ConfigError                     what people wrote is wrong; the CLI exits 2
+    │   ├── InvalidDocument             a document; carries each finding with its line and column
     │   ├── UnknownRole                 no installed package offers the role
     │   ├── UnknownProvider             no such model provider
     │   ├── MissingKey                  a provider needs an environment variable
@@ -40,7 +41,8 @@
     ├── PatternError
     │   ├── StepFailed                  step i of a sequence failed
     │   ├── ClassificationFailed        the router's classifier failed or gave no category
-    │   └── NoRoute                     no route for the category and no fallback
+    │   ├── NoRoute                     no route for the category and no fallback
+    │   └── RouteFailed                 the agent that the router chose failed
     └── ModelError
         ├── RateLimited         (retry) 429; carries retry_after
         ├── ModelUnavailable    (retry) 5xx, connection refused or lost
@@ -51,7 +53,8 @@
         ├── ContextTooLong              the prompt does not fit the model
         ├── ContentRefused              the provider's content policy
         ├── UnsupportedByModel          this provider or model cannot do that
-        └── BadModelAnswer      (retry) the answer could not be read or fails its schema
+        ├── BadModelAnswer      (retry) the answer could not be read or fails its schema
+        └── ScriptExhausted             a scripted model was asked once too often
 
 `retryable` says whether doing the same again may help; `code` is the stable name that travels in
 envelopes, metrics and `retry_on`. Facts are attributes, so no caller parses a message.
@@ -59,6 +62,8 @@ envelopes, metrics and `retry_on`. Facts are attributes, so no caller parses a m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 
@@ -76,6 +81,47 @@ class ConfigError(AixgoError):
     """What people wrote is wrong: a document, an option, an environment variable."""
 
     code = "config"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that is wrong in a document.
+
+    Attributes:
+        path: of the key inside the document, such as `agents.1.retry.max_attempts`.
+        line, column: from 1.
+        message: what is wrong, the value, and the fix.
+    """
+
+    path: str
+    line: int
+    column: int
+    message: str
+
+
+class InvalidDocument(ConfigError):
+    """A configuration document is wrong: one line for each finding, `file:line:column: …`.
+
+    Attributes:
+        source: name of the file.
+        findings: in the order of the document.
+    """
+
+    code = "invalid_document"
+    SHOWN = 20
+    """Findings in the message; the first ones are the causes, and a screen holds no more."""
+
+    def __init__(self, source: str, findings: Sequence[Finding]) -> None:
+        self.source, self.findings = source, tuple(findings)
+        lines = [
+            f"{source}:{found.line}:{found.column}: "
+            + (f"{found.path}: " if found.path else "")
+            + found.message
+            for found in self.findings[: self.SHOWN]
+        ]
+        if len(self.findings) > self.SHOWN:
+            lines.append(f"{source}: and {len(self.findings) - self.SHOWN} more")
+        super().__init__("\n".join(lines))
 
 
 class UnknownRole(ConfigError):
@@ -392,9 +438,18 @@ class StepFailed(PatternError):
 
 
 class ClassificationFailed(PatternError):
-    """The router's classifier failed, or its answer has no category."""
+    """The router's classifier failed, or its answer has no category.
+
+    Attributes:
+        classifier: the agent that was asked.
+        cause: `code` of its error, or `no_category`.
+    """
 
     code = "classification_failed"
+
+    def __init__(self, classifier: str, cause: str, text: str) -> None:
+        self.classifier, self.cause = classifier, cause
+        super().__init__(f"classifier {classifier!r} failed: {text}")
 
 
 class NoRoute(PatternError):
@@ -408,6 +463,22 @@ class NoRoute(PatternError):
             f"no route for category {category!r}; routes: {', '.join(routes) or 'none'}. Add "
             "the route or a `fallback`"
         )
+
+
+class RouteFailed(PatternError):
+    """The agent that the router chose failed for good.
+
+    Attributes:
+        category: what the classifier said.
+        agent: the routed agent.
+        cause: `code` of its error.
+    """
+
+    code = "route_failed"
+
+    def __init__(self, category: str, agent: str, cause: str, text: str) -> None:
+        self.category, self.agent, self.cause = category, agent, cause
+        super().__init__(f"agent {agent!r}, chosen for category {category!r}, failed: {text}")
 
 
 # -- models --------------------------------------------------------------------------------------
@@ -498,6 +569,12 @@ class BadModelAnswer(ModelError):
 
     code = "bad_model_answer"
     retryable = True
+
+
+class ScriptExhausted(ModelError):
+    """A scripted model was asked more often than its script has answers."""
+
+    code = "script_exhausted"
 
 
 def _subclasses(cls: type[AixgoError]) -> list[type[AixgoError]]:

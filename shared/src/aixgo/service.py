@@ -66,7 +66,7 @@ class AgentService:
         self._caller = Caller(broker, names)
         spec = agent.spec
         self._setting = Setting(caller=self._caller, spec=spec, default_model=wiring.default_model)
-        self._template = f"call.{spec.name}"
+        self._template, self._rpc_name = f"call.{spec.name}", f"{spec.name}: rpc"
         self._worker = Worker(
             broker,
             names,
@@ -248,13 +248,14 @@ class AgentService:
             meta = {**data.meta, **reply.meta}
         else:
             payload, meta = to_payload(data), reply.meta
-        frame = result_of(request, self.agent.name, "done", usage=ctx.usage)
-        return replace(frame, payload=payload, meta=meta)
+        return result_of(
+            request, self.agent.name, "done", payload=payload, meta=meta, usage=ctx.usage
+        )
 
     # -- rpc -----------------------------------------------------------------------------------
 
     def _on_rpc(self, message: BusMessage) -> None:
-        task = asyncio.create_task(self._answer(message), name=f"{self.agent.name}: rpc")
+        task = asyncio.create_task(self._answer(message), name=self._rpc_name)
         self._rpc_tasks.add(task)
         task.add_done_callback(self._rpc_tasks.discard)
 
@@ -280,10 +281,11 @@ class AgentService:
             frame = request or Envelope(id=new_id(), kind="rpc")
             answer = error_result(frame, self.agent.name, error, attempts=1, usage=None)
         if message.reply:
-            with suppress(AixgoError):  # the caller's timeout tells it
-                await self._broker.publish(
-                    message.reply, encode(await self._caller.claims.leave(answer))
-                )
+            try:
+                travelling = await self._caller.claims.leave(answer)
+                await self._broker.publish(message.reply, encode(travelling))
+            except AixgoError:  # the caller's timeout tells it
+                log.warning("rpc.unanswered", extra={"agent": self.agent.name}, exc_info=True)
 
     def _on_status(self, message: BusMessage) -> None:
         task = asyncio.create_task(self._tell(message), name=f"{self.agent.name}: status")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from aixgo.broker._port import Broker, Expect
@@ -87,10 +89,12 @@ def result_of(
     agent: str,
     status: Status,
     *,
+    payload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET,
+    meta: dict[str, Any] | None = None,
     error: Failure | None = None,
     usage: Usage | None = None,
 ) -> Envelope:
-    """Return the frame of a result of `request`: no payload yet."""
+    """Return a result of `request`."""
     return Envelope(
         id=new_id(),
         kind="result",
@@ -98,6 +102,8 @@ def result_of(
         target=request.source,
         run=request.run,
         step=request.step,
+        payload=payload,
+        meta=meta or {},
         usage=usage,
         depth=request.depth,
         traceparent=request.traceparent,

@@ -20,7 +20,9 @@ AgentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
 class Strict(BaseModel):
     """Base of every document model: unknown keys are errors, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class Retry(Strict):

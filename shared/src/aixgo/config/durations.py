@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 _PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d)")
 _WHOLE = re.compile(r"(?:\d+(?:\.\d+)?(?:us|ms|s|m|h|d))+")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
@@ -19,12 +20,17 @@ def parse_duration(value: Any) -> float:
         ValueError: not a duration; shows how to write one.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:  # an integer of hundreds of digits
+            raise ValueError("a duration cannot be that long (write 30s, 5m or 1h30m)") from None
     if isinstance(value, str):
         text = value.strip().replace(" ", "")
         if _WHOLE.fullmatch(text):
             return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
-    raise ValueError(f"not a duration: {value!r} (write 30s, 5m, 1h30m or 250ms)")
+        if _NUMBER.fullmatch(text):  # what an environment variable gives
+            return float(text)
+    raise ValueError(f"not a duration: {value!r:.80} (write 30s, 5m, 1h30m or 250ms)")
 
 
 def format_duration(seconds: float) -> str:

@@ -1,4 +1,13 @@
-"""Models: a port (`_port.py`) and adapters named after what they speak."""
+"""Models: a port (`_port.py`) and adapters named after what they speak.
+
+`ModelHub` is every provider behind one `Model`. Adapters are loaded when they are first used, so
+importing this package imports neither aiohttp nor a model SDK.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from aixgo.models._port import (
     ChatChunk,
@@ -15,6 +24,27 @@ from aixgo.models._port import (
     ToolSpec,
 )
 
+if TYPE_CHECKING:
+    from aixgo.models.hub import ModelHub
+    from aixgo.models.litellm import LiteLLM
+    from aixgo.models.local import LocalModel
+    from aixgo.models.openai_compatible import OpenAICompatible
+    from aixgo.models.resilient import Resilient
+    from aixgo.models.scripted import ScriptedModel
+    from aixgo.models.settings import ModelSettings, Price, ProviderSettings
+
+_HOMES = {
+    "LiteLLM": "litellm",
+    "LocalModel": "local",
+    "ModelHub": "hub",
+    "ModelSettings": "settings",
+    "OpenAICompatible": "openai_compatible",
+    "Price": "settings",
+    "ProviderSettings": "settings",
+    "Resilient": "resilient",
+    "ScriptedModel": "scripted",
+}
+
 __all__ = [
     "ChatChunk",
     "ChatMessage",
@@ -24,8 +54,25 @@ __all__ = [
     "EmbedRequest",
     "EmbedResponse",
     "FinishReason",
+    "LiteLLM",
+    "LocalModel",
     "Model",
+    "ModelHub",
+    "ModelSettings",
+    "OpenAICompatible",
+    "Price",
+    "ProviderSettings",
+    "Resilient",
     "ResponseSchema",
+    "ScriptedModel",
     "ToolCall",
     "ToolSpec",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its home when it is first used, so that importing costs nothing."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'aixgo.models' has no attribute {name!r}")
+    return getattr(import_module(f"aixgo.models.{home}"), name)

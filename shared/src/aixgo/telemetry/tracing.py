@@ -7,7 +7,8 @@ anywhere unless it is configured.
 
 from __future__ import annotations
 
-import secrets
+import hashlib
+import re
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
@@ -112,6 +113,15 @@ def span(
 def root_context(run: str) -> str:
     """Return a `traceparent` for a run that nobody traces yet: the run id is the trace id.
 
-    The sampled flag is off, because no span of it exists.
+    The sampled flag is off, because no span of it exists; neither does its parent, whose id is the
+    end of the trace id. A run id of the user's own that cannot be a trace id is hashed into one.
     """
-    return f"00-{run}-{secrets.token_hex(8)}-00"
+    trace = run if _TRACE_ID.fullmatch(run) else _digest(run)
+    return f"00-{trace}-{trace[16:]}-00"
+
+
+_TRACE_ID = re.compile("[0-9a-f]{32}")
+
+
+def _digest(run: str) -> str:
+    return hashlib.blake2b(run.encode(), digest_size=16).hexdigest()

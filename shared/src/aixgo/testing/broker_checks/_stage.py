@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -14,10 +15,12 @@ from aixgo.broker import (
     BrokerEvent,
     BusMessage,
     ConsumerConfig,
+    ConsumerInfo,
     Consumption,
     Delivery,
     StreamConfig,
 )
+from aixgo.errors import BrokerError
 from aixgo.testing.broker_checks._expect import PATIENCE, Collected, eventually
 
 
@@ -31,13 +34,17 @@ class Backend(Protocol):
     kind: str
     """Technology, which `not_on` refers to: `memory`, `nats` or your own."""
 
-    async def connect(self, *, breakable: bool = False) -> Broker:
-        """Return a new connection; `cut` will be called only for a `breakable` one."""
+    def connect(self, *, breakable: bool = False) -> AbstractAsyncContextManager[Broker]:
+        """Open a connection, and close it at once (no draining) when the block ends.
+
+        `cut` will be called only for a `breakable` one.
+        """
         ...
 
-    async def connect_limited(self) -> Broker:
-        """Return a connection of a user who may publish and subscribe only below `allowed.`, and
-        receive the answers to his requests.
+    def connect_limited(self) -> AbstractAsyncContextManager[Broker]:
+        """Open a connection whose user may publish and subscribe only below `allowed.`.
+
+        Answers to its own requests reach it. Not called where `not_on` says so.
         """
         ...
 
@@ -48,6 +55,15 @@ class Backend(Protocol):
     async def restart(self) -> None:
         """Kill the server as `kill -9` does, and start it again with what it had stored."""
         ...
+
+
+async def _answers(broker: Broker) -> bool:
+    """Whether the broker answers on this connection now."""
+    try:
+        await broker.flush(timeout=1.0)
+    except BrokerError:
+        return False
+    return broker.connected
 
 
 class Stage:
@@ -61,6 +77,7 @@ class Stage:
         self._backend = backend
         self._unique = f"{os.urandom(4).hex()}"
         self._names = 0
+        self._open = AsyncExitStack()
         self._connections: list[Broker] = []
         self._streams: list[str] = []
 
@@ -79,12 +96,10 @@ class Stage:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close every connection at once and remove every stream that the check made."""
-        async with AsyncExitStack() as stack:
-            for broker in self._connections:
-                stack.push_async_callback(broker.close, drain=False)
+        """Remove every stream that the check made and close every connection, without draining."""
+        async with self._open:
             if self._streams:
-                cleaner = await stack.enter_async_context(await self._backend.connect())
+                cleaner = await self._open.enter_async_context(self._backend.connect())
                 for name in self._streams:
                     await cleaner.delete_stream(name)
 
@@ -92,13 +107,13 @@ class Stage:
 
     async def connect(self, *, breakable: bool = False) -> Broker:
         """Return a new connection; it is closed with the stage."""
-        broker = await self._backend.connect(breakable=breakable)
+        broker = await self._open.enter_async_context(self._backend.connect(breakable=breakable))
         self._connections.append(broker)
         return broker
 
     async def limited_connect(self) -> Broker:
         """Return a connection that may publish and subscribe only below `allowed.`."""
-        broker = await self._backend.connect_limited()
+        broker = await self._open.enter_async_context(self._backend.connect_limited())
         self._connections.append(broker)
         return broker
 
@@ -119,8 +134,7 @@ class Stage:
         """Kill and restart the server; return when every connection of the stage is up again."""
         await self._backend.restart()
         for broker in self._connections:
-            await self._until_connected(broker, wanted=True)
-            await broker.flush()
+            await eventually("connection up after a restart", partial(_answers, broker), bool)
 
     async def _until_connected(self, broker: Broker, *, wanted: bool) -> None:
         async def look() -> bool:
@@ -158,6 +172,11 @@ class Stage:
         config = replace(ConsumerConfig(name=self.unique("c")), **fields)
         await broker.ensure_consumer(stream.name, config)
         return config
+
+    async def fill(self, broker: Broker, stream: StreamConfig, tails: Sequence[str]) -> None:
+        """Append a record for each subject tail; the bodies are their numbers, from 1 on."""
+        for number, tail in enumerate(tails, 1):
+            await broker.append(f"{stream.name}.{tail}", b"%d" % number)
 
     # -- watching ------------------------------------------------------------------------------
 
@@ -202,6 +221,15 @@ class Stage:
 
         found = await eventually(f"event {kind!r}", look, bool, within=PATIENCE)
         return found[0]
+
+    async def state(
+        self, broker: Broker, stream: StreamConfig, consumer: ConsumerConfig
+    ) -> ConsumerInfo:
+        """Return the state of a consumer, which must exist."""
+        info = await broker.consumer_info(stream.name, consumer.name)
+        if info is None:
+            raise AssertionError(f"consumer {consumer.name!r} is gone")
+        return info
 
     async def messages_in(self, broker: Broker, stream: StreamConfig) -> int:
         """Return how many messages the stream keeps now."""

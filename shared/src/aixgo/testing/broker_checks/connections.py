@@ -22,9 +22,7 @@ AT_ONCE = 1.0
 
 
 async def a_slow_reader_loses_messages_and_is_told(stage: Stage) -> None:
-    """§10 line 9: over the bound of a subscription messages are dropped, counted and announced;
-    other subscriptions and the connection are not affected.
-    """
+    """§10 line 9: over its bound they are dropped, counted and announced; others get theirs."""
     broker, sender = await stage.connect(), await stage.connect()
     subject = stage.unique("slow")
     events = stage.events(broker)

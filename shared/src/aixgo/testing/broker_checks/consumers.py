@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 
 from aixgo import clock
-from aixgo.broker import Broker, ConsumerConfig, ConsumerInfo, StreamConfig
+from aixgo.broker import Broker, StreamConfig
 from aixgo.testing.broker_checks._expect import (
     Stopwatch,
     equal,
@@ -15,12 +14,6 @@ from aixgo.testing.broker_checks._expect import (
     expect,
 )
 from aixgo.testing.broker_checks._stage import Stage
-
-
-async def _append(broker: Broker, stream: StreamConfig, tails: Sequence[str]) -> None:
-    """Append one record for each subject tail; bodies are 1, 2, 3, …"""
-    for number, tail in enumerate(tails, 1):
-        await broker.append(f"{stream.name}.{tail}", b"%d" % number)
 
 
 async def _sequences(
@@ -32,18 +25,11 @@ async def _sequences(
     return [delivery.sequence for delivery in await inbox.exactly(wanted, silence=0.05)]
 
 
-async def _info(broker: Broker, stream: StreamConfig, consumer: ConsumerConfig) -> ConsumerInfo:
-    info = await broker.consumer_info(stream.name, consumer.name)
-    if info is None:
-        raise AssertionError(f"consumer {consumer.name!r} is gone")
-    return info
-
-
 async def a_consumer_begins_with_everything(stage: Stage) -> None:
     """§10 line 21: `deliver="all"` begins with the first record."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
-    await _append(broker, stream, "aba")
+    await stage.fill(broker, stream, "aba")
     equal("deliver all", await _sequences(stage, broker, stream, 3), [1, 2, 3])
 
 
@@ -51,9 +37,9 @@ async def a_consumer_can_begin_with_what_is_new(stage: Stage) -> None:
     """§10 line 21: `deliver="new"` begins after its declaration, however late it is consumed."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
-    await _append(broker, stream, "ab")
+    await stage.fill(broker, stream, "ab")
     consumer = await stage.consumer(broker, stream, deliver="new")
-    await _append(broker, stream, "a")
+    await stage.fill(broker, stream, "a")
     inbox = await stage.deliveries(broker, stream, consumer)
     equal("deliver new", [d.sequence for d in await inbox.exactly(1)], [3])
 
@@ -62,7 +48,7 @@ async def a_consumer_can_begin_with_the_last(stage: Stage) -> None:
     """§10 line 21: `deliver="last"` begins with the newest record that matches."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
-    await _append(broker, stream, "aab")
+    await stage.fill(broker, stream, "aab")
     equal("deliver last", await _sequences(stage, broker, stream, 1, deliver="last"), [3])
     filtered = {"deliver": "last", "filters": (f"{stream.name}.a",)}
     equal("last that matches", await _sequences(stage, broker, stream, 1, **filtered), [2])
@@ -72,7 +58,7 @@ async def a_consumer_can_begin_with_the_last_of_every_subject(stage: Stage) -> N
     """§10 line 21: `deliver="last_per_subject"` gives the newest of each, in stream order."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
-    await _append(broker, stream, "abacb")
+    await stage.fill(broker, stream, "abacb")
     fields = {"deliver": "last_per_subject", "filters": (f"{stream.name}.>",)}
     equal("last per subject", await _sequences(stage, broker, stream, 3, **fields), [3, 4, 5])
 
@@ -81,7 +67,7 @@ async def a_consumer_can_begin_at_a_sequence(stage: Stage) -> None:
     """§10 line 21: `deliver="by_sequence"` includes `start_sequence`."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
-    await _append(broker, stream, "aaaa")
+    await stage.fill(broker, stream, "aaaa")
     fields = {"deliver": "by_sequence", "start_sequence": 3}
     equal("from 3", await _sequences(stage, broker, stream, 2, **fields), [3, 4])
 
@@ -90,9 +76,9 @@ async def a_consumer_can_begin_at_a_time(stage: Stage) -> None:
     """§10 line 21: `deliver="by_time"` begins with the first record at or after `start_time`."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
-    await _append(broker, stream, "aa")
+    await stage.fill(broker, stream, "aa")
     await asyncio.sleep(0.05)
-    await _append(broker, stream, "aa")
+    await stage.fill(broker, stream, "aa")
     third = await broker.get(stream.name, sequence=3)
     expect(third is not None and third.time > 0, "a record carries the time when it was stored")
     assert third is not None
@@ -104,7 +90,7 @@ async def a_consumer_gets_only_what_its_filters_match(stage: Stage) -> None:
     """§10 line 21: several filters, in stream order."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
-    await _append(broker, stream, ["a", "b.1", "c", "b.2", "a"])
+    await stage.fill(broker, stream, ["a", "b.1", "c", "b.2", "a"])
     filters = (f"{stream.name}.a", f"{stream.name}.b.*")
     equal("filtered", await _sequences(stage, broker, stream, 4, filters=filters), [1, 2, 4, 5])
 
@@ -114,25 +100,25 @@ async def the_counts_of_a_consumer_are_right_at_each_step(stage: Stage) -> None:
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream, max_ack_pending=2)
-    await _append(broker, stream, "aaa")
-    info = await _info(broker, stream, consumer)
+    await stage.fill(broker, stream, "aaa")
+    info = await stage.state(broker, stream, consumer)
     equal("before consuming", (info.pending, info.ack_pending, info.waiting), (3, 0, 0))
     inbox = await stage.deliveries(broker, stream, consumer, slots=1)
     one, two = await inbox.exactly(2)
-    info = await _info(broker, stream, consumer)
+    info = await stage.state(broker, stream, consumer)
     equal("two of three out", (info.pending, info.ack_pending, info.redelivered), (1, 2, 0))
     await one.nak()
     one = (await inbox.count(3))[2]
-    info = await _info(broker, stream, consumer)
+    info = await stage.state(broker, stream, consumer)
     equal("one redelivered", (info.pending, info.ack_pending, info.redelivered), (1, 2, 1))
     for delivery in (one, two):
         await delivery.ack()
     await (await inbox.count(4))[3].ack()
-    info = await _info(broker, stream, consumer)
+    info = await stage.state(broker, stream, consumer)
     equal("all done", (info.pending, info.ack_pending), (0, 0))
 
     async def idle() -> int:
-        return (await _info(broker, stream, consumer)).waiting
+        return (await stage.state(broker, stream, consumer)).waiting
 
     await eventually("the idle worker's pull waits", idle, lambda count: count >= 1)
 
@@ -147,14 +133,14 @@ async def a_paused_consumer_delivers_nothing(stage: Stage) -> None:
     await broker.pause_consumer(stream.name, consumer.name, until)
     await broker.append(f"{stream.name}.a", b"")
     await inbox.exactly(0)
-    paused = (await _info(broker, stream, consumer)).paused_until
+    paused = (await stage.state(broker, stream, consumer)).paused_until
     expect(
         paused is not None and abs(paused - until) < 1.0,
         f"consumer_info says until when it pauses, got {paused!r}, wanted {until!r}",
     )
     await broker.pause_consumer(stream.name, consumer.name, clock.now() - 1.0)
     await inbox.exactly(1)
-    equal("paused_until", (await _info(broker, stream, consumer)).paused_until, None)
+    equal("paused_until", (await stage.state(broker, stream, consumer)).paused_until, None)
 
 
 async def a_pause_ends_by_itself(stage: Stage) -> None:
@@ -176,7 +162,7 @@ async def a_consumer_can_be_changed_while_it_runs(stage: Stage) -> None:
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream, max_ack_pending=1, ack_wait=30.0)
     inbox = await stage.deliveries(broker, stream, consumer)
-    await _append(broker, stream, "aaa")
+    await stage.fill(broker, stream, "aaa")
     await inbox.exactly(1)
     changed = await broker.ensure_consumer(
         stream.name, replace(consumer, max_ack_pending=3, ack_wait=0.3)

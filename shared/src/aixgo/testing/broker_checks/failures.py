@@ -175,7 +175,7 @@ async def a_killed_server_keeps_its_file_streams(stage: Stage) -> None:
 
     async def look() -> int | None:
         info = await broker.stream_info(kept.name)
-        return info and info.messages
+        return None if info is None else info.messages
 
     await eventually("the file stream is back", look, lambda count: count == 50)
     equal("memory stream", await broker.stream_info(lost.name), None)

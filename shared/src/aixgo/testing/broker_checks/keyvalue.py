@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from aixgo.broker.keyvalue import Bucket, Entry, bucket_stream
-
 from aixgo.broker import Broker
+from aixgo.broker.keyvalue import Bucket, Entry, bucket_stream
 from aixgo.errors import BadSubject, WrongSequence
 from aixgo.testing.broker_checks._expect import (
     Collected,

@@ -1,13 +1,12 @@
-"""Promises of object stores, which are a convention over a log: large bodies, whole or not at all."""
+"""Promises of object stores, a convention over a log: large bodies, whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 
-from aixgo.broker.objects import ObjectStore, store_stream
-
 from aixgo.broker import Broker
+from aixgo.broker.objects import ObjectStore, store_stream
 from aixgo.errors import BlobMissing
 from aixgo.testing.broker_checks._expect import Stopwatch, equal, expect, refused
 from aixgo.testing.broker_checks._stage import Stage

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
-from aixgo.broker import Broker, Delivery, StreamConfig
+from aixgo.broker import Delivery
 from aixgo.testing.broker_checks._expect import (
     Collected,
     Stopwatch,
@@ -13,12 +12,6 @@ from aixgo.testing.broker_checks._expect import (
     expect,
 )
 from aixgo.testing.broker_checks._stage import Stage
-
-
-async def _append(broker: Broker, stream: StreamConfig, tails: Sequence[str]) -> None:
-    """Append one record for each subject tail; bodies are 1, 2, 3, …"""
-    for number, tail in enumerate(tails, 1):
-        await broker.append(f"{stream.name}.{tail}", b"%d" % number)
 
 
 async def no_more_than_max_ack_pending_are_out_at_once(stage: Stage) -> None:
@@ -29,9 +22,9 @@ async def no_more_than_max_ack_pending_are_out_at_once(stage: Stage) -> None:
     inbox = Collected[Delivery]("deliveries over two pullers")
     for broker in (one, two):
         await broker.consume(stream.name, consumer.name, inbox.take, slots=10)
-    await _append(one, stream, "a" * 8)
+    await stage.fill(one, stream, "a" * 8)
     out = await inbox.exactly(3)
-    equal("unanswered", (await _info(one, stream, consumer)).ack_pending, 3)
+    equal("unanswered", (await stage.state(one, stream, consumer)).ack_pending, 3)
     await out[0].ack()
     await inbox.exactly(4)
 
@@ -52,7 +45,7 @@ async def one_at_a_time_is_strict_order(stage: Stage) -> None:
 
     for broker in (one, two):
         await broker.consume(stream.name, consumer.name, handle, slots=5)
-    await _append(one, stream, "a" * 20)
+    await stage.fill(one, stream, "a" * 20)
     equal("order", await done.exactly(20), list(range(1, 21)))
 
 
@@ -73,7 +66,7 @@ async def no_more_handlers_run_than_there_are_slots(stage: Stage) -> None:
         await delivery.ack()
         done(delivery.sequence)
 
-    await _append(broker, stream, "a" * 20)
+    await stage.fill(broker, stream, "a" * 20)
     consumption = await broker.consume(stream.name, consumer.name, handle, slots=4)
     await done.exactly(20)
     equal("handlers at once", most, 4)
@@ -104,7 +97,7 @@ async def more_pulls_than_may_wait_still_get_everything_done(stage: Stage) -> No
 
     for _ in range(3):
         await broker.consume(stream.name, consumer.name, handle, slots=1)
-    await _append(broker, stream, "a" * 30)
+    await stage.fill(broker, stream, "a" * 30)
     equal("handled", sorted(await done.exactly(30)), list(range(1, 31)))
 
 
@@ -152,7 +145,7 @@ async def a_redelivery_comes_before_new_messages(stage: Stage) -> None:
     await broker.consume(stream.name, consumer.name, handle, slots=1)
     await broker.append(f"{stream.name}.a", b"1")
     await order.count(1)
-    await _append(broker, stream, "aa")
+    await stage.fill(broker, stream, "aa")
     gate.set()
     equal("order", await order.exactly(4), [(1, 1), (1, 2), (2, 1), (3, 1)])
 
@@ -173,7 +166,7 @@ async def stopping_hands_back_what_nobody_answered(stage: Stage) -> None:
             ended("ended")
 
     consumption = await leaving.consume(stream.name, consumer.name, never_ends, slots=2)
-    await _append(leaving, stream, "aa")
+    await stage.fill(leaving, stream, "aa")
     await held.count(2)
     equal("busy", consumption.busy, 2)
     watch = Stopwatch()
@@ -200,10 +193,10 @@ async def stopping_with_grace_lets_handlers_finish(stage: Stage) -> None:
         done(delivery.sequence)
 
     consumption = await broker.consume(stream.name, consumer.name, handle, slots=1)
-    await _append(broker, stream, "aa")
+    await stage.fill(broker, stream, "aa")
     await begun.count(1)
     await consumption.stop(grace=5.0)
     equal("done when stop returned", done.items, [1])
-    await _append(broker, stream, "a")
+    await stage.fill(broker, stream, "a")
     await begun.exactly(1)
     await stage.until_messages(broker, stream, 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from aixgo import clock
@@ -93,6 +92,5 @@ async def a_schedule_survives_a_restart_of_the_server(stage: Stage) -> None:
     timers = await _timers(stage)
     await timers.set("a", 0.5, b"still there")
     await stage.restart_server()
-    await asyncio.sleep(0)
     (delivery,) = await timers.fired.count(1)
     equal("fired", delivery.data, b"still there")

@@ -1,0 +1,67 @@
+# The commands to know: demo, test, check, up, bench. They need python3 (3.11 to 3.14), make and
+# pip, and use uv when it is there. Set-up happens by itself and only when something changed.
+
+PYTHON ?= python3
+ARGS   ?=
+FILE   ?= examples/quickstart/agents.yaml
+BIN    := .venv/bin
+
+MEMBERS := $(wildcard shared/pyproject.toml services/*/pyproject.toml)
+
+.PHONY: help
+help: ## Say what there is
+	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.* ## /\1\t/' | expand -t 20
+
+# -- use it --------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: .venv/.demo ## Run a front desk of agents, on a real local model, over a small inbox
+	@$(BIN)/aixgo run examples/quickstart/agents.yaml --input @examples/quickstart/inbox/ $(ARGS)
+
+.PHONY: up
+up: .venv/.demo ## Run the same agents as one process each on an embedded nats-server (FILE=…)
+	@$(BIN)/aixgo up $(FILE) $(ARGS)
+
+# -- work on it ----------------------------------------------------------------------------------
+
+.PHONY: test
+test: .venv/.dev ## Run the default tests: no network, no containers (ARGS="-k word")
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: test-containers
+test-containers: .venv/.dev ## Run the end-to-end tests that need a container engine
+	$(BIN)/python -m pytest -m containers tests/e2e $(ARGS)
+
+.PHONY: check
+check: lint test ## Check format, lint, types and layers, then run the default tests
+
+.PHONY: lint
+lint: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: .venv/.dev ## Format the code and mend what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: bench
+bench: .venv/.dev ## Measure against the baselines of docs/benchmarks.md (ARGS=--quick)
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+.PHONY: requirements
+requirements: .venv/.dev ## Compile requirements/*.in (ARGS=--upgrade takes newer releases)
+	UV=$(BIN)/uv requirements/compile.sh $(ARGS)
+
+# -- set-up --------------------------------------------------------------------------------------
+# A stamp per pinned set; dev holds all that demo does, so it stands for both.
+
+.venv/.demo: requirements/demo.txt requirements/install.py $(MEMBERS)
+	@$(PYTHON) requirements/install.py demo
+	@touch $@
+
+.venv/.dev: requirements/dev.txt requirements/install.py $(MEMBERS)
+	@$(PYTHON) requirements/install.py dev
+	@touch $@ .venv/.demo

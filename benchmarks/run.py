@@ -1,0 +1,93 @@
+"""Run every benchmark, print the figures and write them to `docs/benchmarks.md`.
+
+A JSON line for each figure, a table at the end. Nothing is asserted: the exit code is 1 only when a
+script could not run. `--quick` runs one short round of each and writes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import traceback
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import in_process
+import model_calls
+import over_nats
+import processes
+from figures import Figure, table, tell
+from referee import Options, options
+from stage import HERE, nats_server_version
+
+SCRIPTS = (in_process, over_nats, model_calls, processes)
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+
+
+def main() -> int:
+    """Run all; returns the exit code."""
+    given = options(__doc__)
+    figures: list[Figure] = []
+    failed: list[str] = []
+    for script in SCRIPTS:
+        try:
+            figures += tell(script.measure(given))
+        except Exception:  # noqa: BLE001 - the other scripts still have something to say
+            traceback.print_exc()
+            failed.append(script.__name__)
+    print(table(figures))
+    if failed:
+        print(f"could not run: {', '.join(failed)}", file=sys.stderr)
+        return 1
+    if not given.quick:
+        PAGE.write_text(page(figures, given))
+        print(f"written to {PAGE.relative_to(HERE.parent)}")
+    return 0
+
+
+def page(figures: list[Figure], given: Options) -> str:
+    """Return the page of documentation about these figures."""
+    return f"""# Benchmarks
+
+Written by `make bench`; how it measures is in [`benchmarks/`](../benchmarks/README.md).
+
+A figure alone says little: machines differ, and this one was not idle. What counts is the ratio to
+a baseline that was measured in the same run, in turns of {given.seconds:g} s. A ratio is the median
+of {given.rounds} rounds, with the smallest and the largest round beside it. For rates more is
+better; for times and memory less is better. *must* and *aim* are the budgets that we set ourselves
+before the code was written; the last column says which one was met.
+
+Every call carries 1 kB there and 1 kB back, to an agent that only gives back what it gets. CPython,
+asyncio without uvloop. All NATS figures share one nats-server with file storage and its default
+sync.
+
+Measured on {datetime.now(UTC):%Y-%m-%d}: {platform.system()} {platform.machine()},
+{os.cpu_count()} cores, Python {platform.python_version()}, nats-py {version("nats-py")},
+nats-server {nats_server_version()}; peers as in
+[`requirements.txt`](../benchmarks/requirements.txt).
+
+{table(figures)}
+
+## What is compared
+
+* **AutoGen send_message**: `SingleThreadedAgentRuntime` hands Python objects over by reference.
+  Aixgo encodes, limits and decodes every message in memory too, so that nothing changes when the
+  agents move to a broker. The durable call adds the whole protocol: stored call, one result record
+  that can only be written once, acknowledgement.
+* **nats-py request** is `Client.request` and a subscription, without headers. **FastStream
+  request** is `broker.request` to a subscriber with a queue group.
+* **nats-py publish, pull, reply** is the least that survives a crash of the worker: an acknowledged
+  publish into a work queue, `fetch(64)`, a reply, an acknowledgement that nobody waits for. The
+  durable call does more: the call is stored once however often it is sent, the result is a record
+  that late and restarted callers find, and the acknowledgement is confirmed.
+* **litellm** and Aixgo's OpenAI-compatible adapter talk to the same fake server, which answers at
+  once, in a process of its own.
+* **Processes**: from the start of the interpreter until the server has confirmed the
+  subscriptions, with compiled bytecode; resident memory at that moment. Streams and consumers were
+  declared before.
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

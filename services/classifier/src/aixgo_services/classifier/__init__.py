@@ -1,0 +1,1 @@
+"""The classifier role: a message in, its category and a confidence out."""

@@ -1,0 +1,1 @@
+"""The logger role: one structured log line for each message."""

@@ -1,0 +1,1 @@
+"""The orchestrator role: patterns, each an ordinary async function over a `Context`."""

@@ -1,0 +1,1 @@
+"""The react role: a prompt and a model that answer messages."""

@@ -1,0 +1,98 @@
+"""What a stream forgets by itself: single records by their TTL, all others by `max_age`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aixgo.broker._port import Record
+from aixgo.broker.memory.headers import NEVER
+from aixgo.broker.memory.timers import Deadlines
+
+if TYPE_CHECKING:
+    from aixgo.broker.memory.stream import Stream
+
+SOONEST = 0.001
+"""Seconds that the age timer waits at least, when Unix time and the loop's time differ a little."""
+
+
+class Expiry:
+    """Removes records of a stream when their time is over; a record's own TTL overrules the age."""
+
+    __slots__ = ("_aged", "_immortal", "_stream", "_timer", "_ttls")
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._ttls: Deadlines[int] = Deadlines(stream.host.loop, self._expired)
+        self._immortal: set[int] = set()
+        self._aged = 0  # everything up to this sequence is gone or has a time of its own
+        self._timer: asyncio.TimerHandle | None = None
+
+    def expire(self, sequence: int, ttl: float) -> None:
+        """Remove the record `ttl` seconds from now, or never (`NEVER`)."""
+        if ttl == NEVER:
+            self._immortal.add(sequence)
+        else:
+            self._ttls.set(sequence, self._stream.host.loop.time() + ttl)
+
+    def age(self, record: Record) -> None:
+        """Remove the record when the stream's `max_age` has passed, unless it has a TTL."""
+        if self._timer is None:
+            self._arm(record.time + self._stream.config.max_age)
+
+    def discard(self, sequence: int) -> None:
+        """Forget the time of a record that is gone."""
+        if self._ttls.when:
+            self._ttls.discard(sequence)
+        if self._immortal:
+            self._immortal.discard(sequence)
+
+    def rearm(self) -> None:
+        """Look again after `max_age` was changed."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._aged = 0
+        if self._stream.config.max_age:
+            self._remove_aged()
+
+    def clear(self) -> None:
+        """Forget every time and stop the timers."""
+        self._ttls.clear()
+        self._immortal.clear()
+        self._aged = self._stream.records.last
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expired(self, sequence: int) -> None:
+        self._remove(sequence)
+
+    def _remove(self, sequence: int) -> None:
+        record = self._stream.remove(sequence)
+        # a marker that expires leaves nothing, or markers would follow each other for ever
+        if record is not None and "Nats-Marker-Reason" not in record.headers:
+            self._stream.mark(record.subject, "MaxAge")
+
+    def _arm(self, moment: float) -> None:
+        host = self._stream.host
+        delay = max(moment - host.now(), SOONEST)
+        self._timer = host.loop.call_later(delay, self._remove_aged)
+
+    def _remove_aged(self) -> None:
+        self._timer = None
+        stream, records = self._stream, self._stream.records
+        now, age = stream.host.now(), stream.config.max_age
+        self._aged = max(self._aged, records.first - 1)
+        while self._aged < records.last:
+            sequence = self._aged + 1
+            record = records.by_sequence.get(sequence)
+            if record is not None and not self._has_own_time(sequence):
+                if record.time + age > now:
+                    self._arm(record.time + age)
+                    return
+                self._remove(sequence)
+            self._aged = sequence
+
+    def _has_own_time(self, sequence: int) -> bool:
+        return sequence in self._ttls.when or sequence in self._immortal

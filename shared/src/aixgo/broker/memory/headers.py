@@ -1,0 +1,120 @@
+"""Headers: what can be sent, how large they are, and those that the server itself reads."""
+
+from __future__ import annotations
+
+import re
+from types import MappingProxyType
+
+from aixgo.broker._port import Expect, Headers
+from aixgo.errors import BadHeader, StreamRefused
+
+EMPTY: Headers = MappingProxyType({})
+"""No headers; nobody can change it for somebody else."""
+
+MSG_ID = "Nats-Msg-Id"
+TTL = "Nats-TTL"
+ROLLUP = "Nats-Rollup"
+MARKER_REASON = "Nats-Marker-Reason"
+SCHEDULE = "Nats-Schedule"
+SCHEDULE_TARGET = "Nats-Schedule-Target"
+SCHEDULE_TTL = "Nats-Schedule-TTL"
+SCHEDULER = "Nats-Scheduler"
+SCHEDULE_NEXT = "Nats-Schedule-Next"
+EXPECT_STREAM = "Nats-Expected-Stream"
+EXPECT_LAST = "Nats-Expected-Last-Sequence"
+EXPECT_LAST_ID = "Nats-Expected-Last-Msg-Id"
+EXPECT_SUBJECT = "Nats-Expected-Last-Subject-Sequence"
+EXPECT_SUBJECT_FILTER = "Nats-Expected-Last-Subject-Sequence-Subject"
+
+NEVER = -1.0
+"""Time to live of a record that outlives even the stream's `max_age`."""
+
+_KEY = re.compile(r"[\x21-\x39\x3b-\x7e]+")
+_good_keys: set[str] = set()
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+
+
+def clean(headers: Headers) -> dict[str, str]:
+    """Return the headers as they arrive: values stripped and on one line.
+
+    Raises:
+        BadHeader: a key or value cannot be sent.
+    """
+    cleaned: dict[str, str] = {}
+    for key, value in headers.items():
+        if key not in _good_keys:
+            _check_key(key)
+        if not isinstance(value, str):
+            raise BadHeader(f"header {key!r} is a {type(value).__name__}; make it a str")
+        if "\n" in value or "\r" in value:
+            value = value.replace("\r", " ").replace("\n", " ")
+        cleaned[key] = value.strip()
+    return cleaned
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise BadHeader(
+            f"header key {key!r} cannot be sent; use printable ASCII without space and colon"
+        )
+    if len(_good_keys) < 1024:
+        _good_keys.add(key)
+
+
+def size(headers: Headers) -> int:
+    """Return the bytes that the headers take on the wire."""
+    if not headers:
+        return 0
+    return 12 + sum(len(key) + len(value) + 4 for key, value in headers.items())
+
+
+def sealed(headers: dict[str, str]) -> Headers:
+    """Return a view that no receiver can change for another one."""
+    return MappingProxyType(headers)
+
+
+def seconds_of(ttl: str) -> float:
+    """Return the seconds of a `Nats-TTL` value: `30`, `30s`, `1h30m`, or `NEVER` for `never`.
+
+    Raises:
+        StreamRefused: it is none of these, or below one second.
+    """
+    if ttl == "never":
+        return NEVER
+    if ttl.isdecimal():
+        seconds = int(ttl)
+    else:
+        found = _DURATION.fullmatch(ttl)
+        parts = found.groups(default="0") if found and ttl else ("0", "0", "0")
+        seconds = int(parts[0]) * 3600 + int(parts[1]) * 60 + int(parts[2])
+    if seconds < 1:
+        raise StreamRefused(
+            f"time to live {ttl!r} is not a whole number of seconds from 1 on; write '30s' or '1h'"
+        )
+    return float(seconds)
+
+
+def conditions(headers: Headers) -> Expect | None:
+    """Return the conditions that the `Nats-Expected-…` headers set, or None.
+
+    Raises:
+        StreamRefused: a sequence is not a number.
+    """
+    if not any(key.startswith("Nats-Expected-") for key in headers):
+        return None
+    return Expect(
+        subject_sequence=_number(headers, EXPECT_SUBJECT),
+        subject_filter=headers.get(EXPECT_SUBJECT_FILTER, ""),
+        last_sequence=_number(headers, EXPECT_LAST),
+        last_msg_id=headers.get(EXPECT_LAST_ID),
+        stream=headers.get(EXPECT_STREAM),
+    )
+
+
+def _number(headers: Headers, key: str) -> int | None:
+    value = headers.get(key)
+    if value is None:
+        return None
+    if not value.isdecimal():
+        raise StreamRefused(f"header {key} is {value!r}; it must be a sequence, such as 0 or 17")
+    return int(value)

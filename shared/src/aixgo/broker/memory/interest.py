@@ -1,0 +1,165 @@
+"""Who listens on which subject: the interest graph of a server."""
+
+from __future__ import annotations
+
+from random import random
+from typing import NamedTuple
+
+from aixgo.broker._port import BusMessage
+from aixgo.broker.memory.matching import PatternTree, check_subject, is_wild
+from aixgo.broker.memory.stream import Stream
+from aixgo.broker.memory.subscription import MemorySubscription
+
+CACHED_ROUTES = 8192
+"""Subjects whose route is remembered; the cache is emptied when it is full."""
+
+INBOX = "_INBOX"
+
+
+class Listeners:
+    """Subscriptions that get a message: every plain one, and one of each group.
+
+    The tuples are replaced, never changed, so a subscription may leave while a message is offered.
+    """
+
+    __slots__ = ("groups", "plain")
+
+    def __init__(self) -> None:
+        self.plain: tuple[MemorySubscription, ...] = ()
+        self.groups: dict[str, tuple[MemorySubscription, ...]] = {}
+
+    def add(self, subscription: MemorySubscription) -> None:
+        """Let a subscription take part."""
+        group = subscription.queue
+        if group:
+            self.groups = {**self.groups, group: (*self.groups.get(group, ()), subscription)}
+        else:
+            self.plain = (*self.plain, subscription)
+
+    def remove(self, subscription: MemorySubscription) -> bool:
+        """Take a subscription out; returns whether nobody is left."""
+        self.plain = tuple(each for each in self.plain if each is not subscription)
+        if subscription.queue:
+            groups = {
+                name: tuple(each for each in members if each is not subscription)
+                for name, members in self.groups.items()
+            }
+            self.groups = {name: members for name, members in groups.items() if members}
+        return not self.plain and not self.groups
+
+    def offer(self, message: BusMessage) -> None:
+        """Give the message to every plain subscription and to a random member of each group."""
+        for subscription in self.plain:
+            subscription.offer(message)
+        if self.groups:
+            for members in self.groups.values():
+                members[int(random() * len(members))].offer(message)
+
+    def __or__(self, other: Listeners) -> Listeners:
+        """Return both together; groups of one name become one."""
+        both = Listeners()
+        both.plain = self.plain + other.plain
+        both.groups = dict(self.groups)
+        for name, members in other.groups.items():
+            both.groups[name] = both.groups.get(name, ()) + members
+        return both
+
+
+class Route(NamedTuple):
+    """Where a subject leads, apart from its literal subscriptions."""
+
+    wild: Listeners | None
+    stream: Stream | None
+
+
+class Interest:
+    """Subscriptions and streams by subject.
+
+    Literal subscriptions come and go with every call, so they live in a plain dict. Wildcards and
+    streams change seldom: what they give for a subject is remembered until they do.
+    """
+
+    def __init__(self) -> None:
+        self.literal: dict[str, Listeners] = {}
+        self.routes: dict[str, Route] = {}
+        self.spied = False
+        """Whether some wildcard matches the inboxes of requests."""
+        self._wild: PatternTree[MemorySubscription] = PatternTree()
+        self._spies = 0
+        self._streams: PatternTree[Stream] = PatternTree()
+
+    def find(self, subject: str) -> Route:
+        """Return the route of a subject and remember it.
+
+        Raises:
+            BadSubject: nobody can publish to it.
+        """
+        check_subject(subject)
+        found = self._wild.match(subject)
+        wild: Listeners | None = None
+        if found:
+            wild = Listeners()
+            for subscription in found:
+                wild.add(subscription)
+        streams = self._streams.match(subject)
+        route = Route(wild, streams[0] if streams else None)
+        if len(self.routes) >= CACHED_ROUTES:
+            self.routes.clear()
+        self.routes[subject] = route
+        return route
+
+    def deliver(self, message: BusMessage, wild: Listeners | None) -> bool:
+        """Give the message to whoever listens; returns whether anybody does."""
+        literal = self.literal.get(message.subject)
+        if literal is None:
+            if wild is None:
+                return False
+            wild.offer(message)
+        elif wild is None:
+            literal.offer(message)
+        else:
+            (literal | wild).offer(message)
+        return True
+
+    def subscribe(self, subscription: MemorySubscription) -> None:
+        """Let a subscription take part from now on."""
+        subject = subscription.subject
+        if is_wild(subject):
+            self._wild.add(subject, subscription)
+            self._watch_inboxes(subject, 1)
+            self.routes.clear()
+            return
+        listeners = self.literal.get(subject)
+        if listeners is None:
+            listeners = self.literal[subject] = Listeners()
+        listeners.add(subscription)
+
+    def unsubscribe(self, subscription: MemorySubscription) -> None:
+        """Take a subscription out."""
+        subject = subscription.subject
+        if is_wild(subject):
+            self._wild.remove(subject, subscription)
+            self._watch_inboxes(subject, -1)
+            self.routes.clear()
+            return
+        listeners = self.literal.get(subject)
+        if listeners is not None and listeners.remove(subscription):
+            del self.literal[subject]
+
+    def _watch_inboxes(self, pattern: str, change: int) -> None:
+        first = pattern.split(".", 1)[0]
+        if first in (">", "*", INBOX):
+            self._spies += change
+            self.spied = self._spies > 0
+
+    def add_stream(self, stream: Stream, subjects: tuple[str, ...]) -> None:
+        """Let a stream keep what is published to these subjects."""
+        for pattern in set(subjects):
+            self._streams.add(pattern, stream)
+        self.routes.clear()
+
+    def remove_stream(self, stream: Stream, subjects: tuple[str, ...]) -> None:
+        """Let a stream keep nothing more of these subjects."""
+        for pattern in set(subjects):
+            self._streams.remove(pattern, stream)
+        self.routes.clear()

@@ -1,0 +1,149 @@
+"""Durable streams through a memory connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+
+from aixgo.broker._port import Appended, Expect, Headers, Record
+from aixgo.broker.memory import headers as h
+from aixgo.broker.memory.connection import BURST, RETRY_SECONDS, Connection
+from aixgo.broker.memory.consumption import Handler, MemoryConsumption
+from aixgo.broker.memory.follow import Follower
+from aixgo.broker.memory.matching import check_filter, check_subject, is_wild
+from aixgo.errors import BadSubject, ConsumerNotFound, RequestTimeout, StreamRefused, WrongSequence
+
+
+class MemoryLog(Connection):
+    """Implements `Log`."""
+
+    async def append(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        msg_id: str = "",
+        expect: Expect | None = None,
+        ttl: float = 0.0,
+        headers: Headers | None = None,
+        timeout: float = 10.0,
+    ) -> Appended:
+        """See `Log.append`."""
+        sent = h.EMPTY
+        if headers or msg_id or ttl or type(data) is not bytes or len(data) > self.max_payload:
+            data, cleaned = self.checked(subject, data, headers)
+            if headers and expect is None:
+                expect = h.conditions(cleaned)
+            if ttl:
+                cleaned[h.TTL] = _whole_seconds(subject, ttl)
+            elif h.TTL in cleaned:
+                ttl = h.seconds_of(cleaned[h.TTL])
+            if msg_id:
+                cleaned[h.MSG_ID] = msg_id
+            else:
+                msg_id = cleaned.get(h.MSG_ID, "")
+            sent = h.sealed(cleaned)
+        self._burst += 1
+        if self._burst > BURST:
+            await self.breathe()
+        if self.direct:
+            return self.server.append(subject, data, sent, msg_id, expect, ttl)
+        check_subject(subject)
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._append_until_answered(subject, data, sent, msg_id, expect, ttl)
+        except TimeoutError:
+            raise RequestTimeout(
+                f"append to {subject!r} got no answer within {timeout:g} s; it may or may not be "
+                "stored, so try again with the same msg_id"
+            ) from None
+
+    async def _append_until_answered(
+        self,
+        subject: str,
+        data: bytes,
+        headers: Headers,
+        msg_id: str,
+        expect: Expect | None,
+        ttl: float,
+    ) -> Appended:
+        server, lost = self.server, False
+        # without an id a repetition after a lost answer would be stored twice
+        msg_id = msg_id or f"{self.inbox}{next(self.numbers)}"
+        headers = h.sealed({**headers, h.MSG_ID: msg_id})
+        while True:
+            await self.passable()
+            try:
+                appended = server.append(subject, data, headers, msg_id, expect, ttl)
+            except WrongSequence:
+                own = self._find_own(subject, msg_id) if lost else None
+                if own is None:
+                    raise
+                appended = own
+            if not server.faults.lose_publish_ack():
+                return appended
+            lost = True
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _find_own(self, subject: str, msg_id: str) -> Appended | None:
+        """Return what an earlier try stored: then the compare-and-set was lost against itself."""
+        stream = self.server.interest.find(subject).stream
+        stored = stream and stream.seen.find(msg_id, self.server.now())
+        return Appended(stream.name, stored, True) if stream and stored else None
+
+    async def consume(
+        self, stream: str, consumer: str, handler: Handler, *, slots: int
+    ) -> MemoryConsumption:
+        """See `Log.consume`."""
+        if slots < 1:
+            raise ValueError(f"slots is {slots}; give at least 1")
+        if not self.direct:
+            await self.ready()
+        found = self.server.stream(stream).consumers.get(consumer)
+        if found is None:
+            raise ConsumerNotFound(stream, consumer)
+        consumption = MemoryConsumption(self, stream, consumer, handler, slots)
+        self.add_consumption(consumption)
+        consumption.attach(found)
+        return consumption
+
+    async def get(self, stream: str, *, subject: str = "", sequence: int = 0) -> Record | None:
+        """See `Log.get`."""
+        self._burst += 1
+        if self._burst > BURST:
+            await self.breathe()
+        if not self.direct:
+            await self.ready()
+        if not subject and sequence < 1:
+            raise BadSubject("get needs the subject of a record or its sequence from 1 on")
+        records = self.server.stream(stream).records
+        if subject:
+            sequence = records.newest(subject) if is_wild(subject) else records.last_of(subject)
+        return records.by_sequence.get(sequence)
+
+    async def read(
+        self, stream: str, subject: str, *, start: int = 1, limit: int = 0
+    ) -> Sequence[Record]:
+        """See `Log.read`."""
+        check_filter(subject)
+        await self.breathe()
+        if not self.direct:
+            await self.ready()
+        return self.server.stream(stream).records.select(subject, start, limit)
+
+    def follow(
+        self, stream: str, subject: str, *, start: int = 1
+    ) -> AbstractAsyncContextManager[Follower]:
+        """See `Log.follow`."""
+        check_filter(subject)
+        return Follower(self, stream, subject, start)
+
+
+def _whole_seconds(subject: str, ttl: float) -> str:
+    if ttl < 1 or ttl != int(ttl):
+        raise StreamRefused(
+            f"time to live of a message for {subject!r} is {ttl:g} s; streams take whole seconds "
+            "from 1 on"
+        )
+    return f"{int(ttl)}s"

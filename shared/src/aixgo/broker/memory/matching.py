@@ -1,0 +1,177 @@
+"""Subjects and filters: their rules, and trees that match one against many of the other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+from aixgo.errors import BadSubject
+
+T = TypeVar("T")
+
+_BAD_CHARACTER = re.compile(r"[\s\x00-\x1f\x7f]")
+
+
+def check_filter(pattern: str) -> None:
+    """Raise BadSubject unless one can subscribe to `pattern`: `*` is a token, `>` ends it."""
+    tokens = pattern.split(".")
+    if "" in tokens or _BAD_CHARACTER.search(pattern):
+        raise BadSubject(
+            f"subject {pattern!r} has an empty token or white space; "
+            "write tokens joined by single dots"
+        )
+    if ">" in tokens[:-1]:
+        raise BadSubject(
+            f"subject {pattern!r} has '>' before its end; '>' stands for the rest, "
+            "'*' for one token"
+        )
+
+
+def check_subject(subject: str) -> None:
+    """Raise BadSubject unless one can publish to `subject`: a filter without wildcards."""
+    check_filter(subject)
+    if is_wild(subject):
+        raise BadSubject(
+            f"subject {subject!r} has a wildcard; publish to one subject, subscribe to many"
+        )
+
+
+def is_wild(pattern: str) -> bool:
+    """Return whether a token of the pattern is a wildcard."""
+    if "*" not in pattern and ">" not in pattern:
+        return False
+    tokens = pattern.split(".")
+    return "*" in tokens or tokens[-1] == ">"
+
+
+def matches(pattern: str, subject: str) -> bool:
+    """Return whether the subject matches: `*` is exactly one token, `>` one or more at the end."""
+    if pattern in (subject, ">"):
+        return True
+    wanted, tokens = pattern.split("."), subject.split(".")
+    if wanted[-1] == ">":
+        wanted.pop()
+        if len(tokens) <= len(wanted):
+            return False
+    elif len(wanted) != len(tokens):
+        return False
+    return all(want in ("*", token) for want, token in zip(wanted, tokens, strict=False))
+
+
+def overlap(one: str, other: str) -> bool:
+    """Return whether some subject matches both patterns."""
+    left, right = one.split("."), other.split(".")
+    for a, b in zip(left, right, strict=False):
+        if a == ">" or b == ">":
+            return True
+        if a != b and a != "*" and b != "*":
+            return False
+    return len(left) == len(right)
+
+
+class _Node(Generic[T]):
+    __slots__ = ("below", "items")
+
+    def __init__(self) -> None:
+        self.below: dict[str, _Node[T]] = {}
+        self.items: list[T] = []
+
+
+class PatternTree(Generic[T]):
+    """Items under patterns; finds those whose pattern matches a subject, in one walk."""
+
+    def __init__(self) -> None:
+        self._root: _Node[T] = _Node()
+
+    def add(self, pattern: str, item: T) -> None:
+        """Put the item under the pattern."""
+        node = self._root
+        for token in pattern.split("."):
+            node = node.below.setdefault(token, _Node())
+        node.items.append(item)
+
+    def remove(self, pattern: str, item: T) -> None:
+        """Take the item from under the pattern; ValueError if it is not there."""
+        path: list[tuple[_Node[T], str]] = []
+        node = self._root
+        for token in pattern.split("."):
+            path.append((node, token))
+            node = node.below.get(token) or _Node()
+        node.items.remove(item)
+        for parent, token in reversed(path):
+            if node.items or node.below:
+                break
+            del parent.below[token]
+            node = parent
+
+    def match(self, subject: str) -> list[T]:
+        """Return the items whose pattern matches the subject; one under two patterns comes twice."""
+        found: list[T] = []
+        nodes = [self._root]
+        for token in subject.split("."):
+            lower: list[_Node[T]] = []
+            for node in nodes:
+                get = node.below.get
+                tail = get(">")
+                if tail is not None:
+                    found += tail.items
+                exact = get(token)
+                if exact is not None:
+                    lower.append(exact)
+                star = get("*")
+                if star is not None:
+                    lower.append(star)
+            if not lower:
+                return found
+            nodes = lower
+        for node in nodes:
+            found += node.items
+        return found
+
+
+class SubjectTree:
+    """Literal subjects; finds those that match a pattern without looking at the others."""
+
+    def __init__(self) -> None:
+        self._root: dict[str, object] = {}
+        self.size = 0
+
+    def add(self, subject: str) -> None:
+        """Put a subject in; adding it again changes nothing."""
+        node: dict[str, object] = self._root
+        for token in subject.split("."):
+            lower = node.get(token)
+            if not isinstance(lower, dict):
+                lower = node[token] = {}
+            node = lower
+        if "" not in node:  # no token is empty, so it can mark where a subject ends
+            node[""] = subject
+            self.size += 1
+
+    def match(self, pattern: str) -> Iterator[str]:
+        """Yield the subjects that match the pattern."""
+        nodes: list[dict[str, object]] = [self._root]
+        tokens = pattern.split(".")
+        tail = tokens[-1] == ">"
+        for token in tokens[:-1] if tail else tokens:
+            lower: list[object] = []
+            for node in nodes:
+                if token == "*":
+                    lower += [child for key, child in node.items() if key]
+                elif token in node:
+                    lower.append(node[token])
+            nodes = [node for node in lower if isinstance(node, dict)]
+        for node in nodes:
+            if tail:
+                yield from _leaves(node, below=True)
+            elif isinstance(end := node.get(""), str):
+                yield end
+
+
+def _leaves(node: dict[str, object], *, below: bool) -> Iterator[str]:
+    for key, child in node.items():
+        if isinstance(child, dict):
+            yield from _leaves(child, below=False)
+        elif key == "" and not below and isinstance(child, str):
+            yield child

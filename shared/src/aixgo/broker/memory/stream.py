@@ -1,0 +1,352 @@
+"""One stream: what it takes, what it keeps, what it forgets, and who is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aixgo.broker._port import (
+    Appended,
+    ConsumerConfig,
+    Expect,
+    Headers,
+    Record,
+    StreamConfig,
+    StreamInfo,
+)
+from aixgo.broker.memory import headers as h
+from aixgo.broker.memory.consumer import Consumer
+from aixgo.broker.memory.dedupe import SeenIds
+from aixgo.broker.memory.expiry import Expiry
+from aixgo.broker.memory.faults import Faults
+from aixgo.broker.memory.matching import PatternTree, matches
+from aixgo.broker.memory.records import Records, size_of
+from aixgo.broker.memory.schedules import Schedules
+from aixgo.errors import BrokerError, StreamFull, StreamRefused, WrongSequence
+
+CACHED_SUBJECTS = 4096
+"""Subjects whose consumers are remembered; the cache is emptied when it is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What a stream needs of its server: the loop, Unix time, and ways to publish and report."""
+
+    loop: asyncio.AbstractEventLoop
+    faults: Faults
+    now: Callable[[], float]
+    publish: Callable[[str, bytes, str, Headers], bool]
+    report: Callable[[str, BaseException], None]
+
+
+class Stream:
+    """Keeps records under the rules of its configuration; all methods act at once."""
+
+    def __init__(self, config: StreamConfig, host: Host) -> None:
+        self.config, self.host, self.name = config, host, config.name
+        self.records = Records()
+        self.consumers: dict[str, Consumer] = {}
+        self.seen = SeenIds(config.duplicate_window)
+        self.expiry = Expiry(self)
+        self.schedules = Schedules(self)
+        self.followers: set[Callable[[], None]] = set()
+        self.closed = False
+        self._interest: PatternTree[Consumer] = PatternTree()
+        self._takers: dict[str, tuple[Consumer, ...]] = {}
+        self._last_id = ""
+
+    # -- append --------------------------------------------------------------------------------
+
+    def append(
+        self,
+        subject: str,
+        data: bytes,
+        headers: Headers,
+        msg_id: str = "",
+        expect: Expect | None = None,
+        ttl: float = 0.0,
+    ) -> Appended:
+        """Store a message, or say why not.
+
+        Conditions are checked before the message id, so a refused message does not burn its id.
+
+        Raises:
+            WrongSequence, StreamRefused, StreamFull: as `Log.append` says.
+        """
+        config, now = self.config, self.host.now()
+        if expect is not None:
+            self._check_conditions(subject, expect)
+        if ttl and not config.allow_ttl:
+            raise StreamRefused(
+                f"stream {self.name!r} does not allow a time to live on single messages; "
+                "declare it with allow_ttl=True"
+            )
+        if msg_id:
+            stored = self.seen.find(msg_id, now)
+            if stored is not None:
+                return Appended(self.name, stored, True)
+        takers = self._takers.get(subject)
+        if takers is None:
+            takers = self.takers(subject)
+        if config.retention == "interest" and not takers:
+            return Appended(self.name, self.records.skip(), False)
+        plan = None
+        if headers and (h.ROLLUP in headers or h.SCHEDULE in headers):
+            plan = self._prepare(subject, headers)
+        record = Record(self.name, subject, self.records.last + 1, data, now, headers)
+        self._make_room(record)
+        previous = self.records.last_of(subject) if config.republish else 0
+        self.records.add(record)
+        if msg_id:
+            self.seen.remember(msg_id, record.sequence, now)
+        self._last_id = msg_id
+        if plan is not None:
+            plan(record)
+        self._trim(subject)
+        if ttl:
+            self.expiry.expire(record.sequence, ttl)
+        if config.max_age:
+            self.expiry.age(record)
+        if config.republish is not None:
+            self._republish(record, previous)
+        for consumer in takers:
+            consumer.offer(record.sequence)
+        for wake in self.followers:
+            wake()
+        return Appended(self.name, record.sequence, False)
+
+    def _check_conditions(self, subject: str, expect: Expect) -> None:
+        if expect.stream is not None and expect.stream != self.name:
+            raise StreamRefused(
+                f"message for {subject!r} expects stream {expect.stream!r}, but {self.name!r} "
+                "keeps that subject; correct Expect.stream"
+            )
+        if expect.subject_sequence is not None:
+            looked_at = expect.subject_filter or subject
+            newest = self.records.newest(looked_at)
+            if newest != expect.subject_sequence:
+                raise WrongSequence(
+                    f"append to {subject!r} in {self.name!r} expects sequence "
+                    f"{expect.subject_sequence} as the newest of {looked_at!r}, but it is "
+                    f"{newest}; read it and decide anew"
+                )
+        if expect.last_sequence is not None and expect.last_sequence != self.records.last:
+            raise WrongSequence(
+                f"append to {subject!r} expects {expect.last_sequence} as the last sequence of "
+                f"{self.name!r}, but it is {self.records.last}; read it and decide anew"
+            )
+        if expect.last_msg_id is not None and expect.last_msg_id != self._last_id:
+            raise WrongSequence(
+                f"append to {subject!r} expects {expect.last_msg_id!r} as the last message id of "
+                f"{self.name!r}, but it is {self._last_id!r}; read it and decide anew"
+            )
+
+    def _prepare(self, subject: str, headers: Headers) -> Callable[[Record], None] | None:
+        """Check the headers that act on the stream; return what to do once it is stored."""
+        if h.SCHEDULE in headers:
+            return self.schedules.prepare(subject, headers)
+        rollup = headers[h.ROLLUP].lower()
+        if not self.config.allow_rollup:
+            raise StreamRefused(
+                f"stream {self.name!r} does not allow {h.ROLLUP}; declare it with allow_rollup=True"
+            )
+        if rollup == "sub":
+            return self.drop_older
+        if rollup == "all":
+            return lambda record: self._drop_all_before(record.sequence)
+        raise StreamRefused(f"{h.ROLLUP} is {rollup!r}; it must be 'sub' or 'all'")
+
+    def drop_older(self, record: Record) -> None:
+        """Remove what the record's subject had before it."""
+        while (oldest := self.records.first_of(record.subject)) < record.sequence:
+            self.remove(oldest)
+
+    def _drop_all_before(self, sequence: int) -> None:
+        for record in self.records.select(">", 1):
+            if record.sequence < sequence:
+                self.remove(record.sequence)
+
+    def _make_room(self, record: Record) -> None:
+        """Raise when the record does not fit; with `discard="old"` drop the oldest instead."""
+        config, records, subject = self.config, self.records, record.subject
+        if config.max_message_size:
+            size = len(record.data) + h.size(record.headers)
+            if size > config.max_message_size:
+                raise StreamRefused(
+                    f"message for {subject!r} is {size:,} bytes with its headers, over the "
+                    f"{config.max_message_size:,} bytes of stream {self.name!r}; "
+                    "put the body in the object store"
+                )
+        if config.discard == "old":
+            return
+        limit = config.max_messages_per_subject
+        full_subject = bool(limit) and records.count_of(subject) >= limit
+        if full_subject and config.discard_new_per_subject:
+            raise self._full(f"{limit:,} messages on subject {subject!r}")
+        if config.max_messages and len(records) >= config.max_messages and not full_subject:
+            raise self._full(f"{config.max_messages:,} messages")
+        if config.max_bytes:
+            after = records.bytes + size_of(record)
+            if full_subject:  # its oldest record goes, so only the difference counts
+                after -= size_of(records.by_sequence[records.first_of(subject)])
+            if after > config.max_bytes:
+                raise self._full(f"{config.max_bytes:,} bytes")
+
+    def _full(self, limit: str) -> StreamFull:
+        return StreamFull(
+            f"stream {self.name!r} is at its limit of {limit} and refuses new ones; try again "
+            "later, start more consumers, or raise the limit"
+        )
+
+    def _trim(self, subject: str) -> None:
+        config, records = self.config, self.records
+        limit = config.max_messages_per_subject
+        if limit and records.count_of(subject) > limit:
+            self.remove(records.first_of(subject))
+        if config.discard == "old" and (config.max_messages or config.max_bytes):
+            self._trim_whole()
+
+    def _trim_whole(self) -> None:
+        records, most, room = self.records, self.config.max_messages, self.config.max_bytes
+        while (most and len(records) > most) or (room and records.bytes > room):
+            self.remove(records.first)
+
+    def _republish(self, record: Record, previous: int) -> None:
+        assert self.config.republish is not None
+        source, destination = self.config.republish
+        if not matches(source, record.subject):
+            return
+        headers = {
+            **record.headers,
+            "Nats-Stream": self.name,
+            "Nats-Subject": record.subject,
+            "Nats-Sequence": str(record.sequence),
+            "Nats-Last-Sequence": str(previous),
+        }
+        tail = record.subject[len(source.rstrip("*>")) :] if source[-1] in "*>" else ""
+        target = destination.rstrip("*>") + tail
+        self.host.publish(target, record.data, "", h.sealed(headers))
+
+    # -- consumers -----------------------------------------------------------------------------
+
+    def takers(self, subject: str) -> tuple[Consumer, ...]:
+        """Return the consumers that want the subject."""
+        takers = tuple(self._interest.match(subject)) if self.consumers else ()
+        if len(self._takers) >= CACHED_SUBJECTS:
+            self._takers.clear()
+        self._takers[subject] = takers
+        return takers
+
+    def add_consumer(self, consumer: Consumer) -> None:
+        """Let a consumer take part."""
+        self.consumers[consumer.config.name] = consumer
+        for pattern in consumer.config.filters or (">",):
+            self._interest.add(pattern, consumer)
+        self._takers.clear()
+
+    def remove_consumer(self, consumer: Consumer) -> None:
+        """Let a consumer go; an interest stream forgets what only it wanted."""
+        del self.consumers[consumer.config.name]
+        for pattern in consumer.config.filters or (">",):
+            self._interest.remove(pattern, consumer)
+        self._takers.clear()
+        consumer.close()
+        if self.config.retention == "interest":
+            for record in self.records.select(">", 1):
+                self.settle(record.sequence)
+
+    def change_consumer(self, consumer: Consumer, config: ConsumerConfig) -> None:
+        """Let a consumer go on with another declaration."""
+        for pattern in consumer.config.filters or (">",):
+            self._interest.remove(pattern, consumer)
+        for pattern in config.filters or (">",):
+            self._interest.add(pattern, consumer)
+        self._takers.clear()
+        consumer.update(config)
+
+    def settle(self, sequence: int) -> None:
+        """Forget a record that a consumer is done with, if the retention says so."""
+        retention = self.config.retention
+        if retention == "limits":
+            return
+        record = self.records.by_sequence.get(sequence)
+        if record is None:
+            return
+        if retention == "workqueue" or not any(
+            consumer.needs(sequence) for consumer in self.takers(record.subject)
+        ):
+            self.remove(sequence)
+
+    # -- removing ------------------------------------------------------------------------------
+
+    def remove(self, sequence: int) -> Record | None:
+        """Forget a record everywhere; None if it was not there."""
+        record = self.records.remove(sequence)
+        if record is None:
+            return None
+        if self.consumers:
+            for consumer in self.takers(record.subject):
+                consumer.forget(sequence)
+        self.expiry.discard(sequence)
+        self.schedules.discard(sequence)
+        return record
+
+    def purge(self, pattern: str) -> int:
+        """Forget what matches the filter; return how many that were."""
+        if pattern == ">":
+            self.expiry.clear()
+            self.schedules.clear()
+            for consumer in self.consumers.values():
+                consumer.forget_all()
+            return self.records.clear()
+        doomed = self.records.select(pattern, 1)
+        for record in doomed:
+            self.remove(record.sequence)
+        return len(doomed)
+
+    def mark(self, subject: str, reason: str) -> None:
+        """Leave a marker in place of the last record of a subject, if the stream wants markers."""
+        ttl = self.config.marker_ttl
+        if not ttl or self.records.count_of(subject):
+            return
+        marker = {h.MARKER_REASON: reason, h.TTL: f"{int(ttl)}s"}
+        try:
+            self.append(subject, b"", h.sealed(marker), ttl=ttl)
+        except BrokerError as error:  # a full stream has no room for a marker
+            self.host.report(f"marker for {subject!r} in {self.name!r} was not stored", error)
+
+    def close(self) -> None:
+        """Stop every timer; the stream is gone, and who follows it is told."""
+        self.closed = True
+        self.expiry.clear()
+        self.schedules.clear()
+        for consumer in self.consumers.values():
+            consumer.close()
+        for wake in self.followers:
+            wake()
+
+    def restart(self) -> None:
+        """Know only what a killed server finds again: ids of records that are still here."""
+        self.seen.rebuild(self.records.by_sequence.values(), self.host.now())
+
+    def update(self, config: StreamConfig) -> None:
+        """Take over a changed declaration; what is over its limits goes at once."""
+        self.config, self.seen.window = config, config.duplicate_window
+        limit = config.max_messages_per_subject
+        for subject in self.records.subjects(">") if limit else ():
+            while self.records.count_of(subject) > limit:
+                self.remove(self.records.first_of(subject))
+        self._trim_whole()
+        self.expiry.rearm()
+
+    def info(self) -> StreamInfo:
+        """Return the state at this moment."""
+        return StreamInfo(
+            config=self.config,
+            messages=len(self.records),
+            bytes=self.records.bytes,
+            first_sequence=self.records.first,
+            last_sequence=self.records.last,
+            consumers=len(self.consumers),
+        )

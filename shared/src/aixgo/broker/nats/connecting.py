@@ -1,0 +1,266 @@
+"""The first word with a server: options, the bound of a connect, and why it failed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from nats.aio.client import Client
+from nats.errors import Error, NoServersError
+
+from aixgo.broker.nats import _fastpath
+from aixgo.broker.nats.link import BUFFER_BYTES
+from aixgo.errors import (
+    AixgoError,
+    AuthenticationFailed,
+    BrokerError,
+    ConfigError,
+    ServerTooOld,
+    Unreachable,
+)
+
+OLDEST_SERVER = (2, 12)
+"""Older ones silently ignore TTLs, wildcard compare-and-set, several filters and schedules."""
+
+RECONNECT_WAIT_SECONDS = 0.2
+"""Between two attempts at one server; every connection adds up to half of it, so that a restarted
+server does not meet all its clients at once."""
+
+PING_SECONDS = 5
+"""With two pings missing a silent connection is given up after 15 s (nats-py's default: 6 min)."""
+
+Callback = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectOptions:
+    """How to connect; see `NatsBroker.connect`."""
+
+    name: str = "aixgo"
+    user: str | None = None
+    password: str | None = None
+    token: str | None = None
+    nkeys_seed: str | Path | None = None
+    credentials: str | Path | None = None
+    tls: ssl.SSLContext | None = None
+    tls_hostname: str | None = None
+    inbox_prefix: str = "_INBOX"
+    connect_timeout: float = 5.0
+    fast: bool = True
+
+    def for_client(self) -> dict[str, Any]:
+        """Return the options as `Client.connect` names them."""
+        options: dict[str, Any] = {
+            "name": self.name,
+            "user": self.user,
+            "password": self.password,
+            "token": self.token,
+            "inbox_prefix": self.inbox_prefix,
+            "connect_timeout": self.connect_timeout,
+            "tls": self.tls,
+            "tls_hostname": self.tls_hostname,
+        }
+        if self.credentials is not None:
+            options["user_credentials"] = str(self.credentials)
+        if self.nkeys_seed is not None:
+            seed = str(self.nkeys_seed)
+            options["nkeys_seed_str" if seed.startswith("SU") else "nkeys_seed"] = seed
+        return options
+
+
+def parse_servers(address: str) -> list[str]:
+    """Return the servers of a comma-separated address.
+
+    Raises:
+        ConfigError: one of them is not `nats://host:port` or `tls://host:port`.
+    """
+    servers = [part.strip() for part in address.split(",")]
+    for server in servers:
+        try:
+            parts = urlsplit(server)
+            valid = parts.scheme in {"nats", "tls"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            valid = False
+        if not valid:
+            raise ConfigError(
+                f"{without_credentials(server)!r} is no address of a NATS server; write "
+                "nats://host:4222 or tls://host:4222, several separated by commas"
+            )
+    return servers
+
+
+def without_credentials(address: str) -> str:
+    """Return an address that may be shown: nothing before the last `@` of each server."""
+    shown = []
+    for server in address.split(","):
+        scheme, separator, rest = server.strip().rpartition("://")
+        shown.append(f"{scheme}{separator}{rest.rpartition('@')[2]}")
+    return ",".join(shown)
+
+
+async def connect(
+    client: Client,
+    servers: list[str],
+    options: ConnectOptions,
+    *,
+    error_cb: Callable[[Exception], Awaitable[None]],
+    disconnected_cb: Callback,
+    reconnected_cb: Callback,
+    closed_cb: Callback,
+) -> None:
+    """Connect a client, or say within `connect_timeout` seconds why not.
+
+    Raises:
+        Unreachable, AuthenticationFailed, ServerTooOld, ConfigError.
+    """
+    attempts = _Attempts(servers, options.connect_timeout)
+
+    async def on_error(error: Exception) -> None:
+        if attempts.over:
+            await error_cb(error)
+        else:
+            attempts.failed(error)
+
+    connecting = asyncio.create_task(
+        client.connect(
+            servers,
+            error_cb=on_error,
+            disconnected_cb=disconnected_cb,
+            reconnected_cb=reconnected_cb,
+            closed_cb=closed_cb,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=RECONNECT_WAIT_SECONDS * random.uniform(1.0, 1.5),  # type: ignore[arg-type] # seconds; any number works
+            ping_interval=PING_SECONDS,
+            max_outstanding_pings=2,
+            pending_size=BUFFER_BYTES,
+            **options.for_client(),
+        ),
+        name="nats-connect",
+    )
+    try:
+        await attempts.outcome(connecting)
+        check_server(client, servers)
+    except BaseException:
+        await _give_up(client, connecting)
+        raise
+    attempts.over = True
+
+
+class _Attempts:
+    """Watches the attempts of nats-py, which by itself would go on for ever."""
+
+    def __init__(self, servers: list[str], timeout: float) -> None:
+        self._servers = servers
+        self._timeout = timeout
+        self._failures: list[Exception] = []
+        self._hopeless = asyncio.Event()
+        self.over = False
+
+    def failed(self, error: Exception) -> None:
+        """Note a failed attempt; all servers failed, or one refused us: there is no hope."""
+        self._failures.append(error)
+        if _refuses_us(error) or len(self._failures) >= len(self._servers):
+            self._hopeless.set()
+
+    async def outcome(self, connecting: asyncio.Task[None]) -> None:
+        """Return when connected; raise why not."""
+        giving_up = asyncio.create_task(self._hopeless.wait())
+        try:
+            await asyncio.wait(
+                {connecting, giving_up},
+                timeout=self._timeout,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            giving_up.cancel()
+        if not connecting.done():
+            raise self._reason()
+        try:
+            connecting.result()
+        except (OSError, Error, TimeoutError) as error:
+            self._failures.append(error)
+            raise self._reason() from error
+        except ImportError as error:
+            raise ConfigError(
+                f"these credentials need a package that is not installed: {error.name}; "
+                f"pip install {error.name}"
+            ) from error
+        except (ValueError, AixgoError) as error:
+            raise ConfigError(f"these connection options cannot be used: {error}") from error
+
+    def _reason(self) -> BrokerError:
+        address = without_credentials(",".join(self._servers))
+        for error in self._failures:
+            if _refuses_us(error):
+                return AuthenticationFailed(
+                    f"the broker at {address} refuses this client: {_text(error)}. Check user, "
+                    "password, token, key or certificate (AIXGO_BROKER and its secrets)"
+                )
+        detail = _text(self._failures[-1]) if self._failures else "no answer"
+        return Unreachable(
+            f"nobody speaks NATS at {address} within {self._timeout:g} s: {detail}. Is the server "
+            "running there? 'embedded' starts one, 'memory' needs none"
+        )
+
+
+_REFUSALS = ("authorization", "authentication", "nkey", "jwt", "account", "secure connection")
+
+
+def _refuses_us(error: Exception) -> bool:
+    if isinstance(error, ssl.SSLError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, Error) and any(word in text for word in _REFUSALS)
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, NoServersError):
+        return "no server left to try"
+    return str(error).removeprefix("nats: ") or type(error).__name__
+
+
+async def _give_up(client: Client, connecting: asyncio.Task[None]) -> None:
+    """End an attempt, although a cancelled `wait_for` may go on once."""
+    while not connecting.done():
+        connecting.cancel()
+        await asyncio.wait([connecting], timeout=0.1)
+    if not connecting.cancelled():
+        connecting.exception()
+    with suppress(Exception):
+        async with asyncio.timeout(1.0):
+            await client.close()
+    _fastpath.abort(client)
+
+
+def check_server(client: Client, servers: list[str]) -> None:
+    """Check that the server can keep our promises.
+
+    Raises:
+        ServerTooOld, AuthenticationFailed.
+    """
+    address = without_credentials(",".join(servers))
+    version = client.connected_server_version
+    try:
+        found = (version.major, version.minor)
+    except ValueError:
+        found = (0, 0)
+    if found < OLDEST_SERVER:
+        shown = _fastpath.server_info(client).get("version", "unknown")
+        needed = ".".join(str(number) for number in OLDEST_SERVER)
+        raise ServerTooOld(
+            f"the nats-server at {address} is version {shown}, but {needed} or "
+            "newer is needed (older ones silently ignore TTLs and compare-and-set); upgrade it, or "
+            "use 'embedded'"
+        )
+    if servers[0].startswith("tls:") and not _fastpath.is_encrypted(client):
+        raise AuthenticationFailed(
+            f"the address {address} asks for TLS, but the server speaks none; configure `tls` on "
+            "the server, or write nats:// if the network is trusted"
+        )

@@ -1,0 +1,217 @@
+"""Reading records: one by subject or sequence, many by filter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from aixgo.broker._port import BusMessage, Headers, Record
+from aixgo.broker.nats.api import API_SECONDS, ATTEMPT_SECONDS, Api, MessageAnswer, StoredMessage
+from aixgo.broker.nats.configs import unix_time
+from aixgo.broker.nats.connection import Connection
+from aixgo.broker.nats.refusals import NO_MESSAGE, refused_api
+from aixgo.broker.nats.wire import STATUS, check_filter, check_subject, parse_headers
+from aixgo.errors import Disconnected, NoResponders, PermissionDenied, RequestTimeout
+
+BATCH = 512
+"""Records of one request; the server sends them without waiting."""
+
+NOT_FOUND, END_OF_BATCH = "404", "204"
+
+_ADDED = (
+    "Nats-Stream",
+    "Nats-Subject",
+    "Nats-Sequence",
+    "Nats-Time-Stamp",
+    "Nats-Num-Pending",
+    "Nats-Last-Sequence",
+    "Nats-UpTo-Sequence",
+)
+"""Headers with which the server describes a record that it returns."""
+
+WRITER = "Aixgo-Writer"
+"""Header that tells one writer's compare-and-set from an equal one of another writer."""
+
+_encoder = msgspec.json.Encoder()
+
+
+class _NoDirectGet(Exception):
+    """The stream does not allow direct reads, or does not exist."""
+
+
+class Reads:
+    """Reads over a connection: directly from any replica where the stream allows it."""
+
+    def __init__(self, connection: Connection, api: Api) -> None:
+        self._connection = connection
+        self._api = api
+
+    async def get(self, stream: str, *, subject: str, sequence: int) -> Record | None:
+        """See `Log.get`.
+
+        Raises:
+            StreamNotFound, RequestTimeout, PermissionDenied.
+        """
+        self._connection.check_open()
+        if subject:
+            check_subject(subject)
+        where = f"$JS.API.DIRECT.GET.{stream}"
+        check_subject(where)
+        try:
+            if subject:
+                answer = await self._ask(f"{where}.{subject}", b"")
+            else:
+                answer = await self._ask(where, b'{"seq":%d}' % sequence)
+        except _NoDirectGet:
+            body = {"last_by_subj": subject} if subject else {"seq": sequence}
+            return await self._get_from_leader(stream, body)
+        return None if answer.headers.get(STATUS) == NOT_FOUND else _record(stream, answer)[0]
+
+    async def marked(
+        self, stream: str, *, subject: str, sequence: int
+    ) -> tuple[Record | None, str]:
+        """Return the record at `sequence`, or the newest of `subject` for 0, and who wrote it.
+
+        It is the leader's, unless only direct reads are permitted.
+        """
+        body = {"seq": sequence} if sequence else {"last_by_subj": subject}
+        try:
+            answer, _ = await self._api.ask(f"STREAM.MSG.GET.{stream}", body, MessageAnswer)
+        except PermissionDenied:
+            answer = MessageAnswer()
+        if answer.message is not None:
+            return _stored(stream, answer.message)
+        try:
+            direct = await self._ask(f"$JS.API.DIRECT.GET.{stream}", _encoder.encode(body))
+        except _NoDirectGet:
+            return None, ""
+        if direct.headers.get(STATUS) == NOT_FOUND:
+            return None, ""
+        return _record(stream, direct)
+
+    async def _ask(self, subject: str, data: bytes) -> BusMessage:
+        try:
+            answer, _ = await self._connection.ask(
+                subject, data, within=API_SECONDS, attempt=ATTEMPT_SECONDS
+            )
+        except NoResponders as error:
+            raise _NoDirectGet from error
+        return answer
+
+    async def _get_from_leader(self, stream: str, body: dict[str, object]) -> Record | None:
+        answer, _ = await self._api.ask(f"STREAM.MSG.GET.{stream}", body, MessageAnswer)
+        if answer.error is not None:
+            if answer.error.err_code == NO_MESSAGE:
+                return None
+            raise refused_api(answer.error, stream)
+        return None if answer.message is None else _stored(stream, answer.message)[0]
+
+    async def read(
+        self, stream: str, subject: str, *, start: int, limit: int
+    ) -> Sequence[Record]:
+        """See `Log.read`.
+
+        Raises:
+            StreamNotFound, RequestTimeout, PermissionDenied.
+        """
+        self._connection.check_open()
+        check_filter(subject)
+        records: list[Record] = []
+        following = max(start, 1)
+        direct = True
+        while not limit or len(records) < limit:
+            wanted = min(BATCH, limit - len(records)) if limit else BATCH
+            before = len(records)
+            more = False
+            if direct:
+                try:
+                    more = await self._batch(stream, subject, following, wanted, records)
+                except _NoDirectGet:
+                    direct = False
+            if not direct:
+                body = {"seq": following, "next_by_subj": subject}
+                record = await self._get_from_leader(stream, body)
+                more = record is not None
+                if record is not None:
+                    records.append(record)
+            if not more:
+                break
+            if len(records) > before:
+                following = records[-1].sequence + 1
+        return records
+
+    async def _batch(
+        self, stream: str, subject: str, start: int, wanted: int, records: list[Record]
+    ) -> bool:
+        """Append the next records; whether there may be more.
+
+        What a lost connection interrupts is asked again, from after the last record that came.
+        """
+        attempts = 0
+        where = f"$JS.API.DIRECT.GET.{stream}"
+        check_subject(where)
+        while True:
+            before = len(records)
+            try:
+                return await self._batch_once(where, stream, subject, start, wanted, records)
+            except (RequestTimeout, Disconnected):
+                if len(records) > before:
+                    return True
+                attempts += 1
+                if attempts * ATTEMPT_SECONDS >= API_SECONDS:
+                    raise
+                await self._connection.flush(API_SECONDS)
+
+    async def _batch_once(
+        self,
+        where: str,
+        stream: str,
+        subject: str,
+        start: int,
+        wanted: int,
+        records: list[Record],
+    ) -> bool:
+        body = _encoder.encode({"seq": start, "batch": wanted, "next_by_subj": subject})
+        with self._connection.replies.many(where) as answers:
+            await self._connection.until_up()
+            self._connection.link.send(where, body, answers.inbox)
+            while True:
+                answer = await answers.next(ATTEMPT_SECONDS)
+                status = answer.headers.get(STATUS)
+                if status is None:
+                    records.append(_record(stream, answer)[0])
+                elif status == END_OF_BATCH:
+                    return answer.headers.get("Nats-Num-Pending", "0") != "0"
+                elif status == NOT_FOUND:
+                    return False
+                else:
+                    raise _NoDirectGet
+
+
+def _record(stream: str, answer: BusMessage) -> tuple[Record, str]:
+    """Return the record of a direct read, and who wrote it."""
+    headers: dict[str, str] = dict(answer.headers)
+    subject, sequence = headers["Nats-Subject"], int(headers["Nats-Sequence"])
+    time = unix_time(headers["Nats-Time-Stamp"])
+    for name in _ADDED:
+        headers.pop(name, None)
+    writer = headers.pop(WRITER, "")
+    return Record(stream, subject, sequence, answer.data, time, headers), writer
+
+
+def _stored(stream: str, stored: StoredMessage) -> tuple[Record, str]:
+    """Return the record of a read from the leader, and who wrote it."""
+    headers = parse_headers(stored.hdrs) if stored.hdrs else {}
+    writer = headers.pop(WRITER, "")
+    record = Record(
+        stream, stored.subject, stored.seq, stored.data, unix_time(stored.time), headers
+    )
+    return record, writer
+
+
+def without_writer(headers: Headers) -> Headers:
+    """Return the headers of a delivery without the mark of its writer."""
+    if WRITER in headers:
+        return {key: value for key, value in headers.items() if key != WRITER}
+    return headers

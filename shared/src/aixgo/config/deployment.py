@@ -1,0 +1,54 @@
+"""Where a system runs: the `deployment:` section of a document."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import field_validator, model_validator
+
+from aixgo.config.agents import Strict
+
+_ADDRESS = re.compile(r"(?:nats|tls)://[^\s,/]+(?:,(?:nats|tls)://[^\s,/]+)*/?")
+
+IN_PROCESS = ("memory", "embedded")
+"""Brokers that a command brings along; any other is an address of a server."""
+
+
+def checked_broker(value: str) -> str:
+    """Return the broker's name or address.
+
+    Raises:
+        ValueError: it is neither `memory`, `embedded` nor an address; shows how to write one.
+    """
+    if value in IN_PROCESS or _ADDRESS.fullmatch(value):
+        return value
+    raise ValueError(
+        "a broker is `memory`, `embedded` or an address such as nats://localhost:4222 "
+        "(several with commas between)"
+    )
+
+
+class Deployment(Strict):
+    """Where a system runs."""
+
+    mode: Literal["local", "distributed"] = "local"
+    """`local`: all agents in one process. `distributed`: agents are services on a NATS server, and
+    `aixgo run` is a client of them."""
+    broker: str = "memory"
+    """`memory` (in the process), `embedded` (a nats-server of its own) or the address of a
+    nats-server."""
+
+    @field_validator("broker")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return checked_broker(value)
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Deployment:
+        if self.mode == "distributed" and self.broker in IN_PROCESS:
+            raise ValueError(
+                f"mode distributed needs the address of a NATS server that all services reach, "
+                f"and broker is {self.broker!r}; write broker: nats://host:4222, or mode: local"
+            )
+        return self

@@ -1,0 +1,179 @@
+"""The JSON schema of documents, for editors: the models of the document, and of installed roles."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from aixgo.config.agents import AgentSpec
+from aixgo.document._document import ORCHESTRATOR, Header
+from aixgo.roles import Role, find_role, known_roles
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+_VARIABLE = {"type": "string", "pattern": r"\$\{"}
+"""Wherever a number or a switch is wanted, a variable may stand."""
+
+_ATTRIBUTE = re.compile(r"^ {4}(\w+(?:, \w+)*): (.+(?:\n {8}.+)*)", re.MULTILINE)
+
+
+def document_schema(roles: Mapping[str, type[Role]] | None = None) -> dict[str, Any]:
+    """Return the JSON schema of a document with agents of the given roles.
+
+    Args:
+        roles: by name; those that are installed, without it.
+    """
+    if roles is None:
+        roles = {name: find_role(name) for name in known_roles()}
+    models: list[type[BaseModel]] = [Header, AgentSpec]
+    models += [role.options_model for role in roles.values() if role.options_model not in models]
+    parts, shared = models_json_schema(
+        [(model, "validation") for model in models], ref_template="#/$defs/{model}"
+    )
+    definitions: dict[str, Any] = shared.get("$defs", {})
+    _describe(definitions, models)
+    own = {model: definitions[_name_of(parts[(model, "validation")])] for model in models}
+    kinds = {name: _agent(name, role, own) for name, role in roles.items()}
+    document: dict[str, Any] = {
+        "$schema": DIALECT,
+        "title": "Aixgo document",
+        "description": "A system of agents. Written in YAML or JSON; see docs/reference.",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["version", "agents"],
+        "properties": dict(own[Header]["properties"]),
+    }
+    document["properties"]["agents"] = {
+        "description": "The agents of the system; the role decides which further keys there are.",
+        "type": "array",
+        "minItems": 1,
+        "items": {"anyOf": [_ref(_title(name)) for name in roles]},
+    }
+    named = {_title(name): kind for name, kind in kinds.items()}
+    if ORCHESTRATOR in kinds:
+        named["Orchestration"] = _orchestration(kinds[ORCHESTRATOR])
+        document["properties"]["orchestration"] = {
+            "description": "An agent that calls others by a pattern; several are a list.",
+            "anyOf": [
+                _ref("Orchestration"),
+                {"type": "array", "minItems": 1, "items": _ref("Orchestration")},
+            ],
+        }
+    for model in models:
+        definitions.pop(_name_of(parts[(model, "validation")]), None)
+    document["$defs"] = _used(document, named | definitions)
+    schema: dict[str, Any] = _with_variables(document)
+    return schema
+
+
+def _agent(name: str, role: type[Role], own: Mapping[Any, dict[str, Any]]) -> dict[str, Any]:
+    common, options = own[AgentSpec], own[role.options_model]
+    summary = (inspect.getdoc(role) or "").split("\n\n")[0].replace("\n", " ")
+    return {
+        "title": f"Agent of role {name}",
+        "description": summary,
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["name", "role", *options.get("required", ())],
+        "properties": {
+            **common["properties"],
+            "role": {"const": name, "description": summary},
+            **options.get("properties", {}),
+        },
+    }
+
+
+def _orchestration(kind: dict[str, Any]) -> dict[str, Any]:
+    properties = {key: value for key, value in kind["properties"].items() if key != "role"}
+    required = [key for key in kind["required"] if key not in ("name", "role")]
+    return {**kind, "title": "Orchestration", "required": required, "properties": properties}
+
+
+def _title(role: str) -> str:
+    return f"{role.capitalize()}Agent"
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _name_of(part: dict[str, Any]) -> str:
+    return str(part["$ref"]).rsplit("/", 1)[1]
+
+
+def _describe(definitions: dict[str, Any], models: Iterable[type[BaseModel]]) -> None:
+    """Give fields without a description the one in their model's `Attributes:` section."""
+    for model in _reached(models):
+        definition = definitions.get(model.__name__)
+        if definition is None:
+            continue
+        for key, text in attributes(model).items():
+            field = definition.get("properties", {}).get(key)
+            if field is not None:
+                field.setdefault("description", text)
+
+
+def attributes(model: type[BaseModel]) -> dict[str, str]:
+    """Return the descriptions of a model's fields: their own, or from its `Attributes:` section."""
+    section = (model.__doc__ or "").partition("Attributes:\n")[2]
+    texts = {
+        name.strip(): " ".join(found[2].split())
+        for found in _ATTRIBUTE.finditer(inspect.cleandoc(f"x\n{section}").removeprefix("x\n"))
+        for name in found[1].split(",")
+    }
+    for key, field in model.model_fields.items():
+        if field.description:
+            texts[key] = " ".join(field.description.split())
+    return {key: texts[key] for key in model.model_fields if key in texts}
+
+
+def _reached(models: Iterable[type[BaseModel]]) -> list[type[BaseModel]]:
+    """Return the models and all that their fields are made of, each once."""
+    found: list[type[BaseModel]] = []
+    waiting: list[Any] = list(models)
+    while waiting:
+        kind = waiting.pop(0)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            if kind not in found:
+                found.append(kind)
+                waiting.extend(field.annotation for field in kind.model_fields.values())
+        else:
+            waiting.extend(getattr(kind, "__args__", ()))
+    return found
+
+
+def _used(root: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Return the definitions that are referred to, sorted by name."""
+    used: set[str] = set()
+    waiting: list[Any] = [root]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            name = str(part.get("$ref", "")).rsplit("/", 1)[-1]
+            if name in definitions and name not in used:
+                used.add(name)
+                waiting.append(definitions[name])
+            waiting.extend(part.values())
+        elif isinstance(part, list):
+            waiting.extend(part)
+    return {name: definitions[name] for name in sorted(used)}
+
+
+def _with_variables(part: Any) -> Any:
+    """Return the schema with `${VAR}` allowed wherever no text is expected."""
+    if isinstance(part, list):
+        return [_with_variables(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    changed = {key: _with_variables(value) for key, value in part.items()}
+    if changed.get("type") not in ("integer", "number", "boolean"):
+        return changed
+    outside = {
+        key: changed.pop(key) for key in ("description", "default", "title") & changed.keys()
+    }
+    return {"anyOf": [changed, _VARIABLE], **{key: outside[key] for key in sorted(outside)}}

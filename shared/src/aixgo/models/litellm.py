@@ -1,0 +1,221 @@
+"""The `litellm` adapter: every provider whose wire format is not OpenAI's.
+
+litellm costs 2 s and 170 MB to import, so it is imported on first use, in a thread, with its
+network calls at import switched off. It is asked to try once; timeouts, retries, stream assembly,
+prices and telemetry are ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
+from importlib import import_module
+from typing import Any
+from weakref import WeakSet
+
+from aixgo.errors import MissingExtra, ModelError, ModelTimeout, ModelUnavailable
+from aixgo.models import _litellm_wire as wire
+from aixgo.models._port import ChatChunk, ChatRequest, ChatResponse, EmbedRequest, EmbedResponse
+from aixgo.models.openai_compatible import no_embeddings
+from aixgo.models.providers import Provider, split_model
+
+_SWITCHES = {
+    # each of these stops something that `import litellm` or a first call does by itself
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # a blocking download of prices
+    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",  # a blocking GET on the event loop
+    "LITELLM_MODE": "PRODUCTION",  # reading a .env file found upwards from site-packages
+}
+
+_CLOSE_SECONDS = 5.0
+"""For litellm to close its connections; the process must be able to end."""
+
+_open: WeakSet[LiteLLM] = WeakSet()
+"""Adapters that use litellm's connections, which it shares in the whole process."""
+
+
+async def load() -> Any:
+    """Return the litellm module, imported on first use.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    return await asyncio.to_thread(_load)
+
+
+def _load() -> Any:
+    os.environ.update(_SWITCHES)
+    try:
+        module: Any = import_module("litellm")
+    except ImportError as error:
+        raise MissingExtra("models of Anthropic, Gemini and Vertex AI", "litellm") from error
+    module.suppress_debug_info = True  # prints, in colour, on every error
+    # its log lines can hold prompts and keys; what went wrong arrives as an exception anyway
+    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    return module
+
+
+class LiteLLM:
+    """A `Model` that reaches one provider through litellm.
+
+    Args:
+        provider: row of the table; `litellm_prefix` is litellm's name for it.
+        api_key: empty leaves it to the provider's own means (Vertex AI).
+        base_url: empty for the provider's own.
+        headers: sent with every request.
+        project: cloud project (Vertex AI).
+        location: cloud region (Vertex AI).
+        credentials: a service account's JSON or its path (Vertex AI).
+        timeout: seconds for a call whose request has none, streams included.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        api_key: str = "",
+        base_url: str = "",
+        headers: Mapping[str, str] | None = None,
+        project: str = "",
+        location: str = "",
+        credentials: str = "",
+        timeout: float = 120.0,
+    ) -> None:
+        self._provider = provider
+        self._key = api_key
+        self._timeout = timeout
+        self._options: dict[str, Any] = {"max_retries": 0, "drop_params": True}
+        if api_key:
+            self._options["api_key"] = api_key
+        if base_url:
+            self._options["api_base"] = wire.api_base(provider.litellm_prefix, base_url)
+        if headers:
+            self._options["extra_headers"] = dict(headers)
+        if provider.needs_project:
+            self._options |= {"vertex_project": project, "vertex_location": location}
+            if credentials:
+                self._options["vertex_credentials"] = credentials
+        self._module: Any = None
+
+    def __repr__(self) -> str:
+        return f"LiteLLM({self._provider.name!r})"
+
+    async def chat(self, request: ChatRequest) -> ChatResponse:
+        """Return the whole answer."""
+        litellm = await self._litellm()
+        seconds = self._seconds(request.timeout)
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await litellm.acompletion(**self._chat_call(request, seconds))
+        except Exception as error:  # noqa: BLE001 - litellm's classes differ per provider
+            raise self._translated(error, request.model, seconds) from None
+        return wire.chat_response(request, answer)
+
+    @asynccontextmanager
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[AsyncIterator[ChatChunk], None]:
+        """Yield the answer in pieces; the last chunk carries the whole response."""
+        litellm = await self._litellm()
+        seconds = self._seconds(request.timeout)
+        deadline = asyncio.get_running_loop().time() + seconds
+        call = self._chat_call(request, seconds)
+        call |= {"stream": True, "stream_options": {"include_usage": True}}
+        try:
+            async with asyncio.timeout_at(deadline):
+                pieces = await litellm.acompletion(**call)
+        except Exception as error:  # noqa: BLE001 - litellm's classes differ per provider
+            raise self._translated(error, request.model, seconds) from None
+        try:
+            async with aclosing(self._chunks(request, pieces, deadline, seconds)) as chunks:
+                yield chunks
+        finally:
+            # an abandoned stream keeps its socket; what closing it says is of no interest
+            with suppress(Exception):
+                await pieces.aclose()
+
+    async def embed(self, request: EmbedRequest) -> EmbedResponse:
+        """Return one vector for each text.
+
+        Raises:
+            UnsupportedByModel: the provider has no embeddings.
+        """
+        if self._provider.embeddings == "none":
+            raise no_embeddings(self._provider.name)
+        litellm = await self._litellm()
+        seconds = self._seconds(request.timeout)
+        call = self._options | {
+            "model": wire.embedding_model(self._provider.litellm_prefix, request.model),
+            "input": list(request.input),
+            "timeout": seconds,
+        }
+        if request.dimensions is not None:
+            call["dimensions"] = request.dimensions
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await litellm.aembedding(**call)
+        except Exception as error:  # noqa: BLE001 - litellm's classes differ per provider
+            raise self._translated(error, request.model, seconds) from None
+        return wire.embed_response(request, answer)
+
+    async def close(self) -> None:
+        """Close litellm's connections once no adapter of this process is open; idempotent."""
+        module, self._module = self._module, None
+        _open.discard(self)
+        if module is not None and not _open:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await module.close_litellm_async_clients()
+
+    async def _litellm(self) -> Any:
+        if self._module is None:
+            self._module = await load()
+            _open.add(self)
+        return self._module
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self._timeout if timeout is None else timeout
+
+    def _chat_call(self, request: ChatRequest, seconds: float) -> dict[str, Any]:
+        # litellm edits what it is given (it takes keywords out of tool schemas, for example)
+        fields = copy.deepcopy(wire.chat_fields(request, self._provider))
+        return self._options | fields | {"timeout": seconds}
+
+    async def _chunks(
+        self, request: ChatRequest, pieces: Any, deadline: float, seconds: float
+    ) -> AsyncGenerator[ChatChunk, None]:
+        answer = wire.ChunkReader(request)
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    piece = await anext(pieces)
+            except StopAsyncIteration:
+                break
+            except Exception as error:  # noqa: BLE001 - litellm's classes differ per provider
+                raise self._translated(error, request.model, seconds) from None
+            if text := answer.feed(piece):
+                yield ChatChunk(text=text)
+        if not answer.finished:
+            raise ModelUnavailable(
+                f"{request.model}: the stream ended in the middle of the answer; try again",
+                provider=self._provider.name,
+            )
+        yield ChatChunk(response=answer.response())
+
+    def _translated(self, error: Exception, model: str, seconds: float) -> Exception:
+        """Return our error; the cause is left behind, because its attributes hold the prompt."""
+        if isinstance(error, ModelError):
+            return error
+        provider = self._provider.name
+        if isinstance(error, ImportError):
+            return MissingExtra(f"provider {provider!r} ({error})", wire.extra_for(provider))
+        if isinstance(error, TimeoutError) or type(error).__name__ == "Timeout":
+            return ModelTimeout(
+                f"{provider} did not finish within {seconds:.3g} s; raise the timeout, or ask for "
+                "a shorter answer with max_tokens",
+                provider=provider,
+                status=wire.status_in(error),
+            )
+        return wire.classified(error, self._provider, split_model(model)[1], self._key)

@@ -1,0 +1,142 @@
+"""A service as a process: health, readiness, discovery, presence, draining, take-over."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aixgo import connect
+from aixgo.discovery import present
+from aixgo.envelope import new_id
+from aixgo.testing.nats_server import NatsServer
+
+pytestmark = pytest.mark.nats
+Start = Callable[..., Any]
+
+
+def namespace() -> str:
+    return f"p{new_id()[-12:]}"
+
+
+async def test_a_service_tells_that_it_is_well_and_who_it_is(
+    service: Start, nats_server: NatsServer
+) -> None:
+    space = namespace()
+    leaf = service(space, "leaf")
+    await asyncio.to_thread(leaf.until_ready)
+    assert await asyncio.to_thread(leaf.get, "/health") == (200, {"agents": {"leaf": True}})
+    status, body = await asyncio.to_thread(leaf.get, "/ready")
+    assert (status, body) == (200, {"connected": True, "agents": {"leaf": True}})
+    assert (await asyncio.to_thread(leaf.get, "/nothing"))[0] == 404
+
+    async with connect(nats_server.url, namespace=space) as client:
+        assert (await client.call("leaf", "hello")).text == "HELLO"
+        assert await client.agents() == ["leaf"]
+        ping = await client.broker.request("$SRV.PING.leaf", b"", timeout=2)
+        info = await client.broker.request("$SRV.INFO.leaf", b"", timeout=2)
+        stats = await client.broker.request("$SRV.STATS.leaf", b"", timeout=2)
+    answers = [json.loads(answer.data) for answer in (ping, info, stats)]
+    assert [answer["type"] for answer in answers] == [
+        f"io.nats.micro.v1.{verb}_response" for verb in ("ping", "info", "stats")
+    ]
+    assert len({answer["id"] for answer in answers}) == 1
+    (endpoint,) = answers[1]["endpoints"]
+    assert endpoint["name"] == "leaf"
+    assert endpoint["metadata"]["transport"] == "jetstream"
+    assert answers[2]["endpoints"][0]["num_requests"] == 1
+
+
+async def test_sigterm_finishes_what_runs_and_leaves(
+    service: Start, nats_server: NatsServer
+) -> None:
+    space = namespace()
+    slow = service(space, "slow")
+    await asyncio.to_thread(slow.until_ready)
+    async with connect(nats_server.url, namespace=space) as client:
+        waiting = asyncio.create_task(client.call("slow", 1.0))
+        await working(client, "slow")
+        slow.send(signal.SIGTERM)
+        assert (await waiting).data == 1
+        assert await asyncio.to_thread(slow.wait) == 0
+        assert await present(client.broker, client.names) == {}
+    assert "service.stopped" in slow.output()
+
+
+async def test_a_second_signal_hands_the_work_over_at_once(
+    service: Start, nats_server: NatsServer
+) -> None:
+    space = namespace()
+    slow = service(space, "slow")
+    await asyncio.to_thread(slow.until_ready)
+    async with connect(nats_server.url, namespace=space) as client:
+        waiting = asyncio.create_task(client.call("slow", 1.5))
+        await working(client, "slow")
+        slow.send(signal.SIGTERM)
+        slow.send(signal.SIGTERM)
+        assert await asyncio.to_thread(slow.wait) == 0
+        other = service(space, "slow")
+        await asyncio.to_thread(other.until_ready)
+        assert (await asyncio.wait_for(waiting, 6)).data == 2
+
+
+async def test_another_instance_takes_over_after_a_kill(
+    service: Start, nats_server: NatsServer
+) -> None:
+    space = namespace()
+    first = service(space, "slow")
+    await asyncio.to_thread(first.until_ready)
+    async with connect(nats_server.url, namespace=space) as client:
+        waiting = asyncio.create_task(client.call("slow", 0.5))
+        await working(client, "slow")
+        first.send(signal.SIGKILL)
+        second = service(space, "slow")
+        await asyncio.to_thread(second.until_ready)
+        assert (await asyncio.wait_for(waiting, 10)).data == 2
+
+
+async def test_a_port_in_use_is_one_clear_error(
+    service: Start, nats_server: NatsServer
+) -> None:
+    space = namespace()
+    leaf = service(space, "leaf")
+    await asyncio.to_thread(leaf.until_ready)
+    code, text = await run_worker(nats_server.url, space, "leaf", leaf.port)
+    assert code != 0
+    assert f"cannot listen on 127.0.0.1:{leaf.port}" in text
+
+
+async def test_an_unreachable_broker_is_one_clear_error() -> None:
+    code, text = await run_worker("nats://127.0.0.1:9", namespace(), "leaf", 0)
+    assert code != 0
+    assert "127.0.0.1:9" in text
+
+
+async def working(client: Any, agent: str) -> None:
+    """Wait until an instance works on a call."""
+    async with asyncio.timeout(5):
+        while True:
+            info = await client.broker.consumer_info(client.names.stream("CALLS"), agent)
+            if info is not None and info.ack_pending:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def run_worker(url: str, space: str, agent: str, port: int) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(Path(__file__).with_name("worker.py")),
+        url,
+        space,
+        agent,
+        str(port),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, text = await asyncio.wait_for(process.communicate(), 15)
+    return process.returncode or 0, text.decode()
