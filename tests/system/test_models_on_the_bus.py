@@ -88,7 +88,7 @@ async def test_a_models_error_keeps_its_kind(running: Running) -> None:
 
 
 async def test_usage_of_nested_agents_sums_up(running: Running) -> None:
-    model = ScriptedModel(["a b", "c d", "e f"])
+    model = ScriptedModel(["a b", "c d", "e f", "g h"])
 
     async def leaf(message: Message, ctx: Context) -> str:
         return (await ctx.model.chat("x")).text
@@ -100,11 +100,11 @@ async def test_usage_of_nested_agents_sums_up(running: Running) -> None:
 
     agents = Agent("leaf", leaf, model=MODEL), Agent("top", top, model=MODEL)
     async with running(*agents, model=model) as system:
-        usage = (await system.call("top")).usage
-        assert usage.model_calls == 3
-        one = (await system.call("leaf")).usage if model.remaining else None
-        assert one is None
-        assert usage.total_tokens > 0
+        whole = (await system.call("top")).usage
+        part = (await system.call("leaf")).usage
+        assert (whole.model_calls, part.model_calls) == (3, 1)
+        assert whole.prompt_tokens == 3 * part.prompt_tokens
+        assert whole.completion_tokens == 3 * part.completion_tokens > 0
 
 
 async def test_a_runs_token_limit_is_enforced(running: Running) -> None:

@@ -25,7 +25,9 @@
     │   ├── ConsumerConflict            filters overlap, or the declaration differs
     │   ├── StreamFull          (retry) backpressure: the stream is at its limit
     │   ├── WrongSequence               compare-and-set lost
-    │   └── StreamRefused               the stream refuses the message (TTL, size, other stream)
+    │   ├── StreamRefused               the stream refuses the message (TTL, size, other stream)
+    │   ├── BlobMissing                 the object store does not have the object (any more)
+    │   └── BlobCorrupt                 an object's size or digest is not what was put
     ├── CallError
     │   ├── UnknownAgent                no agent of that name is served here
     │   ├── InvalidPayload              the message does not fit the handler's type
@@ -317,6 +319,18 @@ class StreamRefused(BrokerError):
     """The stream refuses the message itself: its TTL, its size, or it expected another stream."""
 
     code = "stream_refused"
+
+
+class BlobMissing(BrokerError):
+    """The object store does not have the object, or not any more."""
+
+    code = "blob_missing"
+
+
+class BlobCorrupt(BrokerError):
+    """The size or digest of a stored object is not what was put."""
+
+    code = "blob_corrupt"
 
 
 # -- calls ---------------------------------------------------------------------------------------

@@ -30,26 +30,13 @@ class Shape:
         self.kind, self._decode, self.schema = kind, decode, schema
 
     @staticmethod
-    @lru_cache(maxsize=1024)
     def of(kind: Any) -> Shape:
-        """Return the shape of an annotation.
+        """Return the shape of an annotation; the same one again is not built again.
 
         Raises:
             ConfigError: neither msgspec nor pydantic can validate it.
         """
-        if kind is Any:
-            return Shape(kind, msgspec.json.decode, {})
-        if _has_pydantic(kind):
-            return _pydantic_shape(kind)
-        try:
-            decoder = msgspec.json.Decoder(kind)
-            schema = msgspec.json.schema(kind)
-        except TypeError as error:
-            raise ConfigError(
-                f"cannot validate messages of type {kind!r}: {error}; use text, JSON values, a "
-                "pydantic model, a msgspec Struct or a dataclass"
-            ) from error
-        return Shape(kind, decoder.decode, schema)
+        return _shape_of(kind)
 
     def decode(self, body: bytes) -> Any:
         """Return the value in a JSON text.
@@ -81,6 +68,23 @@ def _first_line(error: Exception) -> str:
             f"{'.'.join(map(str, part['loc'])) or 'value'}: {part['msg']}" for part in parts[:3]
         )
     return str(error)
+
+
+@lru_cache(maxsize=1024)
+def _shape_of(kind: Any) -> Shape:
+    if kind is Any:
+        return Shape(kind, msgspec.json.decode, {})
+    if _has_pydantic(kind):
+        return _pydantic_shape(kind)
+    try:
+        decoder = msgspec.json.Decoder(kind)
+        schema = msgspec.json.schema(kind)
+    except TypeError as error:
+        raise ConfigError(
+            f"cannot validate messages of type {kind!r}: {error}; use text, JSON values, a "
+            "pydantic model, a msgspec Struct or a dataclass"
+        ) from error
+    return Shape(kind, decoder.decode, schema)
 
 
 def _pydantic_shape(kind: Any) -> Shape:

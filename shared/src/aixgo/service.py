@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from aixgo.agent import Agent
 from aixgo.broker._port import Broker, BusMessage, Subscription
 from aixgo.broker.topology import ACK_WAIT_SECONDS
+from aixgo.calls.alarms import Alarms
 from aixgo.calls.caller import Caller
 from aixgo.calls.results import error_result, expired_result, result_of
 from aixgo.calls.worker import Counts, HandlerFailed, Worker
@@ -81,6 +82,7 @@ class AgentService:
         self._rpc_tasks: set[asyncio.Task[None]] = set()
         self._feed: ServiceFeed | None = None
         self._running: asyncio.Task[None] | None = None
+        self._alarms = Alarms()
         self._started = False
         self._failure: BaseException | None = None
 
@@ -214,9 +216,10 @@ class AgentService:
         deadline = request.deadline
         if deadline is None:
             deadline = now() + (self.agent.spec.timeout or self.agent.spec.limits.timeout)
-        loop = asyncio.get_running_loop()
+        alarms = self._alarms
+        limit = alarms.limit(alarms.loop.time() + deadline - now())
         try:
-            async with asyncio.timeout_at(loop.time() + deadline - now()) as timer:
+            with limit:
                 value = await self.role.execute(Message(request), ctx)
                 reply = value if isinstance(value, Reply) else Reply(value)
                 result = self._result(request, ctx, reply)
@@ -227,7 +230,7 @@ class AgentService:
                     )
                 return result
         except TimeoutError as error:
-            if timer.expired():
+            if limit.expired:
                 return replace(
                     expired_result(replace(request, deadline=deadline), name), usage=ctx.usage
                 )
@@ -255,16 +258,17 @@ class AgentService:
     # -- rpc -----------------------------------------------------------------------------------
 
     def _on_rpc(self, message: BusMessage) -> None:
-        task = asyncio.create_task(self._answer(message), name=self._rpc_name)
+        full = len(self._rpc_tasks) >= self.agent.spec.concurrency
+        task = asyncio.create_task(self._answer(message, full), name=self._rpc_name)
         self._rpc_tasks.add(task)
         task.add_done_callback(self._rpc_tasks.discard)
 
-    async def _answer(self, message: BusMessage) -> None:
+    async def _answer(self, message: BusMessage, full: bool) -> None:
         """Execute an rpc and answer it: no result record, no retry, an error at once."""
         request = None
         try:
             request = decode(message.data)
-            if len(self._rpc_tasks) > self.agent.spec.concurrency:
+            if full:
                 raise InboxFull(
                     f"agent {self.agent.name!r} works on {self.agent.spec.concurrency} rpcs "
                     "already (`concurrency`); try again, or start another instance"

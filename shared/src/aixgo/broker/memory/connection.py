@@ -26,6 +26,9 @@ OUTBOX_BYTES = 8 * 1024 * 1024
 ANSWER_SECONDS = 10.0
 """How long an answer to a delivery is repeated before it is given up."""
 
+ANSWER_BYTES = 64
+"""What an answer that waits for the connection counts in the outbox; about its size on a wire."""
+
 API_SECONDS = 5.0
 """How long a question to the server waits for a connection that is down."""
 
@@ -185,7 +188,7 @@ class Connection:
         """
         faults = self.server.faults
         if not confirm:
-            self.send(64, lambda: faults.lose_ack() or act())
+            self.send(ANSWER_BYTES, lambda: None if faults.lose_ack() else act())
             return
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -250,7 +253,7 @@ class Connection:
             return
         for consumption in self._consumptions:
             stream = self.server.streams.get(consumption.stream)
-            consumer = stream and stream.consumers.get(consumption.name)
+            consumer = stream.consumers.get(consumption.name) if stream else None
             if consumer is not None:
                 consumption.attach(consumer)
 

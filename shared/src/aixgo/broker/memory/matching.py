@@ -106,7 +106,7 @@ class PatternTree(Generic[T]):
             node = parent
 
     def match(self, subject: str) -> list[T]:
-        """Return the items whose pattern matches the subject; one under two patterns comes twice."""
+        """Return the items whose pattern matches; one under two such patterns comes twice."""
         found: list[T] = []
         nodes = [self._root]
         for token in subject.split("."):

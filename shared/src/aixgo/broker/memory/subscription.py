@@ -115,11 +115,6 @@ class MemorySubscription:
 
     # -- the reader's side ---------------------------------------------------------------------
 
-    @property
-    def idle(self) -> bool:
-        """Whether no callback is still to run."""
-        return not self._queued
-
     def __aiter__(self) -> AsyncIterator[BusMessage]:
         """See `Subscription`."""
         return self
@@ -143,6 +138,23 @@ class MemorySubscription:
         self.end()
 
 
+class _Milestone:
+    """A place in the dispatcher's queue."""
+
+    __slots__ = ("_passed",)
+
+    def __init__(self, passed: asyncio.Future[None]) -> None:
+        self._passed = passed
+
+    def dispatch(self, message: BusMessage) -> None:
+        """Say that everything before it has run."""
+        if not self._passed.done():
+            self._passed.set_result(None)
+
+
+_NOTHING = BusMessage("", b"")
+
+
 class Dispatcher:
     """Runs callbacks from the event loop, in the order of their messages, in batches."""
 
@@ -153,16 +165,22 @@ class Dispatcher:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._queue: deque[tuple[MemorySubscription, BusMessage]] = deque()
+        self._queue: deque[tuple[MemorySubscription | _Milestone, BusMessage]] = deque()
         self._scheduled = False
         self.frozen = False
 
-    def put(self, subscription: MemorySubscription, message: BusMessage) -> None:
+    def put(self, subscription: MemorySubscription | _Milestone, message: BusMessage) -> None:
         """Queue one callback."""
         self._queue.append((subscription, message))
         if not self._scheduled and not self.frozen:
             self._scheduled = True
             self._loop.call_soon(self._run)
+
+    def milestone(self) -> asyncio.Future[None]:
+        """Return a future that is done when every callback queued until now has run."""
+        passed = self._loop.create_future()
+        self.put(_Milestone(passed), _NOTHING)
+        return passed
 
     def freeze(self, frozen: bool) -> None:
         """Run nothing while frozen."""

@@ -22,7 +22,8 @@ class Deadlines(Generic[K]):
     __slots__ = ("_armed_for", "_heap", "_loop", "_on_due", "_timer", "when")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_due: Callable[[K], None]) -> None:
-        self._loop, self._on_due = loop, on_due
+        self._loop = loop
+        self._on_due = on_due
         self.when: dict[K, float] = {}
         self._heap: list[tuple[float, K]] = []
         self._timer: asyncio.TimerHandle | None = None

@@ -51,7 +51,7 @@ def missing_attributes() -> list[str]:
     """Return the private attributes of nats-py that are needed and not there."""
     client = Client()
     missing = [name for name in _PRIVATE if not hasattr(client, name)]
-    return missing + [name for name in ("_io_writer",) if not hasattr(TcpTransport(), name)]
+    return missing + [name for name in ("_io_writer",) if not hasattr(TcpTransport(), name)]  # type: ignore[no-untyped-call] # of nats-py
 
 
 def available() -> bool:
@@ -90,7 +90,7 @@ def abort(client: Client) -> None:
         transport.abort()
 
 
-def _socket_transport(client: Client) -> asyncio.WriteTransport | None:
+def _socket_transport(client: Client | None) -> asyncio.WriteTransport | None:
     writer = getattr(getattr(client, "_transport", None), "_io_writer", None)
     return None if writer is None else writer.transport
 
@@ -120,6 +120,7 @@ class FastLink:
         self._sid = 0
         self._listeners: dict[int, Listener] = {}
         self._flushes: set[asyncio.Future[bool]] = set()
+        self.congested = False
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -145,6 +146,7 @@ class FastLink:
 
     def lost(self) -> None:
         self._up = False
+        self.congested = False
         for flush in self._flushes:
             if not flush.done():
                 flush.set_exception(Disconnected("the connection was lost during a flush"))
@@ -192,21 +194,17 @@ class FastLink:
         self._out, self._size = [], 0
         try:
             transport.write(b"".join(waiting))
+            socket = _socket_transport(self._client)
+            self.congested = socket is not None and socket.get_write_buffer_size() > CONGESTED_BYTES
         except (OSError, RuntimeError) as error:  # a socket that broke just now; as if sent
             self.on_bug(error, "")
 
-    @property
-    def congested(self) -> bool:
-        if not self._up or self._client is None:
-            return False
-        transport = _socket_transport(self._client)
-        return transport is not None and transport.get_write_buffer_size() > CONGESTED_BYTES
-
     async def relieved(self) -> None:
+        self.congested = False
         transport = self._writable()
         if transport is not None:
             try:
-                await transport.drain()
+                await transport.drain()  # type: ignore[no-untyped-call] # of nats-py
             except OSError:
                 return  # lost; what was written is gone, as with any publish
 
@@ -328,9 +326,7 @@ class _Parser:
             return after
         if words[0] == b"MSG":
             reply = words[3].decode() if len(words) == 5 else ""
-            message = BusMessage(
-                words[1].decode(), data[begin : begin + size], reply, NO_HEADERS
-            )
+            message = BusMessage(words[1].decode(), data[begin : begin + size], reply, NO_HEADERS)
         else:
             body = begin + int(words[-2])
             reply = words[3].decode() if len(words) == 6 else ""

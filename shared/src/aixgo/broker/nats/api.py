@@ -1,4 +1,4 @@
-"""JetStream's administrative requests: JSON over the connection's own inbox, repeated until answered."""
+"""JetStream's administrative requests: JSON, repeated until answered."""
 
 from __future__ import annotations
 

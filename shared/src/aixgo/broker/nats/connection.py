@@ -1,4 +1,4 @@
-"""One connection for as long as its owner wants it, whatever happens to clients, sockets and servers."""
+"""One connection for as long as its owner wants it, whatever happens to clients and servers."""
 
 from __future__ import annotations
 

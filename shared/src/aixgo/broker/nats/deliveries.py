@@ -34,6 +34,7 @@ class NatsDelivery:
         "data",
         "headers",
         "pending",
+        "place",
         "sequence",
         "stream",
         "subject",
@@ -55,6 +56,8 @@ class NatsDelivery:
         self.stream: str = tokens[first]
         self.attempt: int = int(tokens[first + 2])
         self.sequence: int = int(tokens[first + 3])
+        self.place: int = int(tokens[first + 4])
+        """Count of deliveries of this consumer; what follows it is one more."""
         self.time: float = int(tokens[first + 5]) / 1_000_000_000
         self.pending: int = int(tokens[first + 6])
         self._reply = message.reply
@@ -63,9 +66,7 @@ class NatsDelivery:
         self._answered = False
 
     def __repr__(self) -> str:
-        return (
-            f"<NatsDelivery {self.subject} {self.stream}:{self.sequence} attempt {self.attempt}>"
-        )
+        return f"<NatsDelivery {self.subject} {self.stream}:{self.sequence} attempt {self.attempt}>"
 
     @property
     def answered(self) -> bool:

@@ -1,7 +1,7 @@
-"""`Log.follow`: records in order and without a gap, over whatever happens to the consumer behind it.
+"""`Log.follow`: records in order and without a gap, whatever happens to the consumer behind it.
 
-A nameless ordered consumer serves it; its own sequence tells a gap. After a lost connection, missing
-heartbeats or a gap another one begins after the last record that was seen.
+A consumer of its own serves it, whose count of deliveries tells a gap. After a lost connection,
+missing heartbeats or a gap another one begins after the last record that was seen.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from types import TracebackType
 from typing import Any
 
 from aixgo.broker._port import BusMessage, Record
-from aixgo.broker.nats.api import Api, ConsumerAnswer, Done
+from aixgo.broker.nats.api import Api, ConsumerAnswer
 from aixgo.broker.nats.connection import Connection
-from aixgo.broker.nats.deliveries import ACK_PREFIX
+from aixgo.broker.nats.deliveries import ACK_PREFIX, NatsDelivery
 from aixgo.broker.nats.link import Listener
-from aixgo.broker.nats.pull import MISSING_HEARTBEATS
-from aixgo.broker.nats.reads import without_writer
+from aixgo.broker.nats.pull import EXPIRED, HEARTBEAT, MISSING_HEARTBEATS
 from aixgo.broker.nats.refusals import refused_api
-from aixgo.broker.nats.wire import check_filter
+from aixgo.broker.nats.wire import STATUS, check_filter
 from aixgo.errors import BrokerError, Disconnected
 
 AHEAD = 256
@@ -146,9 +145,7 @@ class Follower:
             self._following = answer.delivered.stream_seq + 1
         self._consumer = name
         self._place, self._asked, self._heard = 0, 0, self._loop.time()
-        self._inbox = Listener(
-            f"{self._connection.replies.root}.follow.{name}", self._arrive
-        )
+        self._inbox = Listener(f"{self._connection.replies.root}.follow.{name}", self._arrive)
         self._connection.link.listen(self._inbox)
         self._ask()
 
@@ -209,33 +206,27 @@ class Follower:
         if not message.reply.startswith(ACK_PREFIX):
             self._status(message)
             return
-        # … <stream sequence> <place in this consumer> <nanoseconds> <pending> [<random>]
-        tokens = message.reply.split(".")
-        first = 5 if len(tokens) == 9 else 7
-        sequence, place, nanoseconds = (int(token) for token in tokens[first : first + 3])
-        if place != self._place + 1:
-            self._broken.set()
+        delivery = NatsDelivery(self._connection, message)
+        if delivery.place != self._place + 1:
             self._end()
+            self._broken.set()
             return
-        self._place = place
+        self._place = delivery.place
         self._asked -= 1
-        self._following = sequence + 1
+        self._following = delivery.sequence + 1
         self._records.append(
             Record(
                 self._stream,
-                message.subject,
-                sequence,
-                message.data,
-                nanoseconds / _NANO,
-                without_writer(message.headers),
+                delivery.subject,
+                delivery.sequence,
+                delivery.data,
+                delivery.time,
+                delivery.headers,
             )
         )
         self._changed.set()
 
     def _status(self, message: BusMessage) -> None:
-        from aixgo.broker.nats.pull import EXPIRED, HEARTBEAT
-        from aixgo.broker.nats.wire import STATUS
-
         status = message.headers.get(STATUS, "")
         if status == HEARTBEAT:
             return
@@ -245,6 +236,3 @@ class Follower:
             self._ask()
         else:
             self._broken.set()
-
-
-__all__ = ["Done", "Follower"]

@@ -43,13 +43,16 @@ class PlainLink:
     # -- life ----------------------------------------------------------------------------------
 
     def new_client(self) -> Client:
+        """See `Link.new_client`."""
         return Client()
 
     def attach(self, client: Client) -> None:
+        """See `Link.attach`."""
         self._client = client
         self._subscriptions.clear()
 
     def restored(self) -> None:
+        """See `Link.restored`."""
         # nats-py restores the subscriptions that this client has made; another client has none
         for listener in self._listeners.values():
             if listener.sid not in self._subscriptions:
@@ -60,6 +63,7 @@ class PlainLink:
             self._sender = asyncio.create_task(self._send_all(), name="nats-sender")
 
     def lost(self) -> None:
+        """See `Link.lost`."""
         self._up = False
         self._wake.clear()
         self._idle.set()
@@ -67,6 +71,7 @@ class PlainLink:
             flush.cancel()  # its PONG cannot come any more
 
     def close(self) -> None:
+        """See `Link.close`."""
         self.lost()
         self._client = None
         self._actions.clear()
@@ -100,6 +105,7 @@ class PlainLink:
     # -- out -----------------------------------------------------------------------------------
 
     def send(self, subject: str, data: bytes, reply: str = "", headers: bytes = b"") -> None:
+        """See `Link.send`."""
         size = len(subject) + len(reply) + len(headers) + len(data)
         if not self._up and self._size + size > BUFFER_BYTES:
             raise buffer_is_full(subject, self._size)
@@ -112,14 +118,17 @@ class PlainLink:
 
     @property
     def congested(self) -> bool:
+        """See `Link.congested`."""
         return self._up and self._size > CONGESTED_BYTES
 
     async def relieved(self) -> None:
+        """See `Link.relieved`."""
         await self._idle.wait()
 
     # -- in ------------------------------------------------------------------------------------
 
     def listen(self, listener: Listener) -> None:
+        """See `Link.listen`."""
         self._sid += 1
         listener.sid = self._sid
         self._listeners[listener.sid] = listener
@@ -153,6 +162,7 @@ class PlainLink:
         return subscribe
 
     def unlisten(self, listener: Listener) -> None:
+        """See `Link.unlisten`."""
         if self._listeners.pop(listener.sid, None) is not None:
             self._do(self._unsubscribe(listener.sid))
 
@@ -165,10 +175,11 @@ class PlainLink:
         return unsubscribe
 
     async def retire(self, listener: Listener) -> None:
+        """See `Link.retire`."""
         subscription = self._subscriptions.pop(listener.sid, None)
         try:
             if subscription is not None and self._up:
-                await self._kept(subscription.drain())
+                await self._kept(subscription.drain())  # type: ignore[no-untyped-call] # of nats-py
         finally:
             self._listeners.pop(listener.sid, None)
 
@@ -179,12 +190,13 @@ class PlainLink:
             listener.ended()
 
     async def flush(self) -> None:
+        """See `Link.flush`."""
         if not self._up or self._client is None:
             raise Disconnected("the connection to the broker is down")
         await self._idle.wait()
         client = self._client
-        while client is not None and client.is_connected and client.pending_data_size:
-            # nats-py writes its PING before what it still holds back, so let it write that first
+        # nats-py writes its PING before what it still holds back, so let it write that first
+        while client is not None and client.is_connected and client.pending_data_size:  # noqa: ASYNC110 # it has no event for it
             await asyncio.sleep(0.001)
         if client is None or not self._up:
             raise Disconnected("the connection was lost during a flush")
@@ -212,4 +224,5 @@ class PlainLink:
             task.exception()  # nobody may be waiting for it any more
 
     def listeners(self) -> list[Listener]:
+        """See `Link.listeners`."""
         return list(self._listeners.values())

@@ -51,6 +51,7 @@ class Pull:
         handler: Callable[[Delivery], Awaitable[None]],
         slots: int,
         ack_wait: float,
+        stopped: Callable[[Pull], None],
     ) -> None:
         self._connection = connection
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
@@ -58,10 +59,13 @@ class Pull:
         self._handler = handler
         self._slots = slots
         self._ack_wait = ack_wait
+        self._on_stopped = stopped
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: set[NatsDelivery] = set()
         """Deliveries that nobody has answered and whose handler runs."""
+        self._left: dict[int, tuple[NatsDelivery, float]] = {}
+        """Deliveries by sequence that their handler has left unanswered, and since when."""
         self._held: deque[tuple[NatsDelivery, float]] = deque()
         """Deliveries over the slots: a lost connection makes the server forget what is out."""
         self._asked = 0
@@ -99,6 +103,7 @@ class Pull:
             await self._stop(grace)
         finally:
             self._stopped.set_result(None)
+            self._on_stopped(self)
 
     async def _stop(self, grace: float) -> None:
         self._stopping = True
@@ -119,10 +124,12 @@ class Pull:
             task.cancel()
         if running:
             await asyncio.gather(*running, return_exceptions=True)
-        unanswered = [delivery for delivery in self._open if not delivery.answered]
+        self._forget_left()
+        unanswered = [*self._open, *(delivery for delivery, _ in self._left.values())]
         for delivery in unanswered:
             self._hand_back(delivery)
         self._open.clear()
+        self._left.clear()
         if unanswered:
             with suppress(TimeoutError, BrokerError):
                 async with asyncio.timeout(HANDED_BACK_SECONDS):
@@ -186,6 +193,7 @@ class Pull:
             self._renew()
         else:
             self._ask()
+        self._forget_left()
         self._watch = self._loop.call_later(HEARTBEAT_SECONDS, self._look)
 
     # -- receiving -----------------------------------------------------------------------------
@@ -247,8 +255,18 @@ class Pull:
             await self._handler(delivery)
         except Exception as error:  # noqa: BLE001 # reported; the delivery comes back after ack_wait
             self._connection.bug(error, delivery.subject)
-        if not self._stopping:
+        if delivery in self._open and not self._stopping:
             self._open.discard(delivery)
+            self._left[delivery.sequence] = (delivery, self._loop.time())
+
+    def _forget_left(self) -> None:
+        """Forget what was answered after all, or is redelivered by now."""
+        now = self._loop.time()
+        self._left = {
+            sequence: (delivery, since)
+            for sequence, (delivery, since) in self._left.items()
+            if not delivery.answered and now - since < self._ack_wait
+        }
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -64,7 +64,7 @@ class Reads:
             else:
                 answer = await self._ask(where, b'{"seq":%d}' % sequence)
         except _NoDirectGet:
-            body = {"last_by_subj": subject} if subject else {"seq": sequence}
+            body: dict[str, object] = {"last_by_subj": subject} if subject else {"seq": sequence}
             return await self._get_from_leader(stream, body)
         return None if answer.headers.get(STATUS) == NOT_FOUND else _record(stream, answer)[0]
 
@@ -107,9 +107,7 @@ class Reads:
             raise refused_api(answer.error, stream)
         return None if answer.message is None else _stored(stream, answer.message)[0]
 
-    async def read(
-        self, stream: str, subject: str, *, start: int, limit: int
-    ) -> Sequence[Record]:
+    async def read(self, stream: str, subject: str, *, start: int, limit: int) -> Sequence[Record]:
         """See `Log.read`.
 
         Raises:

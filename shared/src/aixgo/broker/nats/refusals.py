@@ -1,4 +1,4 @@
-"""What the server refuses, as errors of Aixgo: error codes of JetStream, violations of permissions."""
+"""What the server refuses, as errors of Aixgo: codes of JetStream, missing permissions."""
 
 from __future__ import annotations
 

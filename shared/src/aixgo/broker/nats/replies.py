@@ -1,4 +1,4 @@
-"""Requests: one wildcard inbox for all answers, a dictionary entry and a timer for each question."""
+"""Requests: one wildcard inbox for all answers, an entry and a timer for each question."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ class _One:
 
     __slots__ = ("answer", "fragile", "subject")
 
-    def __init__(
-        self, subject: str, answer: asyncio.Future[BusMessage], fragile: bool
-    ) -> None:
+    def __init__(self, subject: str, answer: asyncio.Future[BusMessage], fragile: bool) -> None:
         self.subject = subject
         self.answer = answer
         self.fragile = fragile
@@ -87,9 +85,11 @@ class Many:
         self._replies.leave(self._token)
 
     def arrive(self, message: BusMessage) -> None:
+        """Take an answer."""
         self._answers.put_nowait(message)
 
     def fail(self, error: BrokerError) -> None:
+        """Take the news that no more will come."""
         self._answers.put_nowait(error)
 
     async def next(self, timeout: float) -> BusMessage:

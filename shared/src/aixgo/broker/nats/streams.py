@@ -7,7 +7,6 @@ from typing import Any
 
 from aixgo.broker._port import Change, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo
 from aixgo.broker.nats.api import (
-    API_SECONDS,
     Answer,
     Api,
     ConsumerAnswer,
@@ -33,6 +32,7 @@ from aixgo.broker.nats.refusals import (
     refused_api,
 )
 from aixgo.clock import now, rfc3339
+from aixgo.errors import PermissionDenied
 
 NOT_FOUND = {STREAM_NOT_FOUND, CONSUMER_NOT_FOUND}
 
@@ -59,9 +59,7 @@ class Streams:
         document = stream_to_json(config)
         standing = await self._stream(config.name)
         if standing is None:
-            created, _ = await self._api.ask(
-                f"STREAM.CREATE.{config.name}", document, StreamAnswer
-            )
+            created, _ = await self._api.ask(f"STREAM.CREATE.{config.name}", document, StreamAnswer)
             if _code(created) != STREAM_EXISTS:
                 _check(created, config.name)
                 return Change(what=what, action="created")
@@ -154,13 +152,13 @@ class Streams:
         """
         what = f"consumer {config.name} of {stream}"
         document = consumer_to_json(config)
-        standing = await self.consumer(stream, config.name)
+        standing = await self._consumer(stream, config.name)
         if standing is None:
             created = await self._declare(stream, config.name, document, "create")
             if _code(created) != CONSUMER_EXISTS:
                 _check(created, stream, config.name)
                 return Change(what=what, action="created")
-            standing = await self.consumer(stream, config.name)
+            standing = await self._consumer(stream, config.name)
         kept = {} if standing is None else standing.config
         changed = differences(consumer_from_json(kept), config, config)
         if not changed:
@@ -177,21 +175,31 @@ class Streams:
         answer, _ = await self._api.ask(f"CONSUMER.CREATE.{stream}.{name}", body, ConsumerAnswer)
         return answer
 
-    async def consumer(
-        self, stream: str, name: str, *, within: float = API_SECONDS
-    ) -> ConsumerAnswer | None:
-        """Return the consumer as the server describes it, or None."""
-        answer, _ = await self._api.ask(
-            f"CONSUMER.INFO.{stream}.{name}", None, ConsumerAnswer, within=within
-        )
+    async def _consumer(self, stream: str, name: str) -> ConsumerAnswer | None:
+        answer, _ = await self._api.ask(f"CONSUMER.INFO.{stream}.{name}", None, ConsumerAnswer)
         if _code(answer) in NOT_FOUND:
             return None
         _check(answer, stream, name)
         return answer
 
+    async def ack_wait(self, stream: str, consumer: str) -> float:
+        """Return the seconds after which the server redelivers what is unanswered.
+
+        Raises:
+            StreamNotFound, ConsumerNotFound.
+        """
+        try:
+            answer, _ = await self._api.ask(
+                f"CONSUMER.INFO.{stream}.{consumer}", None, ConsumerAnswer
+            )
+        except PermissionDenied:
+            return ConsumerConfig(name=consumer).ack_wait
+        _check(answer, stream, consumer)
+        return consumer_from_json(answer.config).ack_wait
+
     async def consumer_info(self, stream: str, consumer: str) -> ConsumerInfo | None:
         """See `Admin.consumer_info`."""
-        answer = await self.consumer(stream, consumer)
+        answer = await self._consumer(stream, consumer)
         if answer is None:
             return None
         return ConsumerInfo(

@@ -239,4 +239,4 @@ async def of_a_hundred_contenders_one_gets_the_lease(stage: Stage) -> None:
 
 
 def _short(entry: Entry | None) -> tuple[str, str] | None:
-    return entry and (entry.key, entry.operation)
+    return None if entry is None else (entry.key, entry.operation)

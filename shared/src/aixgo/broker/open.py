@@ -1,0 +1,79 @@
+"""From an address to a broker: `memory`, `embedded`, or the URL of a server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from aixgo.broker._port import Broker
+from aixgo.errors import ConfigError
+
+MEMORY, EMBEDDED = "memory", "embedded"
+
+
+@asynccontextmanager
+async def open_broker(
+    address: str,
+    *,
+    name: str = "aixgo",
+    store: str | Path | None = None,
+    server: str | Path | None = None,
+    **options: Any,
+) -> AsyncGenerator[Broker, None]:
+    """Open a broker for the length of a block.
+
+    Args:
+        address: `memory` for one process; `embedded` for a private nats-server that ends with the
+            block; `nats://host:4222`, `tls://host:4222` or several separated by commas.
+        name: of this client, as the server's monitoring shows it.
+        store: folder in which the embedded server keeps its streams; temporary without it.
+        server: path of the nats-server that `embedded` starts, if not the installed one.
+        options: those of `NatsBroker.connect`.
+
+    Raises:
+        ConfigError: the address or an option makes no sense.
+        MissingExtra: the client or server of NATS is not installed.
+        Unreachable, AuthenticationFailed, ServerTooOld, JetStreamDisabled: from the server.
+    """
+    address = address.strip()
+    if address != EMBEDDED and (store is not None or server is not None):
+        raise ConfigError(
+            f"`store` and `server` belong to the address 'embedded', not to {_shown(address)!r}"
+        )
+    if address == MEMORY:
+        if options:
+            raise ConfigError(
+                f"the memory broker has no option {', '.join(map(repr, sorted(options)))}; leave "
+                "it out, or use a nats:// address"
+            )
+        from aixgo.broker.memory import MemoryBroker
+
+        async with MemoryBroker() as memory:
+            yield memory
+    elif address == EMBEDDED:
+        from aixgo.broker.embedded import EmbeddedServer
+        from aixgo.broker.nats import NatsBroker
+
+        async with (
+            EmbeddedServer(store, server=server) as started,
+            await NatsBroker.connect(started.url, name=name, **options) as embedded,
+        ):
+            yield embedded
+    elif address.startswith(("nats://", "tls://")):
+        from aixgo.broker.nats import NatsBroker
+
+        async with await NatsBroker.connect(address, name=name, **options) as broker:
+            yield broker
+    else:
+        raise ConfigError(
+            f"unknown broker address {_shown(address)!r}; use 'memory', 'embedded', or "
+            "nats://host:4222 (tls:// with encryption), several separated by commas"
+        )
+
+
+def _shown(address: str) -> str:
+    """Return an address without what may be a password."""
+    scheme, separator, rest = address.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

@@ -1,0 +1,126 @@
+"""An event loop whose time jumps instead of passing, so that waiting an hour takes no time.
+
+    result = run_virtual(main())                                   # or, for a test with anyio:
+    anyio_backend = ("asyncio", {"loop_factory": VirtualTimeLoop})
+
+When every task waits, the clock jumps to the next timer. `loop.time()` begins at 0, `wall_time()`
+at 2030-01-01 in UTC; `aixgo.clock.now()` follows it, and so does everything of the memory broker.
+
+It is for code without real I/O. Sockets are polled and wake their tasks, but a timer that is due
+first wins without waiting for them: a timeout on a socket fires at once. While a call in a thread
+(`asyncio.to_thread`) runs, time passes as it really does, because nobody knows when it ends.
+A task that spins (`while True: await asyncio.sleep(0)`) keeps the time from moving.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+EPOCH = 1_893_456_000.0
+"""Unix time at which every virtual loop begins: 2030-01-01T00:00:00Z."""
+
+THREAD_SECONDS = 5.0
+"""Real time that a loop without timers waits to be woken by a thread before it gives up."""
+
+
+class Stalled(RuntimeError):
+    """Nothing can happen any more: every task waits, and there is no timer, socket or thread."""
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """An event loop that jumps to its next timer when there is nothing else to do."""
+
+    def __init__(self) -> None:
+        self._virtual = 0.0
+        self._in_threads = 0
+        self._jumps = _JumpingSelector(self)
+        super().__init__(self._jumps)
+        self._jumps.own = len(self._jumps.get_map())  # the pipe by which threads wake the loop
+
+    def time(self) -> float:
+        """Return virtual seconds since the loop was made."""
+        return self._virtual
+
+    def wall_time(self) -> float:
+        """Return virtual Unix seconds."""
+        return EPOCH + self._virtual
+
+    def run_in_executor(  # type: ignore[override]  # typeshed's overload has no executor of None
+        self, executor: Executor | None, func: Callable[..., T], *args: Any
+    ) -> asyncio.Future[T]:
+        """Run the function in a thread; until it ends, time passes as it really does."""
+        future: asyncio.Future[T] = super().run_in_executor(executor, func, *args)
+        self._in_threads += 1
+        future.add_done_callback(self._left_thread)
+        return future
+
+    def _left_thread(self, future: asyncio.Future[Any]) -> None:
+        self._in_threads -= 1
+
+    def forward(self, seconds: float) -> None:
+        """Move the clock; called by the selector in place of waiting."""
+        self._virtual += seconds
+
+    @property
+    def waits_for_threads(self) -> bool:
+        """Whether a call in a thread is running."""
+        return self._in_threads > 0
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """Polls its sockets and moves the loop's clock in place of waiting for them."""
+
+    def __init__(self, loop: VirtualTimeLoop) -> None:
+        super().__init__()
+        self._loop = loop
+        self.own = 0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Return what is ready; with nothing ready, jump over `timeout` seconds."""
+        events = super().select(0)
+        if events or timeout == 0:
+            return events
+        if self._loop.waits_for_threads:
+            return self._wait_really(timeout)
+        if timeout is not None:
+            self._loop.forward(max(timeout, 0.0))
+            return events
+        return self._wait_for_the_world()
+
+    def _wait_really(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+        began = time.monotonic()
+        events = super().select(timeout)
+        self._loop.forward(time.monotonic() - began)
+        return events
+
+    def _wait_for_the_world(self) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait without a timer: for a socket if there is one, for a thread only so long."""
+        if len(self.get_map()) > self.own:
+            return super().select(None)
+        others = threading.active_count() > 1
+        events = super().select(THREAD_SECONDS) if others else []
+        if not events:
+            waiting = ", ".join(sorted(task.get_name() for task in asyncio.all_tasks(self._loop)))
+            raise Stalled(
+                "every task waits and no timer is set, so virtual time cannot go on; something "
+                f"waits for what never comes. Tasks: {waiting or 'none'}"
+            )
+        return events
+
+
+def run_virtual(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in virtual time and return its result; the counterpart of `asyncio.run`.
+
+    Raises:
+        Stalled: it waits for something that can never happen.
+    """
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        return runner.run(main)
