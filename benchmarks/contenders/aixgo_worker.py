@@ -10,6 +10,7 @@ import sys
 from _bout import say
 
 from aixgo import Agent, App, Message, serve
+from aixgo.broker.open import open_broker
 
 
 async def echo(message: Message) -> str:
@@ -23,8 +24,6 @@ class SayReady(logging.Handler):
 
 
 async def provision(app: App, url: str) -> None:
-    from aixgo.broker.open import open_broker  # a worker does not need it by name
-
     async with open_broker(url) as broker:
         await app.provision(broker)
 

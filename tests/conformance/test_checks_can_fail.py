@@ -6,35 +6,9 @@ at least one of them.
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
-import pytest
-
-from aixgo.broker import (
-    Appended,
-    Broker,
-    BrokerEvent,
-    BusMessage,
-    Change,
-    ConsumerConfig,
-    ConsumerInfo,
-    Delivery,
-    Record,
-    StreamConfig,
-    StreamInfo,
-)
-from aixgo.broker.memory import MemoryBroker
 from aixgo.errors import BrokerError
-from aixgo.testing import broker_checks
-from aixgo.testing.broker_checks import Check, Stage
-from aixgo.testing.broker_checks.memory_backend import MemoryBackend
-from aixgo.testing.virtual_time import VirtualTimeLoop
 
 
 class Wrapper:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pytest
+from aixgo.testing.broker_checks.backends import MemoryBackend, NatsBackend
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -21,7 +22,6 @@ from hypothesis.stateful import (
 from aixgo.broker import Appended, Broker, Delivery, Expect
 from aixgo.errors import WrongSequence
 from aixgo.testing.broker_checks import Backend, Stage
-from aixgo.testing.broker_checks.backends import MemoryBackend, NatsBackend
 from aixgo.testing.virtual_time import VirtualTimeLoop
 
 T = TypeVar("T")

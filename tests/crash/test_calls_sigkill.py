@@ -23,9 +23,10 @@ async def kill_and_restart(server: NatsServer, kills: int, done: asyncio.Event) 
         await asyncio.sleep(chance.uniform(0.3, 0.9))
         if done.is_set():
             return count
-        await asyncio.to_thread(server.kill)
+        server.kill()
         await asyncio.sleep(chance.uniform(0.0, 0.3))
-        await asyncio.to_thread(server.restart)
+        server.spawn()
+        await server.ready()
     return kills
 
 
@@ -63,15 +64,6 @@ async def call_under_kills(calls: int, kills: int) -> tuple[int, Counter[int], l
     return killed, executions, wrong
 
 
-async def test_calls_survive_two_kills_of_the_server() -> None:
-    killed, executions, wrong = await call_under_kills(calls=4_000, kills=2)
-    assert killed >= 1
-    assert wrong == []
-    assert len(executions) == 4_000
-    assert [number for number, count in executions.items() if count > 1] == []
-
-
-@pytest.mark.slow
 async def test_twenty_thousand_calls_survive_five_kills_of_the_server() -> None:
     killed, executions, wrong = await call_under_kills(calls=20_000, kills=5)
     assert killed == 5

@@ -47,6 +47,12 @@ def running(kind: str, request: pytest.FixtureRequest) -> Running:
     async def run(*agents: Agent, **options: Any) -> AsyncGenerator[System, None]:
         app = App(agents, **{"namespace": f"t{new_id()[-12:]}", **options})
         async with app.running(broker=address, grace=2.0) as system:
-            yield system
+            try:
+                yield system
+            finally:
+                await system.stop(2.0)
+                for stream in await system.broker.stream_names():
+                    if f"aixgo-{system.names.namespace}" in stream:  # the server reserves its size
+                        await system.broker.delete_stream(stream)
 
     return run

@@ -134,7 +134,7 @@ class AllFormats:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
         is_json = raw[:1] in (b"{", b"[")
-        body = json.loads(raw) if is_json else raw.decode()
+        body: Any = json.loads(raw) if is_json else raw.decode()
         headers = {name.lower(): value for name, value in request.headers.items()}
         path = request.path
         self.requests.append(

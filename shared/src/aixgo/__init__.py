@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aixgo.errors import AixgoError, ConfigError
     from aixgo.message import Message, Reply
     from aixgo.roles import Role
-    from aixgo.serve import serve
+    from aixgo.serving import serve
 
 _HOMES = {
     "Agent": "agent",
@@ -32,7 +32,7 @@ _HOMES = {
     "System": "app",
     "Usage": "envelope",
     "connect": "client",
-    "serve": "serve",
+    "serve": "serving",
 }
 
 __all__ = [

@@ -256,7 +256,7 @@ class System(Client):
         self._discovery = Discovery(
             broker,
             app.names,
-            service=app.name,
+            service=served[0] if len(served) == 1 else app.name,
             instance=new_id()[-16:],
             version="1.0.0",
             endpoints=lambda: [service.endpoint() for service in self.services.values()],

@@ -80,6 +80,7 @@ class AgentService:
         )
         self._rpc: list[Subscription] = []
         self._rpc_tasks: set[asyncio.Task[None]] = set()
+        self._rpcs = 0
         self._feed: ServiceFeed | None = None
         self._running: asyncio.Task[None] | None = None
         self._alarms = Alarms()
@@ -258,13 +259,26 @@ class AgentService:
     # -- rpc -----------------------------------------------------------------------------------
 
     def _on_rpc(self, message: BusMessage) -> None:
-        full = len(self._rpc_tasks) >= self.agent.spec.concurrency
-        task = asyncio.create_task(self._answer(message, full), name=self._rpc_name)
+        full = self._rpcs >= self.agent.spec.concurrency
+        self._rpcs += 1
+        task = asyncio.create_task(self._serve_rpc(message, full), name=self._rpc_name)
         self._rpc_tasks.add(task)
         task.add_done_callback(self._rpc_tasks.discard)
 
-    async def _answer(self, message: BusMessage, full: bool) -> None:
-        """Execute an rpc and answer it: no result record, no retry, an error at once."""
+    async def _serve_rpc(self, message: BusMessage, full: bool) -> None:
+        try:
+            answer = await self._answer(message, full)
+        finally:
+            self._rpcs -= 1  # before the caller can know: it may send the next one at once
+        if message.reply:
+            try:
+                travelling = await self._caller.claims.leave(answer)
+                await self._broker.publish(message.reply, encode(travelling))
+            except AixgoError:  # the caller's timeout tells it
+                log.warning("rpc.unanswered", extra={"agent": self.agent.name}, exc_info=True)
+
+    async def _answer(self, message: BusMessage, full: bool) -> Envelope:
+        """Execute an rpc: no result record, no retry, an error at once."""
         request = None
         try:
             request = decode(message.data)
@@ -275,21 +289,15 @@ class AgentService:
                 )
             if not self.ready:
                 raise NotReady(f"agent {self.agent.name!r} is starting or stopping; try again")
-            answer = await self.handle(request, 1)
+            return await self.handle(request, 1)
         except HandlerFailed as failed:
             assert request is not None
-            answer = error_result(
+            return error_result(
                 request, self.agent.name, failed.error, attempts=1, usage=failed.usage
             )
         except AixgoError as error:
             frame = request or Envelope(id=new_id(), kind="rpc")
-            answer = error_result(frame, self.agent.name, error, attempts=1, usage=None)
-        if message.reply:
-            try:
-                travelling = await self._caller.claims.leave(answer)
-                await self._broker.publish(message.reply, encode(travelling))
-            except AixgoError:  # the caller's timeout tells it
-                log.warning("rpc.unanswered", extra={"agent": self.agent.name}, exc_info=True)
+            return error_result(frame, self.agent.name, error, attempts=1, usage=None)
 
     def _on_status(self, message: BusMessage) -> None:
         task = asyncio.create_task(self._tell(message), name=f"{self.agent.name}: status")

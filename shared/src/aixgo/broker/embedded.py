@@ -164,7 +164,7 @@ class ServerProcess:
         """
         try:
             async with asyncio.timeout(START_SECONDS):
-                while not (self._listens() and await self._greets()):  # noqa: ASYNC110 # a process
+                while not (await asyncio.to_thread(self._listens) and await self._greets()):  # noqa: ASYNC110 # a process
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             raise self._too_slow() from None
@@ -262,6 +262,17 @@ class EmbeddedServer:
             ConfigError: another process uses the store.
             Unreachable: the server does not start; says the end of its log.
         """
+        starting = asyncio.create_task(asyncio.to_thread(self._spawn), name="embedded-server")
+        try:
+            self._process = await asyncio.shield(starting)
+            await self._process.ready()
+        except BaseException:
+            await asyncio.wait([starting])
+            await asyncio.to_thread(self._stack.close)
+            raise
+        return self
+
+    def _spawn(self) -> ServerProcess:
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(_store(self._given))
             process = ServerProcess(
@@ -271,10 +282,8 @@ class EmbeddedServer:
             )
             stack.callback(process.end)
             process.spawn()
-            await process.ready()
-            self._process = process
             self._stack = stack.pop_all()
-        return self
+        return process
 
     async def __aexit__(
         self,

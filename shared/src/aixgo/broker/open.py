@@ -50,7 +50,7 @@ async def open_broker(
             )
         from aixgo.broker.memory import MemoryBroker
 
-        async with MemoryBroker() as memory:
+        async with MemoryBroker(name=name) as memory:
             yield memory
     elif address == EMBEDDED:
         from aixgo.broker.embedded import EmbeddedServer

@@ -60,7 +60,10 @@ class AgentNeeds:
 
 
 def streams(names: Names, *, replicas: int = 1) -> list[StreamConfig]:
-    """Return the streams, buckets and object stores of a namespace."""
+    """Return the streams, buckets and object stores of a namespace.
+
+    A server reserves what `max_bytes` says: 2.3 GB of file storage and 32 MB of memory together.
+    """
     p = names.prefix
     declared = [
         StreamConfig(
@@ -68,7 +71,7 @@ def streams(names: Names, *, replicas: int = 1) -> list[StreamConfig]:
             subjects=(f"{p}call.>",),
             retention="workqueue",
             discard="new",
-            max_bytes=1024 * MIB,
+            max_bytes=256 * MIB,
             max_message_size=MIB // 2,
             duplicate_window=300.0,
             allow_ttl=True,
@@ -78,7 +81,7 @@ def streams(names: Names, *, replicas: int = 1) -> list[StreamConfig]:
             name=names.stream(RESULTS),
             subjects=(f"{p}res.>",),
             discard="new",
-            max_bytes=2048 * MIB,
+            max_bytes=1024 * MIB,
             max_messages_per_subject=1,
             max_age=7 * DAY,
             republish=(f"{p}res.>", f"{p}live.res.>"),
@@ -87,7 +90,7 @@ def streams(names: Names, *, replicas: int = 1) -> list[StreamConfig]:
         StreamConfig(
             name=names.stream(HISTORY),
             subjects=(f"{p}hist.>",),
-            max_bytes=1024 * MIB,
+            max_bytes=512 * MIB,
             max_age=30 * DAY,
             republish=(f"{p}hist.>", f"{p}live.hist.>"),
             description="what happened in every run, for people",
@@ -96,7 +99,7 @@ def streams(names: Names, *, replicas: int = 1) -> list[StreamConfig]:
             name=names.stream(TOKENS),
             subjects=(f"{p}tok.>",),
             storage="memory",
-            max_bytes=128 * MIB,
+            max_bytes=32 * MIB,
             max_messages_per_subject=20_000,
             max_age=600.0,
             description="streamed tokens; the result is the truth",
@@ -104,16 +107,16 @@ def streams(names: Names, *, replicas: int = 1) -> list[StreamConfig]:
         StreamConfig(
             name=names.stream(EVENTS),
             subjects=(f"{p}evt.>",),
-            max_bytes=1024 * MIB,
+            max_bytes=256 * MIB,
             max_age=7 * DAY,
             duplicate_window=300.0,
             description="facts that agents publish",
         ),
         StreamConfig(
             name=names.stream(TIMERS),
+            # no limit of its own: the server refuses schedules together with discard=new, and
+            # discard=old would drop a timer silently; what fired expires by its TTL
             subjects=(f"{p}timer.>", f"{p}wake.>"),
-            discard="new",
-            max_bytes=256 * MIB,
             allow_ttl=True,
             allow_schedules=True,
             description="durable timers: a schedule in timer.… fires into wake.…",
@@ -122,7 +125,7 @@ def streams(names: Names, *, replicas: int = 1) -> list[StreamConfig]:
             name=names.stream(DLQ),
             subjects=(f"{p}dlq.>",),
             discard="new",
-            max_bytes=512 * MIB,
+            max_bytes=256 * MIB,
             max_age=30 * DAY,
             description="what could not be handled, with its cause",
         ),

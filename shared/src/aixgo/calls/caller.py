@@ -13,6 +13,7 @@ import math
 from msgspec.structs import replace
 
 from aixgo.broker._port import Broker, BusMessage
+from aixgo.calls.alarms import Alarms
 from aixgo.calls.claim_check import ClaimCheck
 from aixgo.calls.results import Results, cancelled_result, expired_result
 from aixgo.clock import now
@@ -32,12 +33,12 @@ TTL_SLACK_SECONDS = 60
 class _Waiting:
     """One result awaited: a future that the subscription or the clock completes."""
 
-    __slots__ = ("data", "future", "loop")
+    __slots__ = ("alarms", "data", "future")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+    def __init__(self, alarms: Alarms) -> None:
+        self.alarms = alarms
         self.data: bytes | None = None
-        self.future: asyncio.Future[None] = loop.create_future()
+        self.future: asyncio.Future[None] = alarms.loop.create_future()
 
     def arrive(self, message: BusMessage) -> None:
         self.data = message.data
@@ -51,13 +52,14 @@ class _Waiting:
     async def wait(self, seconds: float) -> bytes | None:
         """Return the record, or None when `seconds` are over."""
         if self.data is None:
+            loop = self.alarms.loop
             if self.future.done():
-                self.future = self.loop.create_future()
-            timer = self.loop.call_later(seconds, self._wake)
+                self.future = loop.create_future()
+            alarm = self.alarms.at(loop.time() + seconds, self._wake)
             try:
                 await self.future
             finally:
-                timer.cancel()
+                alarm.cancel()
         return self.data
 
 
@@ -68,6 +70,7 @@ class Caller:
         self.broker, self.names = broker, names
         self.claims = ClaimCheck(broker, names)
         self.results = Results(broker, names, self.claims)
+        self._alarms = Alarms()
 
     async def call(self, request: Envelope, *, look: bool) -> Envelope:
         """Return the one result of the call, whatever its status, payload in place.
@@ -80,7 +83,7 @@ class Caller:
             standing = await self.results.get(target, request.run, request.step)
             if standing is not None:
                 return await self.claims.fetch(standing)
-        waiting = _Waiting(asyncio.get_running_loop())
+        waiting = _Waiting(self._alarms)
         live = await self.broker.subscribe(
             self.names.live_result(target, request.run, request.step), waiting.arrive, limit=1
         )
@@ -115,7 +118,7 @@ class Caller:
         self, agent: str, run: str, step: str, timeout: float
     ) -> Envelope | None:
         """Return a step's result, waiting at most `timeout` seconds for it; None: not in time."""
-        waiting = _Waiting(asyncio.get_running_loop())
+        waiting = _Waiting(self._alarms)
         live = await self.broker.subscribe(
             self.names.live_result(agent, run, step), waiting.arrive, limit=1
         )

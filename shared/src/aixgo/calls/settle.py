@@ -53,6 +53,9 @@ class Failed:
     usage: Usage | None = None
 
 
+WAKE_TTL = "24h"
+"""A fired timer that nobody took for so long belongs to a call that expired long before."""
+
 Outcome = Done | Standing | HandOver | Failed
 
 
@@ -117,6 +120,7 @@ class Settler:
             headers={
                 "Nats-Schedule": f"@at {rfc3339(now() + delay)}",
                 "Nats-Schedule-Target": self._names.wake(*step),
+                "Nats-Schedule-TTL": WAKE_TTL,
             },
         )
         await delivery.ack()

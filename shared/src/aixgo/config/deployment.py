@@ -9,7 +9,7 @@ from pydantic import field_validator, model_validator
 
 from aixgo.config.agents import Strict
 
-_ADDRESS = re.compile(r"(?:nats|tls)://[^\s,/]+(?:,(?:nats|tls)://[^\s,/]+)*/?")
+_ADDRESS = re.compile(r"(?:nats|tls)://[^\s,/]+(?:,(?:(?:nats|tls)://)?[^\s,/]+)*/?")
 
 IN_PROCESS = ("memory", "embedded")
 """Brokers that a command brings along; any other is an address of a server."""

@@ -15,6 +15,10 @@ from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError, Finding, InvalidDocument
 
 _SECRET = re.compile(r"key|token|secret|password|credential|header", re.IGNORECASE)
+SHORTEST_SECRET = 6
+"""What a variable holds is taken out of every message when it has so many characters; a shorter one
+only out of messages about its own place, where it could not be a word of the sentence."""
+
 _USER = re.compile(r"(://)[^/@\s'\"]+@")
 
 
@@ -33,7 +37,12 @@ class Findings:
         loc = tuple(loc)
         mark = self._mark(loc, at_key=at_key)
         self._found.append(
-            Finding(path=dotted(loc), line=mark.line, column=mark.column, message=message)
+            Finding(
+                path=dotted(loc),
+                line=mark.line,
+                column=mark.column,
+                message=self._redacted(loc, message),
+            )
         )
 
     def add_unknown_key(self, loc: Loc, known: Iterable[str]) -> None:
@@ -101,17 +110,22 @@ class Findings:
 
     def _message(self, loc: Loc, found: Any) -> str:
         text = str(found["msg"]).removeprefix("Value error, ")
-        written = self._tree.expanded.get(loc)
-        if written is not None:  # a variable may hold a secret: show its name, not what it holds
-            value = str(found["input"])
-            if value:
-                text = text.replace(repr(value), written).replace(value, written)
-            return f"{text} (got {written:.80})"
+        if loc in self._tree.expanded:
+            return f"{text} (got {self._tree.expanded[loc]:.80})"
         if found["type"] == "string_type" and isinstance(found["input"], bool | int | float):
             text += "; put it in quotes"
         if found["type"] == "value_error" or self._secret(loc) or not _scalar(found["input"]):
             return text
         return f"{text} (got {shown(found['input'])})"
+
+    def _redacted(self, loc: Loc, text: str) -> str:
+        """Return the text with what variables hold replaced by their names: it may be a secret."""
+        for place, written in self._tree.expanded.items():
+            value = self._tree.at(place)
+            here = place[: len(loc)] == loc
+            if value and (here or len(value) >= SHORTEST_SECRET):
+                text = text.replace(repr(value), written).replace(value, written)
+        return text
 
     @staticmethod
     def _secret(loc: Loc) -> bool:

@@ -72,6 +72,13 @@ class Tree:
     keys: Mapping[Loc, Mark] = field(default_factory=dict)
     expanded: Mapping[Loc, str] = field(default_factory=dict)
 
+    def at(self, loc: Loc) -> Any:
+        """Return the value at a place that the document has."""
+        value = self.data
+        for part in loc:
+            value = value[part]
+        return value
+
 
 def read_document(path: str | os.PathLike[str]) -> bytes:
     """Return the bytes of a file; `MAX_BYTES` at most.

@@ -128,12 +128,11 @@ class _Agents:
         """Yield the place and the text of each declaration that is a mapping."""
         data, findings = self._tree.data, self._findings
         agents, orchestration = data.get("agents"), data.get("orchestration")
-        if not isinstance(agents, list):
-            if agents is not None or orchestration is None:
-                findings.add(("agents",), "needs a list of agents: `- {name: …, role: …}`")
+        if not isinstance(agents, list) or not agents:
+            findings.add(
+                ("agents",), "needs a list with at least one agent: `- {name: …, role: …}`"
+            )
             agents = []
-        elif not agents and not orchestration:
-            findings.add(("agents",), "is an empty list; declare at least one agent")
         for index, given in enumerate(agents):
             if isinstance(given, dict):
                 yield ("agents", index), given
@@ -241,12 +240,9 @@ class _Agents:
     def _place_of(self, loc: Loc, name: str) -> Loc:
         """Return where a role's options name another agent; the agent's own place when hidden."""
         for place in self._tree.values:
-            if place[: len(loc)] == loc and len(place) > len(loc) and place[len(loc)] != "name":
-                value = self._tree.data
-                for part in place:
-                    value = value[part]
-                if value == name:
-                    return place
+            inside = place[: len(loc)] == loc and len(place) > len(loc)
+            if inside and place[len(loc)] != "name" and self._tree.at(place) == name:
+                return place
         return loc
 
 

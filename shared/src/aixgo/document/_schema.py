@@ -73,16 +73,16 @@ def document_schema(roles: Mapping[str, type[Role]] | None = None) -> dict[str, 
 
 def _agent(name: str, role: type[Role], own: Mapping[Any, dict[str, Any]]) -> dict[str, Any]:
     common, options = own[AgentSpec], own[role.options_model]
-    summary = (inspect.getdoc(role) or "").split("\n\n")[0].replace("\n", " ")
+    about = summary(role)
     return {
         "title": f"Agent of role {name}",
-        "description": summary,
+        "description": about,
         "type": "object",
         "additionalProperties": False,
         "required": ["name", "role", *options.get("required", ())],
         "properties": {
             **common["properties"],
-            "role": {"const": name, "description": summary},
+            "role": {"const": name, "description": about},
             **options.get("properties", {}),
         },
     }
@@ -107,23 +107,30 @@ def _name_of(part: dict[str, Any]) -> str:
 
 
 def _describe(definitions: dict[str, Any], models: Iterable[type[BaseModel]]) -> None:
-    """Give fields without a description the one in their model's `Attributes:` section."""
+    """Give every model its summary and every field its description, and no more."""
     for model in _reached(models):
         definition = definitions.get(model.__name__)
         if definition is None:
             continue
-        for key, text in attributes(model).items():
-            field = definition.get("properties", {}).get(key)
-            if field is not None:
-                field.setdefault("description", text)
+        definition["description"] = summary(model)
+        texts = attributes(model)
+        for key, field in definition.get("properties", {}).items():
+            field.pop("title", None)  # pydantic's is the key once more
+            if key in texts:
+                field.setdefault("description", texts[key])
+
+
+def summary(kind: type) -> str:
+    """Return the first paragraph of a class's docstring, in one line."""
+    return " ".join((inspect.getdoc(kind) or "").split("\n\n")[0].split())
 
 
 def attributes(model: type[BaseModel]) -> dict[str, str]:
     """Return the descriptions of a model's fields: their own, or from its `Attributes:` section."""
-    section = (model.__doc__ or "").partition("Attributes:\n")[2]
+    section = (inspect.getdoc(model) or "").partition("Attributes:\n")[2]
     texts = {
         name.strip(): " ".join(found[2].split())
-        for found in _ATTRIBUTE.finditer(inspect.cleandoc(f"x\n{section}").removeprefix("x\n"))
+        for found in _ATTRIBUTE.finditer(section)
         for name in found[1].split(",")
     }
     for key, field in model.model_fields.items():
@@ -173,7 +180,5 @@ def _with_variables(part: Any) -> Any:
     changed = {key: _with_variables(value) for key, value in part.items()}
     if changed.get("type") not in ("integer", "number", "boolean"):
         return changed
-    outside = {
-        key: changed.pop(key) for key in ("description", "default", "title") & changed.keys()
-    }
+    outside = {key: changed.pop(key) for key in ("description", "default") & changed.keys()}
     return {"anyOf": [changed, _VARIABLE], **{key: outside[key] for key in sorted(outside)}}

@@ -218,6 +218,11 @@ class Assembly:
         if piece:
             call.arguments.append(piece)
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing came at all, not even a count of tokens."""
+        return not (self._text or self._calls or self.usage.total_tokens)
+
     def response(self) -> ChatResponse:
         """Return the whole answer.
 

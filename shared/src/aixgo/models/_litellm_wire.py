@@ -185,8 +185,8 @@ class ChunkReader:
 
     @property
     def finished(self) -> bool:
-        """Whether the answer said why it ended."""
-        return self._assembly.finish is not None
+        """Whether the answer ended; litellm invents an end for bytes that are no answer at all."""
+        return self._assembly.finish is not None and not self._assembly.empty
 
     def response(self) -> ChatResponse:
         """Return the whole answer; errors as `_answers.checked`."""

@@ -3,13 +3,12 @@
 with NatsServer() as server:
     async with open_broker(server.url) as broker:
         ...
-        server.kill()                # as kill -9 does
-        server.spawn()
-        await server.ready()
+        await server.restart()  # kill -9, then start with the same store
 """
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import tempfile
 from pathlib import Path
@@ -71,7 +70,7 @@ class NatsServer:
         self._process.wait_ready()
 
     def spawn(self) -> None:
-        """Start without waiting; `ready` waits without blocking the event loop."""
+        """Start without waiting for it; see `ready`."""
         self._process.spawn()
 
     async def ready(self) -> None:
@@ -88,8 +87,8 @@ class NatsServer:
 
     async def restart(self) -> None:
         """Kill it and start it again with what it had stored."""
-        self.kill()
-        self.spawn()
+        await asyncio.to_thread(self.kill)
+        await asyncio.to_thread(self.spawn)
         await self.ready()
 
     def pause(self) -> None:

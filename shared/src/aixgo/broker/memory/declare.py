@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[^\s.*>/\\]{1,255}")
 
+SHORTEST_SECONDS = 0.1
+"""Least `max_age` and `duplicate_window`, as on a nats-server."""
+
 _LIMITS = (
     "max_bytes",
     "max_messages",
@@ -62,18 +65,37 @@ def check_stream(config: StreamConfig, others: Iterable[Stream]) -> None:
             f"stream {name!r}: discard_new_per_subject needs discard='new' and "
             "max_messages_per_subject"
         )
+    if config.allow_rollup and config.deny_purge:
+        raise StreamRefused(
+            f"stream {name!r}: allow_rollup removes records, which deny_purge forbids; drop one"
+        )
+    if config.allow_schedules and config.discard == "new":
+        raise StreamRefused(
+            f"stream {name!r}: allow_schedules needs discard='old', because a schedule that is due "
+            "must find room"
+        )
+    _check_times(config)
+    if not 1 <= config.replicas <= 5:
+        raise StreamRefused(f"stream {name!r}: replicas is {config.replicas}; it must be 1 to 5")
+
+
+def _check_times(config: StreamConfig) -> None:
+    name = config.name
+    for field in ("max_age", "duplicate_window"):
+        if 0 < getattr(config, field) < SHORTEST_SECONDS:
+            raise StreamRefused(
+                f"stream {name!r}: {field} is {getattr(config, field):g} s; give at least "
+                f"{SHORTEST_SECONDS:g} s"
+            )
     if config.max_age and config.duplicate_window > config.max_age:
         raise StreamRefused(
             f"stream {name!r}: duplicate_window of {config.duplicate_window:g} s is longer than "
             f"max_age of {config.max_age:g} s; make it at most that"
         )
-    if config.marker_ttl and (config.marker_ttl < 1 or not config.allow_ttl):
+    if config.marker_ttl and config.marker_ttl < 1:
         raise StreamRefused(
-            f"stream {name!r}: marker_ttl is {config.marker_ttl:g} s; it needs allow_ttl=True and "
-            "at least 1 s"
+            f"stream {name!r}: marker_ttl is {config.marker_ttl:g} s; give at least 1 s"
         )
-    if not 1 <= config.replicas <= 5:
-        raise StreamRefused(f"stream {name!r}: replicas is {config.replicas}; it must be 1 to 5")
 
 
 def _check_subjects(config: StreamConfig, others: Iterable[Stream]) -> None:

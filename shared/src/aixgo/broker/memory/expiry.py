@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from aixgo.broker._port import Record
-from aixgo.broker.memory.headers import NEVER
+from aixgo.broker.memory.headers import MARKER_REASON, NEVER
 from aixgo.broker.memory.timers import Deadlines
 
 if TYPE_CHECKING:
@@ -17,15 +17,15 @@ SOONEST = 0.001
 
 
 class Expiry:
-    """Removes records of a stream when their time is over; a record's own TTL overrules the age."""
+    """Removes records of a stream when their time is over, by TTL or by age, whichever is first."""
 
     __slots__ = ("_aged", "_immortal", "_stream", "_timer", "_ttls")
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._ttls: Deadlines[int] = Deadlines(stream.host.loop, self._expired)
+        self._ttls: Deadlines[int] = Deadlines(stream.host.loop, self._remove)
         self._immortal: set[int] = set()
-        self._aged = 0  # everything up to this sequence is gone or has a time of its own
+        self._aged = 0  # everything up to this sequence is gone or stays for ever
         self._timer: asyncio.TimerHandle | None = None
 
     def expire(self, sequence: int, ttl: float) -> None:
@@ -36,7 +36,7 @@ class Expiry:
             self._ttls.set(sequence, self._stream.host.loop.time() + ttl)
 
     def age(self, record: Record) -> None:
-        """Remove the record when the stream's `max_age` has passed, unless it has a TTL."""
+        """Remove the record when the stream's `max_age` has passed."""
         if self._timer is None:
             self._arm(record.time + self._stream.config.max_age)
 
@@ -65,14 +65,11 @@ class Expiry:
             self._timer.cancel()
             self._timer = None
 
-    def _expired(self, sequence: int) -> None:
-        self._remove(sequence)
-
     def _remove(self, sequence: int) -> None:
         record = self._stream.remove(sequence)
         # a marker that expires leaves nothing, or markers would follow each other for ever
-        if record is not None and "Nats-Marker-Reason" not in record.headers:
-            self._stream.mark(record.subject, "MaxAge")
+        if record is not None and MARKER_REASON not in record.headers:
+            self._stream.mark_expired(record.subject)
 
     def _arm(self, moment: float) -> None:
         host = self._stream.host
@@ -87,12 +84,9 @@ class Expiry:
         while self._aged < records.last:
             sequence = self._aged + 1
             record = records.by_sequence.get(sequence)
-            if record is not None and not self._has_own_time(sequence):
+            if record is not None and sequence not in self._immortal:
                 if record.time + age > now:
                     self._arm(record.time + age)
                     return
                 self._remove(sequence)
             self._aged = sequence
-
-    def _has_own_time(self, sequence: int) -> bool:
-        return sequence in self._ttls.when or sequence in self._immortal

@@ -29,9 +29,9 @@ EXPECT_SUBJECT_FILTER = "Nats-Expected-Last-Subject-Sequence-Subject"
 NEVER = -1.0
 """Time to live of a record that outlives even the stream's `max_age`."""
 
-_KEY = re.compile(r"[\x21-\x39\x3b-\x7e]+")
+_KEY = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _good_keys: set[str] = set()
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
 
 
 def clean(headers: Headers) -> dict[str, str]:
@@ -46,16 +46,17 @@ def clean(headers: Headers) -> dict[str, str]:
             _check_key(key)
         if not isinstance(value, str):
             raise BadHeader(f"header {key!r} is a {type(value).__name__}; make it a str")
+        value = value.strip()
         if "\n" in value or "\r" in value:
             value = value.replace("\r", " ").replace("\n", " ")
-        cleaned[key] = value.strip()
+        cleaned[key] = value
     return cleaned
 
 
 def _check_key(key: object) -> None:
     if not isinstance(key, str) or not _KEY.fullmatch(key):
         raise BadHeader(
-            f"header key {key!r} cannot be sent; use printable ASCII without space and colon"
+            f"header key {key!r} cannot be sent; use letters, digits, '-' and '_', at least one"
         )
     if len(_good_keys) < 1024:
         _good_keys.add(key)
@@ -65,7 +66,19 @@ def size(headers: Headers) -> int:
     """Return the bytes that the headers take on the wire."""
     if not headers:
         return 0
-    return 12 + sum(len(key) + len(value) + 4 for key, value in headers.items())
+    size = 12
+    for key, value in headers.items():
+        size += len(key) + 4 + (len(value) if value.isascii() else _encoded_size(key, value))
+    return size
+
+
+def _encoded_size(key: str, value: str) -> int:
+    try:
+        return len(value.encode())
+    except UnicodeEncodeError as error:
+        raise BadHeader(
+            f"the value of header {key!r} cannot be written as UTF-8: {error}"
+        ) from None
 
 
 def sealed(headers: dict[str, str]) -> Headers:
@@ -74,7 +87,7 @@ def sealed(headers: dict[str, str]) -> Headers:
 
 
 def seconds_of(ttl: str) -> float:
-    """Return the seconds of a `Nats-TTL` value: `30`, `30s`, `1h30m`, or `NEVER` for `never`.
+    """Return the whole seconds of a `Nats-TTL`: `30`, `30s`, `1h30m`, or `NEVER` for `never`.
 
     Raises:
         StreamRefused: it is none of these, or below one second.
@@ -85,8 +98,9 @@ def seconds_of(ttl: str) -> float:
         seconds = int(ttl)
     else:
         found = _DURATION.fullmatch(ttl)
-        parts = found.groups(default="0") if found and ttl else ("0", "0", "0")
-        seconds = int(parts[0]) * 3600 + int(parts[1]) * 60 + int(parts[2])
+        parts = map(int, found.groups(default="0")) if found else (0, 0, 0, 0)
+        hours, minutes, rest, milliseconds = parts
+        seconds = hours * 3600 + minutes * 60 + rest + milliseconds // 1000
     if seconds < 1:
         raise StreamRefused(
             f"time to live {ttl!r} is not a whole number of seconds from 1 on; write '30s' or '1h'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
@@ -37,6 +38,7 @@ class MemoryLog(Connection):
                 expect = h.conditions(cleaned)
             if ttl:
                 cleaned[h.TTL] = _whole_seconds(subject, ttl)
+                ttl = float(cleaned[h.TTL])
             elif h.TTL in cleaned:
                 ttl = h.seconds_of(cleaned[h.TTL])
             if msg_id:
@@ -141,9 +143,9 @@ class MemoryLog(Connection):
 
 
 def _whole_seconds(subject: str, ttl: float) -> str:
-    if ttl < 1 or ttl != int(ttl):
+    if ttl < 1:
         raise StreamRefused(
-            f"time to live of a message for {subject!r} is {ttl:g} s; streams take whole seconds "
+            f"time to live of a message for {subject!r} is {ttl:g} s; streams count whole seconds "
             "from 1 on"
         )
-    return f"{int(ttl)}s"
+    return str(math.ceil(ttl))  # rather a little longer than asked for than shorter

@@ -10,6 +10,9 @@ from aixgo.errors import BadSubject
 
 T = TypeVar("T")
 
+MAX_SUBJECT_BYTES = 1024
+"""Far below the longest line that a nats-server reads."""
+
 _BAD_CHARACTER = re.compile(r"[\s\x00-\x1f\x7f]")
 
 
@@ -20,6 +23,11 @@ def check_filter(pattern: str) -> None:
         raise BadSubject(
             f"subject {pattern!r} has an empty token or white space; "
             "write tokens joined by single dots"
+        )
+    if len(pattern.encode()) > MAX_SUBJECT_BYTES:
+        raise BadSubject(
+            f"subject {pattern[:40]!r}… is {len(pattern.encode()):,} bytes, over the limit of "
+            f"{MAX_SUBJECT_BYTES:,} bytes; shorten its tokens"
         )
     if ">" in tokens[:-1]:
         raise BadSubject(

@@ -48,7 +48,7 @@ class Schedules:
         self._check_target(subject, headers.get(h.SCHEDULE_TARGET, ""))
         if h.SCHEDULE_TTL in headers:
             h.seconds_of(headers[h.SCHEDULE_TTL])
-            if not stream.config.allow_ttl:
+            if not stream.allows_ttl:
                 raise StreamRefused(
                     f"stream {stream.name!r} does not allow {h.SCHEDULE_TTL}; declare it with "
                     "allow_ttl=True"

@@ -254,7 +254,7 @@ class MemoryServer:
 
 
 def _refusal(stream: str, error: BrokerError) -> dict[str, Any]:
-    code, number = 400, 10060
+    code, number = 400, 10051  # "general stream failure"; the text says which
     if isinstance(error, WrongSequence):
         number = 10071
     elif isinstance(error, StreamFull):

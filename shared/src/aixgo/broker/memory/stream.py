@@ -56,6 +56,11 @@ class Stream:
         self._takers: dict[str, tuple[Consumer, ...]] = {}
         self._last_id = ""
 
+    @property
+    def allows_ttl(self) -> bool:
+        """Whether a single message may have a time to live; markers need it, so they bring it."""
+        return self.config.allow_ttl or self.config.marker_ttl > 0
+
     # -- append --------------------------------------------------------------------------------
 
     def append(
@@ -77,7 +82,7 @@ class Stream:
         config, now = self.config, self.host.now()
         if expect is not None:
             self._check_conditions(subject, expect)
-        if ttl and not config.allow_ttl:
+        if ttl and not self.allows_ttl:
             raise StreamRefused(
                 f"stream {self.name!r} does not allow a time to live on single messages; "
                 "declare it with allow_ttl=True"
@@ -147,7 +152,8 @@ class Stream:
         if h.SCHEDULE in headers:
             return self.schedules.prepare(subject, headers)
         rollup = headers[h.ROLLUP].lower()
-        if not self.config.allow_rollup:
+        config = self.config  # markers and schedules are roll-ups themselves
+        if not (config.allow_rollup or config.marker_ttl or config.allow_schedules):
             raise StreamRefused(
                 f"stream {self.name!r} does not allow {h.ROLLUP}; declare it with allow_rollup=True"
             )
@@ -305,14 +311,14 @@ class Stream:
             self.remove(record.sequence)
         return len(doomed)
 
-    def mark(self, subject: str, reason: str) -> None:
-        """Leave a marker in place of the last record of a subject, if the stream wants markers."""
+    def mark_expired(self, subject: str) -> None:
+        """Leave a marker where the last record of a subject expired, if the stream wants them."""
         ttl = self.config.marker_ttl
         if not ttl or self.records.count_of(subject):
             return
-        marker = {h.MARKER_REASON: reason, h.TTL: f"{int(ttl)}s"}
+        marker = {h.MARKER_REASON: "MaxAge", h.TTL: f"{int(ttl)}s", h.ROLLUP: "sub"}
         try:
-            self.append(subject, b"", h.sealed(marker), ttl=ttl)
+            self.append(subject, b"", h.sealed(marker), ttl=int(ttl))
         except BrokerError as error:  # a full stream has no room for a marker
             self.host.report(f"marker for {subject!r} in {self.name!r} was not stored", error)
 

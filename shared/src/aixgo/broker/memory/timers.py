@@ -23,7 +23,7 @@ class Deadlines(Generic[K]):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_due: Callable[[K], None]) -> None:
         self._loop = loop
-        self._on_due = on_due
+        self._on_due: Callable[[K], None] = on_due
         self.when: dict[K, float] = {}
         self._heap: list[tuple[float, K]] = []
         self._timer: asyncio.TimerHandle | None = None

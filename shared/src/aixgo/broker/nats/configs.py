@@ -91,7 +91,7 @@ def stream_to_json(config: StreamConfig) -> dict[str, Any]:
         document[theirs] = nanoseconds(getattr(config, ours))
     if config.max_age:
         document["duplicate_window"] = min(document["duplicate_window"], document["max_age"])
-    if config.marker_ttl:
+    if config.marker_ttl or config.allow_schedules:
         document["allow_rollup_hdrs"] = True
     if config.republish is not None:
         source, destination = config.republish

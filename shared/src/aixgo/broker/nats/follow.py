@@ -19,16 +19,20 @@ from aixgo.broker.nats.api import Api, ConsumerAnswer
 from aixgo.broker.nats.connection import Connection
 from aixgo.broker.nats.deliveries import ACK_PREFIX, NatsDelivery
 from aixgo.broker.nats.link import Listener
-from aixgo.broker.nats.pull import EXPIRED, HEARTBEAT, MISSING_HEARTBEATS
+from aixgo.broker.nats.pull import (
+    EXPIRED,
+    EXPIRES_SECONDS,
+    HEARTBEAT,
+    HEARTBEAT_SECONDS,
+    MISSING_HEARTBEATS,
+    pull_request,
+)
 from aixgo.broker.nats.refusals import refused_api
 from aixgo.broker.nats.wire import STATUS, check_filter
 from aixgo.errors import BrokerError, Disconnected
 
 AHEAD = 256
 """Records that may wait for the reader; it is what bounds the memory of a slow one."""
-
-EXPIRES_SECONDS = 30
-HEARTBEAT_SECONDS = 2
 
 FORGOTTEN_SECONDS = 60
 """After which the server forgets a consumer that nobody pulls from."""
@@ -192,11 +196,7 @@ class Follower:
         if self._inbox is None or 2 * free < AHEAD:
             return
         self._asked += free
-        body = b'{"batch":%d,"expires":%d,"idle_heartbeat":%d}' % (
-            free,
-            EXPIRES_SECONDS * _NANO,
-            HEARTBEAT_SECONDS * _NANO,
-        )
+        body = pull_request(free, EXPIRES_SECONDS, HEARTBEAT_SECONDS)
         next_of = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
         with suppress(Disconnected):
             self._connection.link.send(next_of, body, self._inbox.subject)

@@ -21,11 +21,15 @@ from aixgo.broker.nats.subscriptions import retire
 from aixgo.broker.nats.wire import DESCRIPTION, STATUS
 from aixgo.errors import BrokerError, ConnectionClosed, Disconnected
 
-EXPIRES_SECONDS = 30
-HEARTBEAT_SECONDS = 2
-"""An idle request says so this often; more than two of them missing mean that it is lost."""
+EXPIRES_SECONDS, HEARTBEAT_SECONDS = 30.0, 2.0
+"""An idle request ends after the first and says every second that it is alive."""
+
+FRESH_EXPIRES_SECONDS, FRESH_HEARTBEAT_SECONDS = 5.0, 0.5
+"""For the first request of a generation: a server that is just starting, or a consumer that is just
+being declared again, loses requests without a word."""
 
 MISSING_HEARTBEATS = 2.5
+"""Silence for so many heartbeats means that the request is lost."""
 
 STRAGGLER_SECONDS = 2.0
 """For which the inbox of an older generation is still read."""
@@ -38,6 +42,15 @@ HANDED_BACK_SECONDS = 1.0
 
 HEARTBEAT = "100"
 EXPIRED = {"404", "408"}
+
+
+def pull_request(batch: int, expires: float, heartbeat: float) -> bytes:
+    """Return the request for so many deliveries; times in seconds."""
+    return b'{"batch":%d,"expires":%d,"idle_heartbeat":%d}' % (
+        batch,
+        expires * 1_000_000_000,
+        heartbeat * 1_000_000_000,
+    )
 
 
 class Pull:
@@ -70,6 +83,8 @@ class Pull:
         """Deliveries over the slots: a lost connection makes the server forget what is out."""
         self._asked = 0
         self._heard = 0.0
+        self._heartbeat = FRESH_HEARTBEAT_SECONDS
+        self._fresh = True
         self._generation = 0
         self._inbox: Listener | None = None
         self._older: set[Listener] = set()
@@ -155,6 +170,7 @@ class Pull:
         self._connection.link.listen(self._inbox)
         self._asked = 0
         self._heard = self._loop.time()
+        self._fresh = True
         self._ask()
 
     def _forget(self, inbox: Listener) -> None:
@@ -174,13 +190,13 @@ class Pull:
         ):
             return
         self._asked += free
-        body = b'{"batch":%d,"expires":%d,"idle_heartbeat":%d}' % (
-            free,
-            EXPIRES_SECONDS * 1_000_000_000,
-            HEARTBEAT_SECONDS * 1_000_000_000,
-        )
+        expires = FRESH_EXPIRES_SECONDS if self._fresh else EXPIRES_SECONDS
+        self._heartbeat = FRESH_HEARTBEAT_SECONDS if self._fresh else HEARTBEAT_SECONDS
+        self._fresh = False
         with suppress(Disconnected):
-            self._connection.link.send(self._next, body, self._inbox.subject)
+            self._connection.link.send(
+                self._next, pull_request(free, expires, self._heartbeat), self._inbox.subject
+            )
 
     def _look(self) -> None:
         """Notice a request that the server has forgotten: its heartbeats are missing."""
@@ -188,13 +204,13 @@ class Pull:
         if (
             self._asked
             and self._connection.connected
-            and silent > MISSING_HEARTBEATS * HEARTBEAT_SECONDS
+            and silent > MISSING_HEARTBEATS * self._heartbeat
         ):
             self._renew()
         else:
             self._ask()
         self._forget_left()
-        self._watch = self._loop.call_later(HEARTBEAT_SECONDS, self._look)
+        self._watch = self._loop.call_later(self._heartbeat, self._look)
 
     # -- receiving -----------------------------------------------------------------------------
 

@@ -1,15 +1,14 @@
 """What every broker promises: one plain async function a promise, for any adapter.
 
-An adapter's author writes a `Backend` and runs them all; pytest is not needed:
+An adapter's author writes a `Backend` (`memory_backend.py` is the shortest example) and runs them
+all; pytest is not needed:
 
-    for check in broker_checks.ALL:
-        if broker_checks.no_meaning(check, backend.kind) is None:
-            async with Stage(backend) as stage:
-                await check(stage)
+    outcomes = await check_all(backend, ALL)
+    broken = {check.__name__: error for check, error in outcomes.items() if error}
 
 A check returns when the promise is kept and raises AssertionError, with the expected and the seen,
 when it is not. Times are seconds of the event loop: on an in-process broker with a virtual clock
-(`aixgo.testing.virtual_time`) all of them together take about a second.
+(`aixgo.testing.virtual_time`) all of them together take half a second.
 """
 
 from __future__ import annotations
@@ -35,9 +34,21 @@ from aixgo.testing.broker_checks import (
     wire,
 )
 from aixgo.testing.broker_checks._promises import PROMISES
-from aixgo.testing.broker_checks._stage import Backend, Check, Stage, no_meaning, not_on
+from aixgo.testing.broker_checks._run import check_all
+from aixgo.testing.broker_checks._stage import Backend, Check, Stage, alone, no_meaning, not_on
 
-__all__ = ["ALL", "PROMISES", "Backend", "Check", "Stage", "lines", "no_meaning", "not_on"]
+__all__ = [
+    "ALL",
+    "PROMISES",
+    "Backend",
+    "Check",
+    "Stage",
+    "alone",
+    "check_all",
+    "lines",
+    "no_meaning",
+    "not_on",
+]
 
 _LINE = re.compile(r"§10 line (\d+):")
 

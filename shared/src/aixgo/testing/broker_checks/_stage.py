@@ -231,6 +231,16 @@ class Stage:
             raise AssertionError(f"consumer {consumer.name!r} is gone")
         return info
 
+    async def until_waiting(
+        self, broker: Broker, stream: StreamConfig, consumer: ConsumerConfig
+    ) -> None:
+        """Return when an idle pull waits at the broker."""
+        await eventually(
+            f"a pull waits at consumer {consumer.name!r}",
+            lambda: self.state(broker, stream, consumer),
+            lambda info: info.waiting >= 1,
+        )
+
     async def messages_in(self, broker: Broker, stream: StreamConfig) -> int:
         """Return how many messages the stream keeps now."""
         info = await broker.stream_info(stream.name)
@@ -279,3 +289,17 @@ def no_meaning(check: Check, kind: str) -> str | None:
     """Return why the promise has no meaning on brokers of this kind; None when it has one."""
     exception = _EXCEPTIONS.get(check)
     return exception.because if exception and kind in exception.kinds else None
+
+
+_ALONE: set[Check] = set()
+
+
+def alone(check: Check) -> Check:
+    """Say that a check breaks the server for everybody, so nothing may run beside it."""
+    _ALONE.add(check)
+    return check
+
+
+def is_alone(check: Check) -> bool:
+    """Whether nothing may run beside the check."""
+    return check in _ALONE

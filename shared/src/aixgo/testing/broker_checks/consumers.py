@@ -10,7 +10,6 @@ from aixgo.broker import Broker, StreamConfig
 from aixgo.testing.broker_checks._expect import (
     Stopwatch,
     equal,
-    eventually,
     expect,
 )
 from aixgo.testing.broker_checks._stage import Stage
@@ -116,11 +115,7 @@ async def the_counts_of_a_consumer_are_right_at_each_step(stage: Stage) -> None:
     await (await inbox.count(4))[3].ack()
     info = await stage.state(broker, stream, consumer)
     equal("all done", (info.pending, info.ack_pending), (0, 0))
-
-    async def idle() -> int:
-        return (await stage.state(broker, stream, consumer)).waiting
-
-    await eventually("the idle worker's pull waits", idle, lambda count: count >= 1)
+    await stage.until_waiting(broker, stream, consumer)
 
 
 async def a_paused_consumer_delivers_nothing(stage: Stage) -> None:

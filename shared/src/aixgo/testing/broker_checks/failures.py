@@ -14,7 +14,7 @@ from aixgo.testing.broker_checks._expect import (
     expect,
     refused,
 )
-from aixgo.testing.broker_checks._stage import Stage, not_on
+from aixgo.testing.broker_checks._stage import Stage, alone, not_on
 
 MIB = 1024 * 1024
 
@@ -163,6 +163,7 @@ async def a_follower_goes_on_where_the_connection_was_lost(stage: Stage) -> None
         await asyncio.gather(task, return_exceptions=True)
 
 
+@alone
 async def a_killed_server_keeps_its_file_streams(stage: Stage) -> None:
     """§10 line 40: every answered append is there after kill -9; memory streams are gone."""
     broker = await stage.connect()
@@ -183,6 +184,7 @@ async def a_killed_server_keeps_its_file_streams(stage: Stage) -> None:
     equal("next sequence", answer.sequence, 51)
 
 
+@alone
 async def a_killed_server_forgets_the_ids_of_consumed_calls(stage: Stage) -> None:
     """§10 line 40: of a work queue; those of a limits stream are rebuilt from its records."""
     broker = await stage.connect()
@@ -202,6 +204,7 @@ async def a_killed_server_forgets_the_ids_of_consumed_calls(stage: Stage) -> Non
     equal("duplicate in the work queue", again.duplicate, False)
 
 
+@alone
 async def work_goes_on_after_the_server_was_killed(stage: Stage) -> None:
     """§10 line 40: subscriptions, pulls, appends and requests need no help; nothing is lost."""
     broker, other = await stage.connect(), await stage.connect()

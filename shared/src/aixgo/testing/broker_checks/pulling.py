@@ -107,6 +107,7 @@ async def a_consumer_that_is_declared_again_is_consumed_again(stage: Stage) -> N
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream)
     inbox = await stage.deliveries(broker, stream, consumer)
+    await stage.until_waiting(broker, stream, consumer)
     equal("deleted", await broker.delete_consumer(stream.name, consumer.name), True)
     await broker.ensure_consumer(stream.name, consumer)
     await broker.append(f"{stream.name}.a", b"")

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from aixgo import clock
 from aixgo.broker import Broker, Delivery, StreamConfig
-from aixgo.testing.broker_checks._expect import Collected, Stopwatch, equal, expect
-from aixgo.testing.broker_checks._stage import Stage
+from aixgo.errors import BrokerError
+from aixgo.testing.broker_checks._expect import Collected, Stopwatch, equal, expect, refused
+from aixgo.testing.broker_checks._stage import Stage, alone
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ async def core_subscribers_do_not_see_a_schedule_fire(stage: Stage) -> None:
     await core.exactly(0)
 
 
+@alone
 async def a_schedule_survives_a_restart_of_the_server(stage: Stage) -> None:
     """§10 line 36: it is a record of a file stream, so it fires after a kill -9."""
     timers = await _timers(stage)
@@ -94,3 +96,12 @@ async def a_schedule_survives_a_restart_of_the_server(stage: Stage) -> None:
     await stage.restart_server()
     (delivery,) = await timers.fired.count(1)
     equal("fired", delivery.data, b"still there")
+
+
+async def a_stream_with_schedules_cannot_refuse_the_new(stage: Stage) -> None:
+    """§10 line 36: declaring both is refused, because a timer that is due must find room."""
+    broker = await stage.connect()
+    name = stage.unique("S")
+    config = StreamConfig(name=name, subjects=(f"{name}.>",), discard="new", allow_schedules=True)
+    with refused(BrokerError, what='schedules with discard="new"'):
+        await broker.ensure_stream(config)

@@ -14,7 +14,7 @@ from aixgo.broker.open import open_broker
 from aixgo.health import health_server
 from aixgo.telemetry import otel
 
-log = logging.getLogger("aixgo.serve")
+log = logging.getLogger("aixgo.serving")
 
 HEALTH_PORT = 8081
 """Default port of `/health` and `/ready`."""

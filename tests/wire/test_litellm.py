@@ -1,0 +1,362 @@
+"""The litellm adapter: the promises of the port, and the bytes that every provider gets.
+
+The only module of the suite that imports litellm, which takes two seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+from aixgo.errors import (
+    ContextTooLong,
+    ModelAuthFailed,
+    ModelError,
+    ModelTimeout,
+    ModelUnavailable,
+    RateLimited,
+    UnsupportedByModel,
+)
+from aixgo.models import (
+    ChatMessage,
+    ChatRequest,
+    ChatResponse,
+    EmbedRequest,
+    LiteLLM,
+    ModelHub,
+    ModelSettings,
+)
+from aixgo.models.providers import PROVIDERS, Provider
+from aixgo.testing import model_checks
+from aixgo.testing.fake_provider import fake_provider
+from aixgo.testing.model_checks import SECRET, Check, Stage
+
+pytestmark = [
+    pytest.mark.skipif(find_spec("litellm") is None, reason="pip install 'aixgo[litellm]'"),
+    # litellm and what it imports warn about themselves at every opportunity
+    pytest.mark.filterwarnings("ignore"),
+]
+
+CHAT_CASES = (
+    "chat_tools",
+    "chat_stream",
+    "chat_tools_stream",
+    "chat_tool_results",
+    "chat_json_schema",
+    "chat_plain",
+)
+OLLAMA = Provider(
+    name="ollama", adapter="litellm", key_required=False, litellm_prefix="ollama_chat"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _litellm_leaves_sockets_behind() -> Iterator[None]:
+    """Collect them here: their warnings would fail some other test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    async with fake_provider() as server:
+        model = LiteLLM(PROVIDERS["openai"], api_key=SECRET, base_url=server.base_url)
+        yield Stage(
+            model, "openai/gpt-4o", server.will, embed_model="openai/text-embed", server=server
+        )
+        await model.close()
+
+
+@pytest.mark.parametrize("check", model_checks.ALL, ids=lambda check: check.__name__)
+async def test_litellm_keeps_the_promises_of_every_adapter(stage: Stage, check: Check) -> None:
+    await check(stage)
+
+
+@pytest.fixture(scope="module")
+def service_account() -> dict[str, str]:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return {
+        "type": "service_account",
+        "project_id": "proj-1",
+        "private_key_id": "k1",
+        "private_key": key.decode(),
+        "client_email": "t@proj-1.iam.gserviceaccount.com",
+        "client_id": "1",
+    }
+
+
+@pytest.fixture
+def adapter(all_formats: Any, service_account: dict[str, str]) -> Callable[[str], LiteLLM]:
+    """Make the adapter of a capture's name, with the fake server as its provider."""
+
+    def make(name: str) -> LiteLLM:
+        url = all_formats.url
+        match name:
+            case "anthropic":
+                return LiteLLM(PROVIDERS["anthropic"], api_key="sk-ant-test", base_url=f"{url}/v1")
+            case "gemini":
+                return LiteLLM(PROVIDERS["gemini"], api_key="AIza-test", base_url=f"{url}/v1beta")
+            case "ollama_chat":
+                return LiteLLM(OLLAMA, base_url=f"{url}/v1")
+            case _:
+                return LiteLLM(
+                    PROVIDERS["vertex_ai"],
+                    base_url=url,
+                    project="proj-1",
+                    location="us-east5" if "claude" in name else "us-central1",
+                    credentials=json.dumps(service_account | {"token_uri": f"{url}/token"}),
+                )
+
+    return make
+
+
+PROVIDER_OF = {
+    "anthropic": "anthropic",
+    "gemini": "gemini",
+    "vertex_ai": "vertex_ai",
+    "vertex_ai_claude": "vertex_ai",
+    "ollama_chat": "ollama",
+}
+
+
+@pytest.mark.parametrize("case", CHAT_CASES)
+@pytest.mark.parametrize("name", PROVIDER_OF)
+async def test_a_request_is_the_captured_one(
+    name: str,
+    case: str,
+    capture: Callable[[str, str], Any],
+    adapter: Callable[[str], LiteLLM],
+    all_formats: Any,
+) -> None:
+    recorded = capture(name, case)
+    all_formats.tools = case in {"chat_tools", "chat_tools_stream"}
+    if case == "chat_json_schema":
+        all_formats.text = '{"city": "Paris", "temp": 20}'
+    model = adapter(name)
+    answer = await ask(model, recorded.chat(PROVIDER_OF[name]), streamed="stream" in case)
+    await model.close()
+    (sent,) = all_formats.prompts
+    assert sent["path"] == recorded.sent["path"]
+    assert sent["body"] == recorded.sent["body"]
+    for header in ("x-api-key", "x-goog-api-key", "anthropic-version", "anthropic-beta"):
+        assert sent["headers"].get(header) == recorded.sent["headers"].get(header)
+    assert sent["headers"].get("authorization") == recorded.sent["headers"].get("authorization")
+    assert answer.usage.prompt_tokens > 0
+    assert answer.usage.completion_tokens >= 12
+    if all_formats.tools:
+        cities = [json.loads(call.arguments)["city"] for call in answer.message.tool_calls]
+        assert cities == ["Paris", "Rome"]
+        assert answer.choices[0].finish_reason == "tool_calls"
+        assert len({call.id for call in answer.message.tool_calls}) == 2
+    else:
+        assert answer.text == all_formats.text
+        assert answer.choices[0].finish_reason == "stop"
+
+
+async def ask(model: LiteLLM, request: ChatRequest, *, streamed: bool) -> ChatResponse:
+    if not streamed:
+        return await model.chat(request)
+    pieces, response = [], None
+    async with model.stream(request) as chunks:
+        async for chunk in chunks:
+            pieces.append(chunk.text)
+            response = chunk.response
+    assert response is not None
+    assert "".join(pieces) == response.text
+    return response
+
+
+@pytest.mark.parametrize("name", ["gemini", "vertex_ai", "ollama_chat"])
+async def test_an_embedding_request_is_the_captured_one(
+    name: str,
+    capture: Callable[[str, str], Any],
+    adapter: Callable[[str], LiteLLM],
+    all_formats: Any,
+) -> None:
+    recorded = capture(name, "embedding")
+    model = adapter(name)
+    embed_model = f"{PROVIDER_OF[name]}/{recorded.call['model'].partition('/')[2]}"
+    answer = await model.embed(
+        EmbedRequest(model=embed_model, input=("hello", "world"), timeout=20.0)
+    )
+    await model.close()
+    assert [sent["path"] for sent in all_formats.prompts] == [recorded.sent["path"]]
+    assert all_formats.prompts[0]["body"] == recorded.sent["body"]
+    assert answer.vectors == ((0.1, 0.2, 0.3),) * 2
+
+
+HELLO = (ChatMessage(role="user", content="A prompt that nobody else should see."),)
+
+
+async def test_a_thought_hidden_in_a_tool_call_id_goes_back_unchanged(
+    capture: Callable[[str, str], Any], adapter: Callable[[str], LiteLLM], all_formats: Any
+) -> None:
+    request = capture("gemini", "chat_tools").chat("gemini")
+    all_formats.tools = True
+    model = adapter("gemini")
+    asked = (await model.chat(request)).message
+    results = tuple(
+        ChatMessage(role="tool", tool_call_id=call.id, content="{}") for call in asked.tool_calls
+    )
+    await model.chat(
+        ChatRequest(
+            model=request.model,
+            messages=(*request.messages, asked, *results),
+            tools=request.tools,
+            timeout=20.0,
+        )
+    )
+    await model.close()
+    contents = all_formats.prompts[-1]["body"]["contents"]
+    parts = [part for content in contents for part in content["parts"]]
+    assert "c2ln" in [part.get("thoughtSignature") for part in parts]
+    results_sent = [p["function_response"] for p in parts if "function_response" in p]
+    assert [result["name"] for result in results_sent] == ["get_weather", "get_weather"]
+
+
+async def test_the_tools_of_a_request_are_not_edited(
+    capture: Callable[[str, str], Any], adapter: Callable[[str], LiteLLM]
+) -> None:
+    recorded = capture("anthropic", "chat_tools")
+    request = recorded.chat("gemini")
+    model = adapter("gemini")
+    await model.chat(request)
+    await model.close()
+    assert request == recorded.chat("gemini")
+    assert "additionalProperties" in request.tools[0].parameters
+
+
+async def test_anthropic_gets_a_limit_when_the_request_has_none(
+    adapter: Callable[[str], LiteLLM], all_formats: Any
+) -> None:
+    model = adapter("anthropic")
+    await model.chat(ChatRequest(model="anthropic/claude-sonnet-4-5", messages=HELLO, timeout=20.0))
+    await model.close()
+    assert all_formats.prompts[0]["body"]["max_tokens"] == 1024
+
+
+@pytest.mark.parametrize("name", ["anthropic", "gemini", "vertex_ai", "ollama_chat"])
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (401, ModelAuthFailed),
+        (429, RateLimited),
+        (500, ModelUnavailable),
+        (502, ModelUnavailable),
+        (503, ModelUnavailable),
+        (529, ModelUnavailable),
+    ],
+)
+async def test_a_status_means_the_same_at_every_provider(
+    name: str,
+    status: int,
+    expected: type[ModelError],
+    adapter: Callable[[str], LiteLLM],
+    all_formats: Any,
+) -> None:
+    all_formats.failure = (status, {"retry-after": "7"})
+    model = adapter(name)
+    provider = PROVIDER_OF[name]
+    request = ChatRequest(model=f"{provider}/claude-sonnet-4-5", messages=HELLO, timeout=20.0)
+    with pytest.raises(ModelError) as failed:
+        await model.chat(request)
+    await model.close()
+    assert type(failed.value) is expected
+    assert failed.value.provider == provider
+    assert "A prompt that nobody else should see" not in str(failed.value)
+    assert failed.value.__cause__ is None, "litellm's exception holds the messages"
+    assert len(all_formats.prompts) == 1, "litellm tried again by itself"
+    if expected is RateLimited:
+        assert failed.value.retry_after == 7.0
+
+
+async def test_a_refused_connection_is_a_provider_that_is_down() -> None:
+    model = LiteLLM(PROVIDERS["anthropic"], api_key="sk-x", base_url="http://127.0.0.1:1")
+    with pytest.raises(ModelUnavailable):
+        await model.chat(ChatRequest(model="anthropic/claude", messages=HELLO, timeout=20.0))
+    await model.close()
+
+
+async def test_a_prompt_that_is_too_long_has_its_own_error(stage: Stage) -> None:
+    from aixgo.testing.fake_provider import Fail
+
+    stage.fake.will(
+        Fail(400, message="This model's maximum context length is 8192 tokens.", code="x")
+    )
+    with pytest.raises(ContextTooLong):
+        await stage.model.chat(stage.ask())
+
+
+async def test_a_provider_without_embeddings_says_so_without_a_request() -> None:
+    model = LiteLLM(PROVIDERS["anthropic"], api_key="sk-x")
+    with pytest.raises(UnsupportedByModel, match="anthropic"):
+        await model.embed(EmbedRequest(model="anthropic/claude", input=("x",)))
+
+
+async def test_the_hub_reaches_anthropic_by_its_name(all_formats: Any) -> None:
+    settings = {"anthropic": {"api_key": "sk-ant-test", "base_url": all_formats.url + "/v1"}}
+    hub = ModelHub(ModelSettings.model_validate({"providers": settings}))
+    answer = await hub.chat(ChatRequest(model="anthropic/claude-sonnet-4-5", messages=HELLO))
+    await hub.close()
+    assert all_formats.prompts[0]["path"] == "/v1/messages"
+    assert answer.usage.unpriced_calls == 1
+    assert answer.usage.cost is None
+
+
+async def test_any_provider_of_litellm_can_be_declared(all_formats: Any) -> None:
+    declared = {"ollama_chat": {"adapter": "litellm", "base_url": all_formats.url}}
+    hub = ModelHub(ModelSettings.model_validate({"providers": declared}), environment={})
+    answer = await hub.chat(ChatRequest(model="ollama_chat/llama3.1", messages=HELLO))
+    await hub.close()
+    assert all_formats.prompts[0]["path"] == "/api/chat"
+    assert answer.usage.unpriced_calls == 1
+
+
+async def test_importing_litellm_makes_no_connection_and_reads_no_env_file(
+    tmp_path: Any,
+) -> None:
+    code = (
+        "import sys, asyncio\n"
+        "seen = []\n"
+        "def hook(event, args):\n"
+        "    if event in ('socket.connect', 'socket.getaddrinfo'): seen.append(args)\n"
+        "    if event == 'open' and str(args[0]).endswith('.env'): seen.append(args)\n"
+        "sys.addaudithook(hook)\n"
+        "from aixgo.models.litellm import load\n"
+        "asyncio.run(load())\n"
+        "print(seen)\n"
+    )
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=from-a-file")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, cwd=tmp_path, stdout=subprocess.PIPE, env=dict(os.environ)
+    )  # fmt: skip
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0
+    assert output.decode().strip() == "[]"
+
+
+async def test_a_slow_provider_is_a_timeout_of_ours(stage: Stage) -> None:
+    from aixgo.testing.fake_provider import Say
+
+    stage.fake.will(Say("late", hang=True))
+    with pytest.raises(ModelTimeout, match=r"within 0\.2 s"):
+        await stage.model.chat(stage.ask(timeout=0.2))
