@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from pathlib import Path
 from stage import python_of, variables_of
 
 CONTENDERS = Path(__file__).parent / "contenders"
+PATIENCE_SECONDS = 60.0
+"""For a contender to say something: importing litellm takes three, a round a few."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,18 @@ class Contender:
         self.process, self.name = process, name
 
     def line(self) -> str:
-        """Return its next line.
+        """Return its next line; it is killed when none comes within `PATIENCE_SECONDS`.
 
         Raises:
             RuntimeError: it ended; its own error is on standard error.
         """
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        watchdog = threading.Timer(PATIENCE_SECONDS, self.process.kill)
+        watchdog.start()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            watchdog.cancel()
         if not line:
             raise RuntimeError(f"{self.name} ended with code {self.process.wait()}; see its error")
         return line.strip()

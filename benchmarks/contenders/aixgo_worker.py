@@ -33,7 +33,7 @@ async def main(url: str, number: int, verb: str) -> None:
     if verb == "provision":
         await provision(app, url)
         return
-    log = logging.getLogger("aixgo.serve")
+    log = logging.getLogger("aixgo")
     log.setLevel(logging.INFO)
     log.addHandler(SayReady())
     await serve(app, url, health_port=0)

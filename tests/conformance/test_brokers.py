@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -23,6 +23,18 @@ def meaningful(kind: str) -> list[Check]:
 
 def meaningless(kind: str) -> list[Check]:
     return [check for check in broker_checks.ALL if broker_checks.no_meaning(check, kind)]
+
+
+def selected(request: pytest.FixtureRequest, adapter: str) -> list[Check]:
+    """Return the checks of the selected tests of this adapter."""
+    same = test_the_nats_broker_keeps_its_promises.__name__
+    return [
+        cast(Check, item.callspec.params["check"])
+        for item in request.session.items
+        if isinstance(item, pytest.Function)
+        and item.originalname == same
+        and item.callspec.params["adapter"] == adapter
+    ]
 
 
 def name_of(value: object) -> str:
@@ -58,15 +70,10 @@ def test_the_nats_broker_keeps_its_promises(
 ) -> None:
     """The checks mostly wait for real time, so all that were selected run beside each other."""
     if adapter not in outcomes:
-        selected = [
-            item.callspec.params["check"]
-            for item in request.session.items
-            if isinstance(item, pytest.Function)
-            and item.originalname == test_the_nats_broker_keeps_its_promises.__name__
-            and item.callspec.params["adapter"] == adapter
-        ]
         backend: Backend = request.getfixturevalue(adapter)
-        outcomes[adapter] = asyncio.run(broker_checks.check_all(backend, selected))
+        outcomes[adapter] = asyncio.run(
+            broker_checks.check_all(backend, selected(request, adapter))
+        )
     if error := outcomes[adapter][check]:
         raise error
 

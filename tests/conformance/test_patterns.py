@@ -10,6 +10,7 @@ import pytest
 
 from aixgo import Agent, App, System
 from aixgo.envelope import new_id
+from aixgo.roles import find_role
 from aixgo.testing import pattern_checks
 from aixgo.testing.nats_server import NatsServer
 from aixgo.testing.virtual_time import VirtualTimeLoop
@@ -20,6 +21,12 @@ def nats_server() -> Iterator[NatsServer]:
     """One server for all checks; each uses a namespace of its own."""
     with NatsServer() as server:
         yield server
+
+
+@pytest.fixture(scope="module", autouse=True)
+def role() -> None:
+    """Load the role before a loop runs: reading a package's files blocks."""
+    find_role("orchestrator")
 
 
 @pytest.fixture(params=["memory", pytest.param("nats", marks=pytest.mark.nats)])

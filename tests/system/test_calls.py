@@ -25,6 +25,7 @@ from aixgo.errors import (
     ModelTimeout,
     NoResponders,
     RemoteError,
+    StreamFull,
     UnknownAgent,
 )
 from aixgo.subjects import CALLS, DLQ, RESULTS, TIMERS
@@ -566,3 +567,115 @@ async def test_rpcs_over_the_concurrency_limit_are_refused_not_queued(running: R
         assert "works on 2 rpcs already" in str(refused.exception())
         release.set()
         await asyncio.wait(calls)
+
+
+# -- what must not go wrong quietly ------------------------------------------------------------
+
+
+async def test_an_agents_own_timeout_is_a_failure_that_may_be_retried(running: Running) -> None:
+    attempts: list[int] = []
+
+    async def child(message: Message) -> None:
+        await asyncio.sleep(60)
+
+    async def slow(message: Message, ctx: Context) -> str:
+        attempts.append(ctx.attempt)
+        if ctx.attempt == 1:
+            await asyncio.sleep(60)
+        if ctx.attempt == 2:
+            await ctx.call("child")
+        return "third time lucky"
+
+    agents = Agent("child", child), Agent("slow", slow, timeout="200ms", retry=QUICK)
+    async with running(*agents) as system:
+        assert (await system.call("slow", timeout=30)).text == "third time lucky"
+        assert attempts == [1, 2, 3]
+
+
+async def test_a_handler_that_cancels_itself_is_an_error_not_a_loop(running: Running) -> None:
+    async def odd(message: Message) -> None:
+        task = asyncio.create_task(asyncio.sleep(60))
+        task.cancel()
+        await task
+
+    async with running(Agent("odd", odd)) as system:
+        with pytest.raises(RemoteError) as caught:
+            await system.call("odd", timeout=10)
+        assert caught.value.cause == "CancelledError"
+
+
+async def test_a_cancelled_child_has_a_result_record_too(running: Running) -> None:
+    started = asyncio.Event()
+
+    async def leaf(message: Message) -> None:
+        started.set()
+        await asyncio.sleep(60)
+
+    async def top(message: Message, ctx: Context) -> None:
+        await ctx.call("leaf")
+
+    async with running(Agent("leaf", leaf), Agent("top", top)) as system:
+        run = await system.send("top")
+        await asyncio.wait_for(started.wait(), 5)
+        await system.cancel("top", run)
+        stream = system.names.stream(RESULTS)
+        subject = system.names.result("leaf", run, "leaf/1")
+        async with asyncio.timeout(5):
+            while (record := await system.broker.get(stream, subject=subject)) is None:
+                await asyncio.sleep(0.01)
+        assert decode(record.data).status == "cancelled"
+        await eventually(lambda: system.services["leaf"].busy == 0)
+        assert await queued(system) == 0
+
+
+async def test_a_call_that_ends_every_worker_becomes_a_dead_letter(running: Running) -> None:
+    executed: list[int] = []
+
+    async def poison(message: Message) -> None:
+        executed.append(1)
+
+    async with running(Agent("poison", poison)) as system:
+        await system.services["poison"].stop()
+        run = await system.send("poison", "x")
+        handed_back = asyncio.Semaphore(0)
+
+        async def hand_back(delivery: Any) -> None:
+            await delivery.nak()
+            handed_back.release()
+
+        stream = system.names.stream(CALLS)
+        pull = await system.broker.consume(stream, "poison", hand_back, slots=1)
+        for _ in range(20):
+            await asyncio.wait_for(handed_back.acquire(), 5)
+        await pull.stop()
+        async with system.app.running(broker=system.broker, provision=False, grace=1.0):
+            with pytest.raises(RemoteError, match="20 times") as caught:
+                await system.result("poison", run, timeout=5)
+        assert caught.value.cause == "abandoned"
+        assert executed == []
+        (letter,) = await dead_letters(system)
+        assert letter.failure.code == "abandoned"
+
+
+async def test_a_result_that_cannot_be_stored_yet_is_kept_not_executed_again(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executed: list[int] = []
+    refusals = [StreamFull("the stream is full"), StreamFull("the stream is full")]
+
+    async def work(message: Message) -> str:
+        executed.append(1)
+        return "dear"
+
+    async with running(Agent("work", work)) as system:
+        append = system.broker.append
+
+        async def full(subject: str, *arguments: Any, **options: Any) -> Any:
+            if ".res." in subject and refusals:
+                raise refusals.pop()
+            return await append(subject, *arguments, **options)
+
+        monkeypatch.setattr(system.broker, "append", full)
+        assert (await system.call("work", timeout=30)).text == "dear"
+        assert executed == [1]
+        assert refusals == []

@@ -132,12 +132,6 @@ def test_a_document_of_producers_takes_no_message() -> None:
         ticks.entry()
 
 
-def test_agents_are_found_by_role() -> None:
-    assert document(FRONT_DESK).agents_of("react") == ["billing", "technical"]
-    with pytest.raises(ConfigError, match="no agent of role 'recat'; did you mean 'react'"):
-        document(FRONT_DESK).agents_of("recat")
-
-
 # -- mistakes ------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from aixgo.service import AgentService, Wiring
 from aixgo.subjects import Names
 
 if TYPE_CHECKING:
+    from aixgo.document import Document
     from aixgo.models.settings import ModelSettings
 
 log = logging.getLogger("aixgo.app")
@@ -94,6 +96,28 @@ class App:
         if gateway is not None:
             self.agents[GATEWAY] = gateway
         self._check_edges()
+
+    @classmethod
+    def from_document(cls, document: Document) -> App:
+        """Return the system that a document declares."""
+        return cls(
+            document.agents,
+            name=document.name,
+            namespace=document.namespace,
+            models=document.models,
+        )
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> App:
+        """Return the system that a YAML or JSON file declares.
+
+        Raises:
+            InvalidDocument: the file is wrong; says every finding with its line and column.
+            ConfigError: it cannot be read.
+        """
+        from aixgo.document import load_document  # needs YAML: only who reads a file pays
+
+        return cls.from_document(load_document(path))
 
     @asynccontextmanager
     async def running(

@@ -198,7 +198,8 @@ class Context:
     ) -> None:
         """Publish an event to whoever has this agent in its `inputs`; once, even if repeated."""
         path = self._path("emit", key)
-        if await self._standing(self.agent, path) is not None:
+        # looked for in a first execution too: what the subscribers do with a second one is theirs
+        if await self._caller.results.get(self.agent, self.run_id, path) is not None:
             return
         event = self._frame(self.agent, path, to_payload(data), None, dict(meta or {}))
         await publish_event(self._caller, self.agent, event, msg_id=f"{self.run_id}.{path}")

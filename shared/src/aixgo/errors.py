@@ -36,6 +36,8 @@
     │   ├── DeadlineExceeded            the call's deadline passed
     │   ├── Cancelled                   somebody cancelled the run
     │   ├── DepthExceeded               calls nest deeper than the limit
+    │   ├── AgentTimeout        (retry) an execution took longer than the agent's own `timeout`
+    │   ├── Abandoned                   every worker that took the call ended without an answer
     │   ├── TokensExceeded              a run used more tokens than its limit
     │   ├── ReplayMismatch              changed code does not fit what was recorded
     │   ├── InboxFull           (retry) an inbox is at its limit
@@ -389,6 +391,34 @@ class DepthExceeded(CallError):
     """Calls nest deeper than the limit."""
 
     code = "depth_exceeded"
+
+
+class AgentTimeout(CallError):
+    """An execution took longer than the agent's own `timeout`."""
+
+    code = "agent_timeout"
+    retryable = True
+
+    def __init__(self, agent: str, seconds: float) -> None:
+        self.agent, self.seconds = agent, seconds
+        super().__init__(
+            f"agent {agent!r} did not finish within its own {seconds:g} s; raise its `timeout`, or "
+            "give it less to do at once"
+        )
+
+
+class Abandoned(CallError):
+    """Every worker that took the call ended without an answer."""
+
+    code = "abandoned"
+
+    def __init__(self, agent: str, deliveries: int) -> None:
+        self.agent, self.deliveries = agent, deliveries
+        super().__init__(
+            f"the call was given to agent {agent!r} {deliveries} times, and each time the process "
+            "ended without an answer; look at what this message does to it (memory?) before you "
+            "send it again"
+        )
 
 
 class TokensExceeded(CallError):

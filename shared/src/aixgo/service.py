@@ -17,13 +17,14 @@ from aixgo.broker._port import Broker, BusMessage, Subscription
 from aixgo.broker.topology import ACK_WAIT_SECONDS
 from aixgo.calls.alarms import Alarms
 from aixgo.calls.caller import Caller
+from aixgo.calls.claim_check import fits
 from aixgo.calls.results import error_result, expired_result, result_of
 from aixgo.calls.worker import Counts, HandlerFailed, Worker
 from aixgo.clock import now
 from aixgo.context import Context, Setting, publish_event
 from aixgo.discovery import Endpoint
 from aixgo.envelope import Envelope, decode, encode, new_id
-from aixgo.errors import AixgoError, DeadlineExceeded, InboxFull, NotReady
+from aixgo.errors import AgentTimeout, AixgoError, DeadlineExceeded, InboxFull, NotReady
 from aixgo.message import Message, Reply
 from aixgo.roles import Role
 from aixgo.schema import to_payload
@@ -67,6 +68,7 @@ class AgentService:
         self._caller = Caller(broker, names)
         spec = agent.spec
         self._setting = Setting(caller=self._caller, spec=spec, default_model=wiring.default_model)
+        self._seconds = spec.timeout or spec.limits.timeout
         self._template, self._rpc_name = f"call.{spec.name}", f"{spec.name}: rpc"
         self._worker = Worker(
             broker,
@@ -187,8 +189,14 @@ class AgentService:
         Raises:
             HandlerFailed: the role failed, with what it used up to then.
         """
+        # children inherit the deadline, so the agent's own limit has to be in it
+        own = now() + self._seconds
+        bounded = request.deadline is None or own < request.deadline
+        if bounded:
+            request = replace(request, deadline=own)
         if not tracing.enabled():
-            return await self._execute(request, Context(self._setting, request, attempt))
+            ctx = Context(self._setting, request, attempt)
+            return await self._execute(request, ctx, bounded)
         with tracing.span(
             f"process {self._template}",
             "consumer",
@@ -210,15 +218,12 @@ class AgentService:
         ) as span:
             ctx = Context(self._setting, request, attempt)
             ctx.traceparent, ctx.tracestate = span.traceparent, span.tracestate
-            return await self._execute(request, ctx)
+            return await self._execute(request, ctx, bounded)
 
-    async def _execute(self, request: Envelope, ctx: Context) -> Envelope:
-        name = self.agent.name
-        deadline = request.deadline
-        if deadline is None:
-            deadline = now() + (self.agent.spec.timeout or self.agent.spec.limits.timeout)
-        alarms = self._alarms
-        limit = alarms.limit(alarms.loop.time() + deadline - now())
+    async def _execute(self, request: Envelope, ctx: Context, bounded: bool) -> Envelope:
+        """Run the role until the deadline; `bounded` says that it is the agent's own limit."""
+        name, alarms = self.agent.name, self._alarms
+        limit = alarms.limit(alarms.loop.time() + ctx.remaining)
         try:
             with limit:
                 value = await self.role.execute(Message(request), ctx)
@@ -230,16 +235,14 @@ class AgentService:
                         self._caller, name, event, msg_id=f"{name}.{request.run}.{request.step}"
                     )
                 return result
-        except TimeoutError as error:
-            if limit.expired:
-                return replace(
-                    expired_result(replace(request, deadline=deadline), name), usage=ctx.usage
-                )
-            raise HandlerFailed(error, ctx.usage) from error
-        except DeadlineExceeded as error:
-            if request.deadline is not None and now() >= request.deadline:
-                return replace(expired_result(request, name), usage=ctx.usage)
-            raise HandlerFailed(error, ctx.usage) from error
+        except (TimeoutError, DeadlineExceeded) as error:
+            # a child that ran into the inherited deadline says so a moment before our own limit
+            if not limit.expired and (isinstance(error, TimeoutError) or ctx.remaining > 0):
+                raise HandlerFailed(error, ctx.usage) from error
+            if bounded:
+                late = AgentTimeout(name, self._seconds)
+                raise HandlerFailed(late, ctx.usage) from error
+            return replace(expired_result(request, name), usage=ctx.usage)
         except Exception as error:
             raise HandlerFailed(error, ctx.usage) from error
         finally:
@@ -272,7 +275,8 @@ class AgentService:
             self._rpcs -= 1  # before the caller can know: it may send the next one at once
         if message.reply:
             try:
-                travelling = await self._caller.claims.leave(answer)
+                claims = self._caller.claims
+                travelling = answer if fits(answer) else await claims.leave(answer)
                 await self._broker.publish(message.reply, encode(travelling))
             except AixgoError:  # the caller's timeout tells it
                 log.warning("rpc.unanswered", extra={"agent": self.agent.name}, exc_info=True)

@@ -38,9 +38,6 @@ ACK_WAIT_SECONDS = 30.0
 PRESENCE_TTL_SECONDS = 15
 """An instance that is not renewed so long is gone; renewed every third of it."""
 
-MAX_DELIVER = 20
-"""Backstop of the server; the retry policy of an agent gives up long before."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class AgentNeeds:
@@ -154,7 +151,6 @@ def consumers(names: Names, agents: Iterable[AgentNeeds]) -> list[tuple[str, Con
                     name=agent.name,
                     filters=(names.calls_of(agent.name),),
                     ack_wait=agent.ack_wait,
-                    max_deliver=MAX_DELIVER,
                     max_ack_pending=agent.concurrency,
                 ),
             )
@@ -173,7 +169,6 @@ def consumers(names: Names, agents: Iterable[AgentNeeds]) -> list[tuple[str, Con
                         name=agent.name,
                         filters=tuple(names.event(source) for source in sorted(agent.sources)),
                         ack_wait=agent.ack_wait,
-                        max_deliver=MAX_DELIVER,
                         max_ack_pending=agent.concurrency,
                     ),
                 )

@@ -34,7 +34,7 @@ class Alarm:
         bucket[self] = None
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = loop.call_at(self._when, self._call)
+        self._timer = loop.call_at(self._when + 0.1, self._call)
 
 
 class Alarms:

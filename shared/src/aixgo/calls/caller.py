@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from aixgo.broker._port import Broker, BusMessage
 from aixgo.calls.alarms import Alarms
-from aixgo.calls.claim_check import ClaimCheck
+from aixgo.calls.claim_check import ClaimCheck, fits
 from aixgo.calls.results import Results, cancelled_result, expired_result
 from aixgo.clock import now
 from aixgo.envelope import Envelope, decode, encode
@@ -25,6 +25,9 @@ from aixgo.telemetry import tracing
 
 LOOK_SECONDS = 2.0
 """A lost republish is noticed after so long; the look itself costs a tenth of a millisecond."""
+
+SHORTEST_WAIT_SECONDS = 0.05
+"""Between two looks after the deadline, when the broker does not answer."""
 
 TTL_SLACK_SECONDS = 60
 """A call stays in the queue so long past its deadline, so that a worker can still say `expired`."""
@@ -99,7 +102,7 @@ class Caller:
         target, deadline = request.target, request.deadline
         while True:
             left = math.inf if deadline is None else deadline - now()
-            data = await waiting.wait(min(LOOK_SECONDS, max(left, 0.0)))
+            data = await waiting.wait(min(LOOK_SECONDS, max(left, SHORTEST_WAIT_SECONDS)))
             if data is not None:
                 return decode(data)
             try:
@@ -172,7 +175,7 @@ class Caller:
             )
 
     async def _append(self, subject: str, request: Envelope) -> None:
-        travelling = await self.claims.leave(request)
+        travelling = request if fits(request) else await self.claims.leave(request)
         ttl = 0.0
         if request.deadline is not None:
             ttl = max(1.0, math.ceil(request.deadline - now())) + TTL_SLACK_SECONDS

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from aixgo.broker._port import Broker, Expect
-from aixgo.calls.claim_check import ClaimCheck
+from aixgo.calls.claim_check import ClaimCheck, fits
 from aixgo.clock import now
 from aixgo.envelope import Envelope, Failure, Status, Usage, decode, encode, new_id
 from aixgo.errors import (
@@ -52,7 +52,7 @@ class Results:
         try:
             await self._broker.append(
                 subject,
-                encode(await self._claims.leave(result)),
+                encode(result if fits(result) else await self._claims.leave(result)),
                 expect=_ABSENT,
                 timeout=timeout,
             )

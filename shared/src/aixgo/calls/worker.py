@@ -11,15 +11,22 @@ from msgspec.structs import replace
 
 from aixgo.broker._port import Broker, BusMessage, Consumption, Delivery, Subscription
 from aixgo.calls.claim_check import ClaimCheck
-from aixgo.calls.results import Results, expired_result
+from aixgo.calls.results import Results, cancelled_result, expired_result
 from aixgo.calls.settle import Done, Failed, HandOver, Outcome, Settler, Standing
 from aixgo.clock import now
 from aixgo.config.agents import Retry
 from aixgo.envelope import Envelope, Usage, decode
-from aixgo.errors import BrokerError, InvalidPayload
+from aixgo.errors import Abandoned, BrokerError, InvalidPayload
 from aixgo.subjects import CALLS, EVENTS, TIMERS, Names
 
 log = logging.getLogger("aixgo.calls")
+
+MAX_DELIVERIES = 20
+"""A call that was delivered more often without an answer ends its worker each time; it becomes a
+dead letter. Above what the retries of any policy (15) and some rolling deployments need."""
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 10.0
+"""Back-off of storing a result while the broker cannot take it."""
 
 
 class HandlerFailed(Exception):
@@ -46,7 +53,8 @@ class _Work:
     delivery: Delivery
     request: Envelope
     task: asyncio.Task[None] | None
-    cancelled: bool = False
+    cancelled: str | None = None
+    """Why it was cancelled."""
 
 
 @dataclass(slots=True)
@@ -183,8 +191,9 @@ class Worker:
         self._work[step] = work
         try:
             outcome = await self._outcome(work)
-            await self._settler.settle(work.delivery, request, outcome)
-            self._count(outcome, work)
+            work.task = None  # a cancel that comes now is too late: the outcome is known
+            await self._settle(work, outcome)
+            self._count(outcome)
         except BrokerError as error:
             log.warning(
                 "delivery.unanswered",
@@ -194,21 +203,45 @@ class Worker:
         finally:
             del self._work[step]
 
+    async def _settle(self, work: _Work, outcome: Outcome) -> None:
+        """Answer the delivery; while the broker cannot take a result, keep it and try again.
+
+        To let go would mean to execute, and perhaps to pay, again.
+        """
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                await self._settler.settle(work.delivery, work.request, outcome)
+                return
+            except BrokerError as error:
+                deadline = work.request.deadline
+                late = deadline is not None and now() > deadline
+                if not error.retryable or late or self._stopping:
+                    raise
+                log.warning(
+                    "result.not_stored",
+                    extra={"agent": self._agent, "run": work.request.run, "error": error.code},
+                )
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
     async def _outcome(self, work: _Work) -> Outcome:
         request = work.request
-        record = await self._broker.get(
-            self._results_stream,
-            subject=self._names.result(self._agent, request.run, request.step),
-        )
-        if record is not None:
-            return Standing()
-        if request.deadline is not None and now() >= request.deadline:
-            return Done(expired_result(request, self._agent))
         attempt = request.attempt + work.delivery.attempt
-        self.counts.received += 1
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
+            record = await self._broker.get(
+                self._results_stream,
+                subject=self._names.result(self._agent, request.run, request.step),
+            )
+            if record is not None:
+                return Standing()
+            if request.deadline is not None and now() >= request.deadline:
+                return Done(expired_result(request, self._agent))
+            if work.delivery.attempt > MAX_DELIVERIES:
+                return Failed(Abandoned(self._agent, MAX_DELIVERIES), attempt)
+            self.counts.received += 1
             if request.blob is not None:
                 request = await self._claims.fetch(request)
             return Done(await self._handle(request, attempt))
@@ -216,19 +249,22 @@ class Worker:
             return Failed(failed.error, attempt, failed.usage)
         except BrokerError as error:
             return Failed(error, attempt)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             task = asyncio.current_task()
-            if work.cancelled and task is not None:
+            if task is None or not task.cancelling():
+                # nobody cancelled this task: the handler awaited something that was cancelled
+                return Failed(error, attempt)
+            if work.cancelled is not None:
                 task.uncancel()
-                return Standing()
-            if self._stopping and task is not None:
+                return Done(cancelled_result(request, self._agent, work.cancelled))
+            if self._stopping:
                 task.uncancel()
                 return HandOver()
             raise
         finally:
             self.counts.busy_seconds += loop.time() - began
 
-    def _count(self, outcome: Outcome, work: _Work) -> None:
+    def _count(self, outcome: Outcome) -> None:
         counts = self.counts
         match outcome:
             case Done(result) if result.status == "done":
@@ -263,9 +299,9 @@ class Worker:
             return
         for work in self._work.values():
             request = work.request
-            if request.run != signal.run or work.task is None or work.cancelled:
+            if request.run != signal.run or work.task is None or work.cancelled is not None:
                 continue
             below = not signal.step or request.step.startswith(f"{signal.step}/")
             if below or request.step == signal.step:
-                work.cancelled = True
+                work.cancelled = str(signal.meta.get("reason", "the run was cancelled"))
                 work.task.cancel()

@@ -29,7 +29,7 @@ class Retry(Strict):
     """How often and when a failed call runs again."""
 
     max_attempts: int = Field(default=3, ge=1, le=15)
-    """Executions in all, the first one included; below the server's own backstop of 20."""
+    """Executions in all, the first one included."""
     initial_backoff: PositiveDuration = 1.0
     """Wait before the second execution; the real wait is random between half of it and it."""
     max_backoff: PositiveDuration = 30.0
@@ -81,7 +81,7 @@ class Limits(Strict):
     """Ceilings of one run of an agent; each is enforced."""
 
     timeout: PositiveDuration = 300.0
-    """Time for a run that brings no deadline of its own."""
+    """Time for one execution of the agent and everything below it."""
     max_agents: int = Field(default=100, ge=1)
     """Agents that a pattern may name."""
     max_depth: int = Field(default=10, ge=1)
@@ -114,7 +114,7 @@ class AgentSpec(Strict):
     max_tokens: int | None = Field(default=None, ge=1)
     """Longest answer of one of its model calls, in tokens."""
     timeout: PositiveDuration | None = None
-    """Time for one call of the agent, when the caller brings no deadline; 5m by default."""
+    """Time for one execution, whatever the caller's deadline; without it `limits.timeout` holds."""
     interval: Duration | None = None
     """Time between two events of a producer."""
     inputs: tuple[Input, ...] = ()

@@ -60,20 +60,6 @@ class Document:
         """Names of the agents, in the order of the document."""
         return [agent.name for agent in self.agents]
 
-    def agents_of(self, role: str) -> list[str]:
-        """Return the names of the agents of a role.
-
-        Raises:
-            ConfigError: there is none; names the roles that are used.
-        """
-        found = [agent.name for agent in self.agents if agent.spec.role == role]
-        if not found:
-            used = {agent.spec.role for agent in self.agents}
-            raise ConfigError(
-                f"{self.source} has no agent of role {role!r}{did_you_mean(role, used)}"
-            )
-        return found
-
     def entry(self, name: str = "") -> str:
         """Return the agent that takes messages from outside: `name`, or the one that can be meant.
 

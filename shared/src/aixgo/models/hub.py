@@ -80,28 +80,31 @@ class ModelHub:
             MissingKey: the provider needs a variable that is not set.
             MissingExtra: its adapter is not installed.
         """
-        route = self.route(request.model, request.base_url)
+        route = self._route(request.model, request.base_url)
         return route.priced(request.model, await route.model.chat(request))
 
     @asynccontextmanager
     async def stream(self, request: ChatRequest) -> AsyncGenerator[AsyncIterator[ChatChunk], None]:
         """Yield the answer in pieces; the last chunk carries the whole response, priced."""
-        route = self.route(request.model, request.base_url)
+        route = self._route(request.model, request.base_url)
         async with route.model.stream(request) as chunks:
             yield _PricedChunks(request.model, chunks, route)
 
     async def embed(self, request: EmbedRequest) -> EmbedResponse:
         """Return one vector for each text."""
-        route = self.route(request.model, request.base_url)
+        route = self._route(request.model, request.base_url)
         return route.priced(request.model, await route.model.embed(request))
 
-    def route(self, model: str, base_url: str = "") -> _Route:
-        """Return the adapter for a model, or say now what is missing for it; makes no connection.
+    def check(self, model: str, base_url: str = "") -> None:
+        """Say now what is missing for a model; makes no connection.
 
         Raises:
             UnknownProvider, MissingKey, MissingExtra: see `chat`.
-            BadModelRequest: the request's base URL is none.
+            BadModelRequest: the base URL is none, or may not be given the provider's key.
         """
+        self._route(model, base_url)
+
+    def _route(self, model: str, base_url: str) -> _Route:
         name, _ = split_model(model)
         found = self._routes.get((name, base_url))
         if found is None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
+from aixgo.config.agents import Strict
 from aixgo.config.durations import PositiveDuration
 from aixgo.models.providers import PROVIDERS, split_model
 
@@ -46,70 +47,61 @@ def checked_base_url(url: str) -> str:
 BaseUrl = Annotated[str, AfterValidator(checked_base_url)]
 
 
-class Price(BaseModel, extra="forbid", frozen=True):
-    """What a model costs, in US dollars per million tokens.
-
-    Attributes:
-        input: prompt tokens.
-        output: completion tokens.
-        cached_input: prompt tokens that the provider had cached; the same as `input` if not given.
-    """
+class Price(Strict):
+    """What a model costs, in US dollars per million tokens."""
 
     input: float = Field(ge=0)
+    """Prompt tokens."""
     output: float = Field(ge=0)
+    """Completion tokens, those of reasoning included."""
     cached_input: float | None = Field(default=None, ge=0)
+    """Prompt tokens that the provider had cached; the same as `input` if not given."""
 
 
-class ProviderSettings(BaseModel, extra="forbid", frozen=True):
-    """What one provider needs; everything that is left out comes from the table or the environment.
-
-    Attributes:
-        adapter: `openai_compatible` or `litellm`, instead of the provider's own.
-        api_key: instead of the environment's.
-        base_url: instead of the provider's own address.
-        trusted_base_urls: further addresses that an agent's `endpoint` may name and that are given
-            the key. Other endpoints are called without it.
-        project_id: cloud project (vertex_ai).
-        location: cloud region (vertex_ai); default us-central1.
-        credentials: a service account's JSON, or the path of it (vertex_ai); default is what the
-            machine offers (GOOGLE_APPLICATION_CREDENTIALS).
-        headers: sent with every request.
-        wire: `chat` or `responses` forces that API; `auto` uses Responses where a model of
-            api.openai.com needs it.
-        timeout: for a call with all its attempts, streams included.
-        max_attempts: attempts in all, the first included.
-        prices: by model name after the slash.
-    """
+class ProviderSettings(Strict):
+    """What one provider needs; what is left out comes from the table or the environment."""
 
     adapter: Literal["openai_compatible", "litellm"] | None = None
+    """How to speak to it, instead of the provider's own way."""
     api_key: SecretStr | None = None
+    """Instead of the environment's `<PROVIDER>_API_KEY`."""
     base_url: BaseUrl | None = None
+    """Instead of the provider's own address."""
     trusted_base_urls: tuple[BaseUrl, ...] = ()
+    """Further addresses that an agent's `endpoint` may name and that are given the key. Without
+    this, a provider that needs a key refuses other endpoints, and the rest call them without."""
     project_id: str | None = None
+    """Cloud project (vertex_ai)."""
     location: str | None = None
+    """Cloud region (vertex_ai); us-central1 if not given."""
     credentials: SecretStr | None = None
+    """A service account's JSON, or the path of it (vertex_ai); if not given, what the machine
+    offers (GOOGLE_APPLICATION_CREDENTIALS)."""
     headers: dict[str, SecretStr] = Field(default_factory=dict)
+    """Sent with every request."""
     wire: Literal["auto", "chat", "responses"] = "auto"
+    """`chat` or `responses` forces that API of OpenAI's; `auto` uses Responses where a model of
+    api.openai.com needs it."""
     timeout: PositiveDuration | None = None
+    """For a call with all its attempts, streams included."""
     max_attempts: int | None = Field(default=None, ge=1, le=20)
+    """Attempts in all, the first one included."""
     prices: dict[str, Price] = Field(default_factory=dict)
+    """By model name after the slash; the cost of other models is unknown."""
 
 
-class ModelSettings(BaseModel, extra="forbid", frozen=True):
-    """The `models:` section.
-
-    Attributes:
-        default: `provider/model` of agents that name none.
-        timeout: for a call with all its attempts, unless a provider or a request says otherwise.
-        max_attempts: attempts in all, the first included.
-        providers: by the name before the slash. A name that is not built in needs a `base_url`
-            (any OpenAI-compatible server) or `adapter: litellm`.
-    """
+class ModelSettings(Strict):
+    """The `models:` section."""
 
     default: str = ""
+    """`provider/model` of agents that name none."""
     timeout: PositiveDuration = DEFAULT_TIMEOUT
+    """For a call with all its attempts, unless a provider or a request says otherwise."""
     max_attempts: int = Field(default=DEFAULT_ATTEMPTS, ge=1, le=20)
+    """Attempts in all, the first one included."""
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
+    """By the name before the slash. A name that is not built in needs a `base_url` (any
+    OpenAI-compatible server) or `adapter: litellm`."""
 
     @field_validator("default")
     @classmethod

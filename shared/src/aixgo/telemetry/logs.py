@@ -92,10 +92,11 @@ class JsonFormatter(logging.Formatter):
         return _encode(line).decode()
 
 
+_COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31"}
+
+
 class HumanFormatter(logging.Formatter):
     """`12:00:01 info  agent.started agent=triage role=classifier`, coloured on a terminal."""
-
-    _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31"}
 
     def __init__(self, colour: bool = False) -> None:
         super().__init__()
@@ -114,7 +115,7 @@ class HumanFormatter(logging.Formatter):
         """Return one line of the parts given."""
         shown = f"{level:<7}"
         if self._colour:
-            shown = f"\x1b[{self._COLOURS.get(level, '0')}m{shown}\x1b[0m"
+            shown = f"\x1b[{_COLOURS.get(level, '0')}m{shown}\x1b[0m"
         said = " ".join(f"{key}={_shown(value)}" for key, value in given.items())
         return f"{time} {shown} {message}" + (f" {said}" if said else "")
 

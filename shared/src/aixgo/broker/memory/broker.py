@@ -43,13 +43,20 @@ class MemoryBroker(MemoryBus, MemoryLog, MemoryAdmin):
         if self.closed:
             return
         try:
-            grace = DRAIN_SECONDS if drain else 0.0
-            consumptions = list(self._consumptions)
-            await asyncio.gather(*(each.stop(grace) for each in consumptions))
+            await self._stop_consumptions(DRAIN_SECONDS if drain else 0.0)
             if drain:
                 await self._drain()
         finally:
             self._finish(drain=drain)
+
+    async def _stop_consumptions(self, grace: float) -> None:
+        """Stop all pulls first, then wait; in this task, for it may be one of their handlers."""
+        consumptions = list(self._consumptions)
+        for consumption in consumptions:
+            consumption.halt()
+        end = self.server.loop.time() + grace
+        for consumption in consumptions:
+            await consumption.stop(max(end - self.server.loop.time(), 0.0))
 
     async def _drain(self) -> None:
         """Take nothing new and let the callbacks of what was queued run."""

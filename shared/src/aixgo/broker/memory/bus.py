@@ -22,8 +22,8 @@ class MemoryBus(Connection):
     ) -> None:
         """See `Bus.publish`."""
         if headers or type(data) is not bytes or len(data) > self.max_payload:
-            data, cleaned = self.checked(subject, data, headers)
-            headers = h.sealed(cleaned)
+            headers = h.sealed(h.clean(headers)) if headers else h.EMPTY
+            data = self.fitting(subject, data, headers)
         else:
             headers = h.EMPTY
         if self.direct:
@@ -41,15 +41,16 @@ class MemoryBus(Connection):
     ) -> BusMessage:
         """See `Bus.request`."""
         if headers or type(data) is not bytes or len(data) > self.max_payload:
-            data, cleaned = self.checked(subject, data, headers)
-            headers = h.sealed(cleaned)
+            headers = h.sealed(h.clean(headers)) if headers else h.EMPTY
+            data = self.fitting(subject, data, headers)
         else:
             headers = h.EMPTY
         server = self.server
         if not self.direct:
             check_subject(subject)
             await self.ready(timeout)
-        future: asyncio.Future[BusMessage] = server.loop.create_future()
+        loop = server.loop
+        future: asyncio.Future[BusMessage] = loop.create_future()
         reply = f"{self.inbox}{next(self.numbers)}"
         server.inboxes[reply] = self.requests[reply] = future
         try:
@@ -57,12 +58,15 @@ class MemoryBus(Connection):
                 raise NoResponders(
                     f"nobody listens on {subject!r}; is the service up? try `aixgo doctor`"
                 )
-            timer = server.loop.call_later(timeout, _expire, future, subject, timeout)
-            try:
-                return await future
-            finally:
-                timer.cancel()
+            self.deadlines.set(reply, loop.time() + timeout)
+            return await future
+        except TimeoutError:
+            raise RequestTimeout(
+                f"no answer on {subject!r} within {timeout:g} s; raise the timeout, or see whether "
+                "the service is overloaded"
+            ) from None
         finally:
+            self.deadlines.discard(reply)
             del self.requests[reply]
             server.inboxes.pop(reply, None)
 
@@ -89,13 +93,3 @@ class MemoryBus(Connection):
         """See `Bus.flush`."""
         await self.ready(timeout)
         await self.breathe()
-
-
-def _expire(future: asyncio.Future[BusMessage], subject: str, timeout: float) -> None:
-    if not future.done():
-        future.set_exception(
-            RequestTimeout(
-                f"no answer on {subject!r} within {timeout:g} s; raise the timeout, or see whether "
-                "the service is overloaded"
-            )
-        )

@@ -13,6 +13,7 @@ from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.consumption import MemoryConsumption
 from aixgo.broker.memory.server import MemoryServer
 from aixgo.broker.memory.subscription import MemorySubscription
+from aixgo.broker.memory.timers import Deadlines
 from aixgo.errors import ConnectionClosed, Disconnected, PayloadTooLarge, RequestTimeout
 
 log = logging.getLogger("aixgo.broker")
@@ -64,6 +65,7 @@ class Connection:
         self.up = True
         self.closed = False
         self.requests: dict[str, asyncio.Future[BusMessage]] = {}
+        self.deadlines: Deadlines[str]  # of the requests; made with the first operation
         self.followers: set[Callable[[], None]] = set()
         self.numbers = itertools.count(1)
         self.inbox = f"_INBOX.{self.server.number()}."
@@ -121,7 +123,7 @@ class Connection:
                 f"connection {self.title!r} is closed; open a new one with `open_broker`"
             )
         if not self._bound:
-            self.server.bind()
+            self.deadlines = Deadlines(self.server.bind(), self._expire)
             self._bound = True
             self.refresh()
 
@@ -153,6 +155,11 @@ class Connection:
                 f"memory server did not answer {self.title!r} within {timeout:g} s; the connection "
                 f"is {'frozen' if self.up else 'down'}, try again"
             ) from None
+
+    def _expire(self, reply: str) -> None:
+        future = self.requests.get(reply)
+        if future is not None and not future.done():
+            future.set_exception(TimeoutError())
 
     def send(self, size: int, act: Callable[[], object]) -> None:
         """Act on the server now, or once the connection is back, in order.
@@ -205,21 +212,16 @@ class Connection:
 
     # -- messages ------------------------------------------------------------------------------
 
-    def checked(
-        self, subject: str, data: bytes, headers: Headers | None
-    ) -> tuple[bytes, dict[str, str]]:
-        """Return body and headers as they are sent.
+    def fitting(self, subject: str, data: bytes, headers: Headers) -> bytes:
+        """Return the body as it is sent.
 
         Raises:
-            BadHeader, PayloadTooLarge: they cannot be.
+            PayloadTooLarge: with these headers it is over the limit.
         """
-        cleaned = h.clean(headers) if headers else {}
-        if type(data) is not bytes:
-            data = bytes(data)
-        size = len(data) + h.size(cleaned)
+        size = len(data) + h.size(headers)
         if size > self.max_payload:
             raise PayloadTooLarge(subject, size, self.max_payload)
-        return data, cleaned
+        return data if type(data) is bytes else bytes(data)
 
     async def breathe(self) -> None:
         """Give the event loop a turn."""
@@ -316,6 +318,8 @@ class Connection:
                 future.set_exception(
                     ConnectionClosed(f"connection {self.title!r} was closed during a request")
                 )
+        if self._bound:
+            self.deadlines.clear()
         if self._passing is not None and not self._passing.done():
             self._passing.set_result(None)
         for wake in self.followers:

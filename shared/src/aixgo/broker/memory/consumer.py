@@ -13,6 +13,7 @@ from aixgo.broker._port import ConsumerConfig, ConsumerInfo, Record
 from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.delivery import MemoryDelivery
 from aixgo.broker.memory.timers import Deadlines
+from aixgo.clock import rfc3339
 
 if TYPE_CHECKING:
     from aixgo.broker.memory.stream import Stream
@@ -67,9 +68,11 @@ class Consumer:
         self._stream, self.config = stream, config
         self.out: dict[int, MemoryDelivery] = {}
         self.paused_until: float | None = None
+        self._closed = False
         self._again: deque[int] = deque()
         self._line: deque[Puller] = deque()
         self._waits: Deadlines[int] = Deadlines(stream.host.loop, self._overdue)
+        self._time = stream.host.loop.time
         self._resume: asyncio.TimerHandle | None = None
         self._apply(config)
         self._begin()
@@ -144,6 +147,8 @@ class Consumer:
 
     def enqueue(self, puller: Puller) -> None:
         """Let a puller with free slots stand in line."""
+        if self._closed:
+            return
         if not puller.waiting and puller.free > 0:
             puller.waiting = True
             self._line.append(puller)
@@ -171,7 +176,7 @@ class Consumer:
                 record, 1 if before is None else before.attempt + 1, self._waiting, self, puller
             )
             self.out[sequence] = delivery
-            self._waits.set(sequence, self._stream.host.loop.time() + self._ack_wait)
+            self._waits.set(sequence, self._time() + self._ack_wait)
             if faults.duplicates:
                 faults.duplicates -= 1
                 self._again.append(sequence)
@@ -189,9 +194,10 @@ class Consumer:
             delivery = self.out.get(sequence)
             if delivery is None:
                 continue
-            if delivery.attempt < self._attempts:
+            record = kept.get(sequence)
+            if record is not None and delivery.attempt < self._attempts:
                 self._waits.discard(sequence)
-                return kept[sequence]
+                return record
             self._set_aside(delivery)
         ready = self._ready
         while ready and len(self.out) < self._window:
@@ -221,7 +227,7 @@ class Consumer:
         if sequence not in self._waits.when:  # answered, or due again already
             return
         if delay > 0:
-            self._waits.set(sequence, self._stream.host.loop.time() + delay)
+            self._waits.set(sequence, self._time() + delay)
         else:
             self._waits.discard(sequence)
             self._overdue(sequence)
@@ -236,7 +242,7 @@ class Consumer:
     def touch(self, sequence: int) -> None:
         """Start the wait of a record that is out anew."""
         if sequence in self._waits.when:
-            self._waits.set(sequence, self._stream.host.loop.time() + self._ack_wait)
+            self._waits.set(sequence, self._time() + self._ack_wait)
 
     def held_by(self, puller: Puller) -> list[MemoryDelivery]:
         """Return the unanswered deliveries that the puller got last."""
@@ -263,6 +269,7 @@ class Consumer:
         stream, consumer = self._stream.name, self.config.name
         advisory = {
             "type": f"io.nats.jetstream.advisory.v1.{kind}",
+            "timestamp": rfc3339(self._stream.host.now()),
             "stream": stream,
             "consumer": consumer,
             "stream_seq": delivery.sequence,
@@ -281,7 +288,7 @@ class Consumer:
         if config.filters != before.filters:
             self._refilter()
         if config.ack_wait != before.ack_wait:
-            latest = self._stream.host.loop.time() + config.ack_wait
+            latest = self._time() + config.ack_wait
             for sequence, when in list(self._waits.when.items()):
                 self._waits.set(sequence, min(when, latest))
         self.serve()
@@ -311,7 +318,8 @@ class Consumer:
             self.serve()
 
     def close(self) -> None:
-        """Stop every timer; pullers stay in line for nobody."""
+        """Stop every timer and send the line away: the consumer is gone."""
+        self._closed = True
         self.forget_all()
         for puller in self._line:
             puller.waiting = False

@@ -28,6 +28,7 @@ class MemoryConsumption:
         self._running: dict[MemoryDelivery, asyncio.Task[None]] = {}
         self._later: set[asyncio.TimerHandle] = set()
         self._consumer: Consumer | None = None
+        self._pulling = False
         self._stopped = False
         self._task_name = f"{stream}/{name}"
 
@@ -45,14 +46,17 @@ class MemoryConsumption:
 
     def attach(self, consumer: Consumer) -> None:
         """Begin to pull from this consumer, or go on after it was away."""
-        self._consumer = consumer
+        if self._stopped:
+            return
+        self.detach()
+        self._consumer, self._pulling = consumer, True
         consumer.enqueue(self)
 
     def detach(self) -> None:
         """Stop pulling; what is held stays held."""
-        if self._consumer is not None:
+        if self._pulling and self._consumer is not None:
             self._consumer.leave(self)
-            self._consumer = None
+        self._pulling = False
 
     def take(self, delivery: MemoryDelivery) -> None:
         """Start the handler of a delivery; it runs after the current callback."""
@@ -83,15 +87,13 @@ class MemoryConsumption:
             self.link.report(f"handler of {delivery!r} raised", error)
         finally:
             self._running.pop(delivery, None)
-            if self._consumer is not None:
+            if self._pulling and self._consumer is not None:
                 self._consumer.enqueue(self)
 
     # -- stopping ------------------------------------------------------------------------------
 
     async def stop(self, grace: float = 0.0) -> None:
         """See `Consumption.stop`."""
-        first = not self._stopped
-        consumer = self._consumer
         self.halt()
         me = asyncio.current_task()  # a handler may stop its own consumption
         tasks = [task for task in self._running.values() if task is not me]
@@ -104,7 +106,8 @@ class MemoryConsumption:
         # a task that was cancelled before its first step never came to its `finally`
         self._running.clear()
         self.link.forget_consumption(self)
-        if first and consumer is not None and self.link.up:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None and self.link.up:
             for delivery in consumer.held_by(self):
                 consumer.nak(delivery.sequence, 0.0)
 
@@ -119,5 +122,6 @@ class MemoryConsumption:
     def kill(self) -> None:
         """End like a killed process: handlers are cancelled and nothing is handed back."""
         self.halt()
+        self._consumer = None
         for task in self._running.values():
             task.cancel()

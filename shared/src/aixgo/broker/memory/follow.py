@@ -24,6 +24,7 @@ class Follower:
     def __init__(self, link: Connection, stream: str, pattern: str, start: int) -> None:
         self._link, self._name, self._pattern = link, stream, pattern
         self._next = start
+        self._left = False
         self._stream: Stream | None = None
         self._batch: deque[Record] = deque()
         self._wake: asyncio.Future[None] | None = None
@@ -41,6 +42,7 @@ class Follower:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._left = True
         self._detach()
 
     def __aiter__(self) -> Self:
@@ -54,7 +56,7 @@ class Follower:
         """
         if self._batch:
             return self._batch.popleft()
-        while True:
+        while not self._left:
             try:
                 await self._link.passable()
             except ConnectionClosed:
@@ -63,10 +65,12 @@ class Follower:
             self._batch.extend(records.select(self._pattern, self._next, BATCH))
             if self._batch:
                 self._next = self._batch[-1].sequence + 1
+                await self._link.breathe()  # a long stream must not starve the others
                 return self._batch.popleft()
             self._next = max(self._next, records.last + 1)
             self._wake = self._link.server.loop.create_future()
             await self._wake
+        raise StopAsyncIteration
 
     def _attach(self) -> Stream:
         """Return the stream; it is another one after it was deleted and declared again."""

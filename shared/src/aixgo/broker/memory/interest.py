@@ -53,7 +53,8 @@ class Listeners:
             subscription.offer(message)
         if self.groups:
             for members in self.groups.values():
-                members[int(random() * len(members))].offer(message)
+                count = len(members)
+                members[int(random() * count) if count > 1 else 0].offer(message)
 
     def __or__(self, other: Listeners) -> Listeners:
         """Return both together; groups of one name become one."""
@@ -95,13 +96,14 @@ class Interest:
             BadSubject: nobody can publish to it.
         """
         check_subject(subject)
-        found = self._wild.match(subject)
+        tokens = subject.split(".")
+        found = self._wild.match(tokens)
         wild: Listeners | None = None
         if found:
             wild = Listeners()
             for subscription in found:
                 wild.add(subscription)
-        streams = self._streams.match(subject)
+        streams = self._streams.match(tokens)
         route = Route(wild, streams[0] if streams else None)
         if len(self.routes) >= CACHED_ROUTES:
             self.routes.clear()
@@ -120,6 +122,13 @@ class Interest:
         else:
             (literal | wild).offer(message)
         return True
+
+    def leads_anywhere(self, subject: str) -> bool:
+        """Return whether somebody listens on the subject or a stream keeps it."""
+        if subject in self.literal:
+            return True
+        route = self.routes.get(subject) or self.find(subject)
+        return route.wild is not None or route.stream is not None
 
     def subscribe(self, subscription: MemorySubscription) -> None:
         """Let a subscription take part from now on."""

@@ -15,6 +15,9 @@ from aixgo.broker.memory.follow import Follower
 from aixgo.broker.memory.matching import check_filter, check_subject, is_wild
 from aixgo.errors import BadSubject, ConsumerNotFound, RequestTimeout, StreamRefused, WrongSequence
 
+HEADER_ROOM = 64
+"""Bytes that a header block with one key takes beside its value, and some more."""
+
 
 class MemoryLog(Connection):
     """Implements `Log`."""
@@ -32,19 +35,14 @@ class MemoryLog(Connection):
     ) -> Appended:
         """See `Log.append`."""
         sent = h.EMPTY
-        if headers or msg_id or ttl or type(data) is not bytes or len(data) > self.max_payload:
-            data, cleaned = self.checked(subject, data, headers)
+        if msg_id and not (headers or ttl) and self._fits(msg_id, data):
+            sent = h.sealed({h.MSG_ID: msg_id})
+        elif headers or msg_id or ttl or type(data) is not bytes or len(data) > self.max_payload:
+            cleaned = h.clean(headers) if headers else {}
             if headers and expect is None:
                 expect = h.conditions(cleaned)
-            if ttl:
-                cleaned[h.TTL] = _whole_seconds(subject, ttl)
-                ttl = float(cleaned[h.TTL])
-            elif h.TTL in cleaned:
-                ttl = h.seconds_of(cleaned[h.TTL])
-            if msg_id:
-                cleaned[h.MSG_ID] = msg_id
-            else:
-                msg_id = cleaned.get(h.MSG_ID, "")
+            msg_id, ttl = _complete(subject, cleaned, msg_id, ttl)
+            data = self.fitting(subject, data, cleaned)
             sent = h.sealed(cleaned)
         self._burst += 1
         if self._burst > BURST:
@@ -60,6 +58,15 @@ class MemoryLog(Connection):
                 f"append to {subject!r} got no answer within {timeout:g} s; it may or may not be "
                 "stored, so try again with the same msg_id"
             ) from None
+
+    def _fits(self, msg_id: str, data: bytes) -> bool:
+        """Return whether body and id can be sent as they are."""
+        return (
+            type(data) is bytes
+            and len(data) + len(msg_id) + HEADER_ROOM <= self.max_payload
+            and msg_id.isascii()
+            and msg_id.isprintable()
+        )
 
     async def _append_until_answered(
         self,
@@ -129,7 +136,9 @@ class MemoryLog(Connection):
     ) -> Sequence[Record]:
         """See `Log.read`."""
         check_filter(subject)
-        await self.breathe()
+        self._burst += 1
+        if self._burst > BURST:
+            await self.breathe()
         if not self.direct:
             await self.ready()
         return self.server.stream(stream).records.select(subject, start, limit)
@@ -142,10 +151,16 @@ class MemoryLog(Connection):
         return Follower(self, stream, subject, start)
 
 
-def _whole_seconds(subject: str, ttl: float) -> str:
-    if ttl < 1:
-        raise StreamRefused(
-            f"time to live of a message for {subject!r} is {ttl:g} s; streams count whole seconds "
-            "from 1 on"
-        )
-    return str(math.ceil(ttl))  # rather a little longer than asked for than shorter
+def _complete(subject: str, headers: dict[str, str], msg_id: str, ttl: float) -> tuple[str, float]:
+    """Put id and time to live among the headers, or take them from there; return both."""
+    if msg_id:
+        headers[h.MSG_ID] = msg_id
+    if ttl:
+        if ttl < 1:
+            raise StreamRefused(
+                f"time to live of a message for {subject!r} is {ttl:g} s; streams count whole "
+                "seconds from 1 on"
+            )
+        headers[h.TTL] = str(math.ceil(ttl))  # rather a little longer than asked for than shorter
+    sent_ttl = headers.get(h.TTL)
+    return headers.get(h.MSG_ID, ""), h.seconds_of(sent_ttl) if sent_ttl else 0.0

@@ -13,6 +13,9 @@ T = TypeVar("T")
 MAX_SUBJECT_BYTES = 1024
 """Far below the longest line that a nats-server reads."""
 
+SURELY_SHORT = MAX_SUBJECT_BYTES // 4
+"""Characters that fit into the limit whatever they are."""
+
 _BAD_CHARACTER = re.compile(r"[\s\x00-\x1f\x7f]")
 
 
@@ -38,6 +41,14 @@ def check_filter(pattern: str) -> None:
 
 def check_subject(subject: str) -> None:
     """Raise BadSubject unless one can publish to `subject`: a filter without wildcards."""
+    if (
+        subject.isprintable()
+        and 0 < len(subject) <= SURELY_SHORT
+        and not (" " in subject or "*" in subject or ">" in subject or ".." in subject)
+        and subject[0] != "."
+        and subject[-1] != "."
+    ):
+        return  # as nearly always; the rest of the rules is for the exact error
     check_filter(subject)
     if is_wild(subject):
         raise BadSubject(
@@ -79,11 +90,17 @@ def overlap(one: str, other: str) -> bool:
 
 
 class _Node(Generic[T]):
-    __slots__ = ("below", "items")
+    __slots__ = ("below", "items", "star", "tail")
 
     def __init__(self) -> None:
         self.below: dict[str, _Node[T]] = {}
+        self.star: _Node[T] | None = None
         self.items: list[T] = []
+        self.tail: list[T] = []
+
+    @property
+    def empty(self) -> bool:
+        return not (self.below or self.star or self.items or self.tail)
 
 
 class PatternTree(Generic[T]):
@@ -96,40 +113,52 @@ class PatternTree(Generic[T]):
         """Put the item under the pattern."""
         node = self._root
         for token in pattern.split("."):
-            node = node.below.setdefault(token, _Node())
+            if token == ">":
+                node.tail.append(item)
+                return
+            if token == "*":
+                node.star = node = node.star or _Node()
+            else:
+                node = node.below.setdefault(token, _Node())
         node.items.append(item)
 
     def remove(self, pattern: str, item: T) -> None:
-        """Take the item from under the pattern; ValueError if it is not there."""
-        path: list[tuple[_Node[T], str]] = []
-        node = self._root
-        for token in pattern.split("."):
-            path.append((node, token))
-            node = node.below.get(token) or _Node()
-        node.items.remove(item)
-        for parent, token in reversed(path):
-            if node.items or node.below:
-                break
-            del parent.below[token]
-            node = parent
+        """Take the item from under the pattern, where it must be."""
+        self._remove(self._root, pattern.split("."), item)
 
-    def match(self, subject: str) -> list[T]:
-        """Return the items whose pattern matches; one under two such patterns comes twice."""
+    def _remove(self, node: _Node[T], tokens: list[str], item: T) -> None:
+        token = tokens[0] if tokens else ""
+        if token == ">":
+            node.tail.remove(item)
+        elif not token:
+            node.items.remove(item)
+        elif token == "*":
+            assert node.star is not None
+            self._remove(node.star, tokens[1:], item)
+            if node.star.empty:
+                node.star = None
+        else:
+            self._remove(node.below[token], tokens[1:], item)
+            if node.below[token].empty:
+                del node.below[token]
+
+    def match(self, tokens: list[str]) -> list[T]:
+        """Return the items whose pattern matches the subject with these tokens.
+
+        One under two such patterns comes twice.
+        """
         found: list[T] = []
         nodes = [self._root]
-        for token in subject.split("."):
+        for token in tokens:
             lower: list[_Node[T]] = []
             for node in nodes:
-                get = node.below.get
-                tail = get(">")
-                if tail is not None:
-                    found += tail.items
-                exact = get(token)
+                if node.tail:
+                    found += node.tail
+                exact = node.below.get(token)
                 if exact is not None:
                     lower.append(exact)
-                star = get("*")
-                if star is not None:
-                    lower.append(star)
+                if node.star is not None:
+                    lower.append(node.star)
             if not lower:
                 return found
             nodes = lower

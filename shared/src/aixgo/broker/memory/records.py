@@ -40,12 +40,12 @@ class Records:
     def __len__(self) -> int:
         return len(self.by_sequence)
 
-    def add(self, record: Record) -> None:
-        """Keep a record whose sequence is the newest."""
+    def add(self, record: Record, size: int) -> None:
+        """Keep a record whose sequence is the newest; `size` is that of `size_of`."""
         sequence, subject = record.sequence, record.subject
         self.last = sequence
         self.by_sequence[sequence] = record
-        self.bytes += size_of(record)
+        self.bytes += size
         held = self._subjects.get(subject)
         if held is None:
             self._subjects[subject] = sequence

@@ -215,7 +215,14 @@ class MemoryServer:
             StreamRefused: the declaration contradicts itself, or subjects overlap another stream's.
         """
         declare.check_stream(config, self.streams.values())
-        host = Host(self.loop, self.faults, self.now, self.publish, self._report)
+        host = Host(
+            self.loop,
+            self.faults,
+            self.now,
+            self.publish,
+            self.interest.leads_anywhere,
+            self._report,
+        )
         stream = self.streams[config.name] = Stream(config, host)
         self.interest.add_stream(stream, config.subjects)
         return stream

@@ -37,6 +37,7 @@ class Host:
     faults: Faults
     now: Callable[[], float]
     publish: Callable[[str, bytes, str, Headers], bool]
+    leads_anywhere: Callable[[str], bool]
     report: Callable[[str, BaseException], None]
 
 
@@ -91,24 +92,25 @@ class Stream:
             stored = self.seen.find(msg_id, now)
             if stored is not None:
                 return Appended(self.name, stored, True)
-        takers = self._takers.get(subject)
-        if takers is None:
-            takers = self.takers(subject)
+        takers = self._takers.get(subject) or self.takers(subject)
         if config.retention == "interest" and not takers:
             return Appended(self.name, self.records.skip(), False)
         plan = None
         if headers and (h.ROLLUP in headers or h.SCHEDULE in headers):
             plan = self._prepare(subject, headers)
         record = Record(self.name, subject, self.records.last + 1, data, now, headers)
-        self._make_room(record)
+        size = size_of(record)
+        if config.discard == "new" or config.max_message_size:
+            self._check_room(record, size)
         previous = self.records.last_of(subject) if config.republish else 0
-        self.records.add(record)
+        self.records.add(record, size)
         if msg_id:
             self.seen.remember(msg_id, record.sequence, now)
         self._last_id = msg_id
         if plan is not None:
             plan(record)
-        self._trim(subject)
+        if config.max_messages_per_subject or config.discard == "old":
+            self._trim(subject)
         if ttl:
             self.expiry.expire(record.sequence, ttl)
         if config.max_age:
@@ -173,14 +175,14 @@ class Stream:
             if record.sequence < sequence:
                 self.remove(record.sequence)
 
-    def _make_room(self, record: Record) -> None:
-        """Raise when the record does not fit; with `discard="old"` drop the oldest instead."""
+    def _check_room(self, record: Record, size: int) -> None:
+        """Raise when the record does not fit and the oldest is not to make room for it."""
         config, records, subject = self.config, self.records, record.subject
         if config.max_message_size:
-            size = len(record.data) + h.size(record.headers)
-            if size > config.max_message_size:
+            sent = len(record.data) + h.size(record.headers)
+            if sent > config.max_message_size:
                 raise StreamRefused(
-                    f"message for {subject!r} is {size:,} bytes with its headers, over the "
+                    f"message for {subject!r} is {sent:,} bytes with its headers, over the "
                     f"{config.max_message_size:,} bytes of stream {self.name!r}; "
                     "put the body in the object store"
                 )
@@ -193,7 +195,7 @@ class Stream:
         if config.max_messages and len(records) >= config.max_messages and not full_subject:
             raise self._full(f"{config.max_messages:,} messages")
         if config.max_bytes:
-            after = records.bytes + size_of(record)
+            after = records.bytes + size
             if full_subject:  # its oldest record goes, so only the difference counts
                 after -= size_of(records.by_sequence[records.first_of(subject)])
             if after > config.max_bytes:
@@ -221,7 +223,11 @@ class Stream:
     def _republish(self, record: Record, previous: int) -> None:
         assert self.config.republish is not None
         source, destination = self.config.republish
-        if not matches(source, record.subject):
+        if (source,) != self.config.subjects and not matches(source, record.subject):
+            return
+        tail = record.subject[len(source) - 1 :] if source[-1] in "*>" else ""
+        target = destination[: -1 if tail else None] + tail
+        if not self.host.leads_anywhere(target):
             return
         headers = {
             **record.headers,
@@ -230,15 +236,15 @@ class Stream:
             "Nats-Sequence": str(record.sequence),
             "Nats-Last-Sequence": str(previous),
         }
-        tail = record.subject[len(source.rstrip("*>")) :] if source[-1] in "*>" else ""
-        target = destination.rstrip("*>") + tail
         self.host.publish(target, record.data, "", h.sealed(headers))
 
     # -- consumers -----------------------------------------------------------------------------
 
     def takers(self, subject: str) -> tuple[Consumer, ...]:
         """Return the consumers that want the subject."""
-        takers = tuple(self._interest.match(subject)) if self.consumers else ()
+        if not self.consumers:
+            return ()
+        takers = tuple(self._interest.match(subject.split(".")))
         if len(self._takers) >= CACHED_SUBJECTS:
             self._takers.clear()
         self._takers[subject] = takers
@@ -292,7 +298,8 @@ class Stream:
         if record is None:
             return None
         if self.consumers:
-            for consumer in self.takers(record.subject):
+            takers = self._takers.get(record.subject) or self.takers(record.subject)
+            for consumer in takers:
                 consumer.forget(sequence)
         self.expiry.discard(sequence)
         self.schedules.discard(sequence)

@@ -18,7 +18,6 @@ from nats.errors import Error, NoServersError
 from aixgo.broker.nats import _fastpath
 from aixgo.broker.nats.link import BUFFER_BYTES
 from aixgo.errors import (
-    AixgoError,
     AuthenticationFailed,
     BrokerError,
     ConfigError,
@@ -55,6 +54,27 @@ class ConnectOptions:
     connect_timeout: float = 5.0
     fast: bool = True
 
+    @property
+    def seed_is_given(self) -> bool:
+        """Whether `nkeys_seed` is the seed itself, and not the path of a file."""
+        return str(self.nkeys_seed).startswith("SU")
+
+    def check_files(self) -> None:
+        """Check that the files can be read; nats-py ignores credentials that nobody asks for.
+
+        Raises:
+            ConfigError: one cannot be.
+        """
+        seed = None if self.seed_is_given else self.nkeys_seed
+        for path in (seed, self.credentials):
+            try:
+                if path is not None:
+                    Path(path).open("rb").close()
+            except OSError as error:
+                raise ConfigError(
+                    f"the file {str(path)!r} with credentials cannot be read: {error.strerror}"
+                ) from error
+
     def for_client(self) -> dict[str, Any]:
         """Return the options as `Client.connect` names them."""
         options: dict[str, Any] = {
@@ -71,7 +91,7 @@ class ConnectOptions:
             options["user_credentials"] = str(self.credentials)
         if self.nkeys_seed is not None:
             seed = str(self.nkeys_seed)
-            options["nkeys_seed_str" if seed.startswith("SU") else "nkeys_seed"] = seed
+            options["nkeys_seed_str" if self.seed_is_given else "nkeys_seed"] = seed
         return options
 
 
@@ -120,6 +140,7 @@ async def connect(
     Raises:
         Unreachable, AuthenticationFailed, ServerTooOld, ConfigError.
     """
+    await asyncio.to_thread(options.check_files)
     attempts = _Attempts(servers, options.connect_timeout)
 
     async def on_error(error: Exception) -> None:
@@ -192,8 +213,11 @@ class _Attempts:
                 f"these credentials need a package that is not installed: {error.name}; "
                 f"pip install {error.name}"
             ) from error
-        except (ValueError, AixgoError) as error:
-            raise ConfigError(f"these connection options cannot be used: {error}") from error
+        except Exception as error:
+            # keys and tokens are read by packages with exceptions of their own
+            raise ConfigError(
+                f"these credentials or options cannot be used: {type(error).__name__}: {error}"
+            ) from error
 
     def _reason(self) -> BrokerError:
         address = without_credentials(",".join(self._servers))

@@ -10,7 +10,7 @@ from aixgo.agent import Agent
 from aixgo.app import System
 from aixgo.context import Context
 from aixgo.envelope import Usage
-from aixgo.errors import AixgoError, InvalidPayload, RemoteError
+from aixgo.errors import AixgoError, ConfigError, InvalidPayload, RemoteError
 from aixgo.message import Message, Reply
 
 Running = Callable[..., AbstractAsyncContextManager[System]]
@@ -97,6 +97,19 @@ def routing(name: str, classifier: str, routes: Mapping[str, str], **options: An
 def equal(seen: object, expected: object, what: str) -> None:
     """Assert that two values are equal, saying both."""
     assert seen == expected, f"{what}: expected {expected!r}, got {seen!r}"
+
+
+async def refused(system: AbstractAsyncContextManager[System], *words: str) -> None:
+    """Assert that a system is refused before it runs, by a ConfigError that has the words."""
+    try:
+        async with system:
+            pass
+    except ConfigError as error:
+        text = str(error)
+    else:
+        raise AssertionError(f"the system was accepted; expected an error with {words}")
+    for word in words:
+        assert word in text, f"expected {word!r} in {text!r}"
 
 
 async def error_of(call: Awaitable[Message]) -> AixgoError:

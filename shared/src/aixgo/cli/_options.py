@@ -1,0 +1,136 @@
+"""Options that several verbs share, so that they mean the same everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from aixgo.config.deployment import IN_PROCESS, checked_broker
+from aixgo.document import Document, load_document
+from aixgo.errors import ConfigError, MissingExtra
+
+T = TypeVar("T")
+
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The document (YAML or JSON).", show_default=False)
+]
+Broker = Annotated[
+    str,
+    typer.Option(
+        "--broker",
+        "-b",
+        metavar="ADDRESS",
+        envvar="AIXGO_BROKER",
+        help="`memory`, `embedded` (a nats-server of its own) or `nats://host:4222`; "
+        "the document's without it.",
+        show_default=False,
+    ),
+]
+Server = Annotated[
+    str,
+    typer.Option(
+        "--broker",
+        "-b",
+        metavar="ADDRESS",
+        envvar="AIXGO_BROKER",
+        help="Address of the NATS server, such as `nats://localhost:4222`.",
+        show_default=False,
+    ),
+]
+Namespace = Annotated[
+    str,
+    typer.Option(
+        "--namespace",
+        "-n",
+        envvar="AIXGO_NAMESPACE",
+        help="Namespace of the system on the broker; the document's without it.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs, one value per line.")]
+LogLevel = Annotated[
+    str,
+    typer.Option(
+        "--log-level",
+        envvar="AIXGO_LOG_LEVEL",
+        help="Lowest level of log lines: debug, info, warning or error.",
+    ),
+]
+Store = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        metavar="DIR",
+        help="Folder in which the embedded server keeps its streams; temporary without it.",
+        show_default=False,
+    ),
+]
+
+
+def document_of(file: Path, namespace: str = "") -> Document:
+    """Return the document in a file, in another namespace if one is given.
+
+    Raises:
+        ConfigError: the document is wrong.
+    """
+    document = load_document(file)
+    return replace(document, namespace=namespace) if namespace else document
+
+
+def broker_of(given: str, document: Document) -> str:
+    """Return the broker's address: the given one, else the document's.
+
+    Raises:
+        ConfigError: it is neither a broker that is known nor an address.
+    """
+    try:
+        return checked_broker(given or document.deployment.broker)
+    except ValueError as error:
+        raise ConfigError(f"--broker: {error}") from None
+
+
+def server_of(given: str, document: Document | None = None) -> str:
+    """Return the address of a server that other processes reach.
+
+    Raises:
+        ConfigError: there is none, or it is a broker inside of one process.
+    """
+    address = given or (document.deployment.broker if document is not None else "")
+    if not address or address in IN_PROCESS:
+        raise ConfigError(
+            f"this needs a server that other processes reach, not {address or 'nothing'!r}; give "
+            "--broker nats://host:4222, or set AIXGO_BROKER"
+        )
+    try:
+        return checked_broker(address)
+    except ValueError as error:
+        raise ConfigError(f"--broker: {error}") from None
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end, on uvloop when AIXGO_UVLOOP is set.
+
+    Raises:
+        MissingExtra: uvloop is wanted and not installed.
+    """
+    if not os.environ.get("AIXGO_UVLOOP"):
+        return asyncio.run(work)
+    try:
+        import uvloop
+    except ImportError:
+        work.close()
+        raise MissingExtra("AIXGO_UVLOOP", "uvloop") from None
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def is_terminal() -> bool:
+    """Whether a person reads stdout as it is written."""
+    return sys.stdout.isatty()

@@ -1,0 +1,93 @@
+"""What is known of a run while it happens: a tree of its steps."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from aixgo.envelope import NO_USAGE, Failure, Usage
+from aixgo.models.bus import GATEWAY
+from aixgo.watch import RunEvent, StepFinished, StepStarted, TokensArrived
+
+
+@dataclass(slots=True)
+class Step:
+    """One agent at work, with the text that its model writes."""
+
+    path: str
+    agent: str
+    began: float = field(default_factory=time.monotonic)
+    status: str = "running"
+    text: str = ""
+    seconds: float = 0.0
+    usage: Usage = NO_USAGE
+    meta: dict[str, object] = field(default_factory=dict)
+    error: Failure | None = None
+    models: int = 0
+    """Model calls that it waits for."""
+    children: list[Step] = field(default_factory=list)
+
+    @property
+    def running(self) -> bool:
+        """Whether its result is not there yet."""
+        return self.status == "running"
+
+    def lasted(self) -> float:
+        """Return the seconds that it took, up to now if it runs."""
+        return time.monotonic() - self.began if self.running else self.seconds
+
+
+class Steps:
+    """The steps of a run by their paths; model calls are part of the agent that makes them."""
+
+    def __init__(self, agent: str) -> None:
+        self.root = Step("", agent)
+        self._known = {"": self.root}
+        self.heard_model = False
+        """Whether a model has given anything yet."""
+
+    def apply(self, event: RunEvent) -> Step | None:
+        """Take an event; returns the agent's step that it changed, or None."""
+        match event:
+            case StepStarted(agent=agent) if agent == GATEWAY:
+                step = self._above(event.step)
+                step.models += 1
+                return step
+            case StepStarted(step=path):
+                return self._started(path, event.agent)
+            case StepFinished(agent=agent) if agent == GATEWAY and event.step:
+                self.heard_model = True
+                step = self._above(event.step)
+                step.models = max(0, step.models - 1)
+                return step
+            case StepFinished():
+                return self._finished(event)
+            case TokensArrived():
+                self.heard_model = True
+                step = self._above(event.step)
+                step.text = event.text if event.again else step.text + event.text
+                return step
+
+    def _started(self, path: str, agent: str) -> Step | None:
+        if path in self._known:
+            return None
+        step = self._known[path] = Step(path, agent)
+        self._above(path).children.append(step)
+        return step
+
+    def _finished(self, event: StepFinished) -> Step | None:
+        step = self._known.get(event.step)
+        if step is None or not step.running:
+            return None  # a recorded value, or a result that is told twice
+        step.seconds = time.monotonic() - step.began
+        step.status, step.usage, step.error = event.status, event.usage, event.error
+        step.meta = event.meta
+        return step
+
+    def _above(self, path: str) -> Step:
+        """Return the step that a path belongs to: each level adds an agent and a key."""
+        while path:
+            path = "/".join(path.split("/")[:-2])
+            if path in self._known:
+                return self._known[path]
+        return self.root

@@ -1,0 +1,133 @@
+"""How results look: in words for people, in JSON for programs."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from aixgo.config.durations import format_duration
+from aixgo.envelope import NO_USAGE, Usage
+from aixgo.errors import AixgoError, ConfigError, RemoteError, code_of
+from aixgo.message import Message
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one message ended: with an answer or with an error."""
+
+    name: str
+    agent: str
+    run_id: str
+    seconds: float
+    answer: Message | None = None
+    error: AixgoError | None = None
+    usage: Usage = field(default=NO_USAGE)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the outcome as one JSON value."""
+        found: dict[str, Any] = {
+            "input": self.name,
+            "agent": self.agent,
+            "run_id": self.run_id,
+            "status": "error" if self.answer is None else "done",
+            "seconds": round(self.seconds, 3),
+            "usage": usage_json(self.usage),
+        }
+        if self.answer is not None:
+            found["text"] = self.answer.text
+            found["data"] = self.answer.data
+            found["meta"] = dict(self.answer.meta)
+            found["trace_id"] = self.answer.trace_id
+        if self.error is not None:
+            found["error"] = error_json(self.error)
+        return found
+
+    def summary(self) -> str:
+        """Return route, confidence, tokens, cost and time in one line."""
+        meta = {} if self.answer is None else self.answer.meta
+        parts = []
+        if routed := meta.get("routed_to"):
+            fallback = " (fallback)" if meta.get("used_fallback") else ""
+            parts.append(f"route {meta.get('category', '?')} → {routed}{fallback}")
+        elif category := meta.get("category"):
+            parts.append(f"category {category}")
+        confidence = meta.get("confidence")
+        if isinstance(confidence, int | float):
+            parts.append(f"confidence {confidence:.2f}")
+        parts += [tokens(self.usage), f"cost {cost(self.usage)}", format_duration(self.seconds)]
+        return " · ".join(clean(part) for part in parts)
+
+
+def error_json(error: AixgoError) -> dict[str, Any]:
+    """Return an error as a JSON value; the cause and the agent of a remote one are facts."""
+    found: dict[str, Any] = {
+        "code": code_of(error),
+        "message": str(error),
+        "retryable": error.retryable,
+    }
+    if isinstance(error, RemoteError):
+        found |= {"agent": error.agent, "cause": error.cause, "attempts": error.attempts}
+    if isinstance(error, ConfigError):
+        found["fault"] = "configuration"
+    return found
+
+
+def usage_json(usage: Usage) -> dict[str, Any]:
+    """Return usage as a JSON value; a cost that is not known is null."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "total_tokens": usage.total_tokens,
+        "model_calls": usage.model_calls,
+        "cost_usd": usage.cost,
+    }
+
+
+def tokens(usage: Usage) -> str:
+    """Return `1,234 tokens`."""
+    return f"{usage.total_tokens:,} token{'' if usage.total_tokens == 1 else 's'}"
+
+
+def cost(usage: Usage) -> str:
+    """Return the cost in US dollars: `$0` only when it is known to be nothing, else `unknown`."""
+    if usage.cost is None:
+        return "unknown"
+    if usage.cost == 0:
+        return "$0"
+    return f"${usage.cost:,.2f}" if usage.cost >= 1 else f"${usage.cost:.2g}"
+
+
+def clean(text: str) -> str:
+    """Return text that cannot steer a terminal: control characters are shown as `�`."""
+    return _CONTROL.sub("�", text.replace("\r\n", "\n"))
+
+
+def one_line(text: str, width: int = 72) -> str:
+    """Return the beginning of a text in one line."""
+    line = " ".join(clean(text).split())
+    return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
+def write_json(value: Any) -> None:
+    """Write a JSON value as one line of stdout."""
+    write(_encode(value).decode())
+
+
+def write(line: str = "", *, end: str = "\n") -> None:
+    """Write to stdout at once."""
+    sys.stdout.write(line + end)
+    sys.stdout.flush()
+
+
+def note(line: str) -> None:
+    """Write a line to stderr: what people should know and programs should not read."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

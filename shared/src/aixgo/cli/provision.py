@@ -1,0 +1,59 @@
+"""`aixgo provision`: declare the streams, consumers and buckets of a system on a server."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aixgo.app import App
+from aixgo.broker import Change
+from aixgo.broker.open import open_broker
+from aixgo.cli._options import File, Json, Namespace, Server, document_of, run_async, server_of
+from aixgo.cli._texts import write, write_json
+from aixgo.telemetry import logs
+
+Replicas = Annotated[
+    int,
+    typer.Option("--replicas", min=1, max=5, help="Copies of each stream in a cluster: 1, 3 or 5."),
+]
+
+_MARKS = {"created": "+", "updated": "~", "unchanged": "="}
+
+
+def command(
+    file: File,
+    broker: Server = "",
+    namespace: Namespace = "",
+    replicas: Replicas = 1,
+    json: Json = False,
+) -> None:
+    """Create or update what the document's agents need on the server, and say what changed.
+
+    Run it before services start, and after the document changed; it deletes nothing.
+    """
+    logs.configure("warning")
+    document = document_of(file, namespace)
+    address = server_of(broker, document)
+    changes = run_async(_provision(App.from_document(document), address, replicas))
+    for change in changes:
+        _write(change, json=json)
+    if not json:
+        counts = [
+            f"{sum(change.action == action for change in changes)} {action}" for action in _MARKS
+        ]
+        write(f"namespace {document.namespace!r}: {', '.join(counts)}")
+
+
+async def _provision(app: App, address: str, replicas: int) -> list[Change]:
+    async with open_broker(address, name="aixgo-provision") as broker:
+        return await app.provision(broker, replicas=replicas)
+
+
+def _write(change: Change, *, json: bool) -> None:
+    if json:
+        fields = {key: list(pair) for key, pair in change.fields.items()}
+        write_json({"what": change.what, "action": change.action, "fields": fields})
+        return
+    details = ", ".join(f"{key}: {old} → {new}" for key, (old, new) in change.fields.items())
+    write(f"{_MARKS[change.action]} {change.what} {change.action}{f' ({details})' * bool(details)}")

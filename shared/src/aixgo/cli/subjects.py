@@ -1,0 +1,38 @@
+"""`aixgo subjects`: the catalogue of a namespace's subjects, streams and buckets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aixgo.cli._options import Json
+from aixgo.cli._texts import write, write_json
+from aixgo.errors import BadSubject, ConfigError
+from aixgo.subjects import ALL, BLOBS, BUCKETS, STREAMS, Names
+
+Space = Annotated[
+    str, typer.Option("--namespace", "-n", envvar="AIXGO_NAMESPACE", help="Of the system.")
+]
+
+
+def command(namespace: Space = "default", json: Json = False) -> None:
+    """List every subject of a namespace and the stream that keeps it, its streams and buckets."""
+    try:
+        names = Names(namespace)
+    except BadSubject as error:
+        raise ConfigError(f"--namespace: {error}") from None
+    kept = {short: names.stream(short) for short in STREAMS}
+    if json:
+        for entry in ALL:
+            stream = kept.get(entry.kept_in)
+            write_json({"subject": names.prefix + entry.pattern, "stream": stream})
+        for short in (*BUCKETS, BLOBS):
+            write_json({"bucket": names.bucket(short)})
+        return
+    width = max(len(names.prefix + entry.pattern) for entry in ALL)
+    for entry in ALL:
+        write(f"{names.prefix + entry.pattern:<{width}}  {kept.get(entry.kept_in, 'core')}")
+    write()
+    write(f"buckets: {', '.join(names.bucket(short) for short in BUCKETS)}")
+    write(f"objects: {names.bucket(BLOBS)}")

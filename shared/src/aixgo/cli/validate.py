@@ -1,0 +1,70 @@
+"""`aixgo validate`: is a document in order; or the JSON schema of documents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from aixgo.cli._failures import WRONG
+from aixgo.cli._options import Json, document_of
+from aixgo.cli._texts import write, write_json
+from aixgo.document import Document, document_schema
+from aixgo.errors import ConfigError, InvalidDocument
+
+MaybeFile = Annotated[
+    Path | None,
+    typer.Argument(metavar="FILE", help="The document (YAML or JSON).", show_default=False),
+]
+Schema = Annotated[
+    bool, typer.Option("--schema", help="Write the JSON schema of documents, for editors.")
+]
+
+
+def command(file: MaybeFile = None, json: Json = False, schema: Schema = False) -> None:
+    """Check a document and say everything that is wrong with it, with line and column."""
+    if schema:
+        write(schema_text(), end="")
+        return
+    if file is None:
+        raise ConfigError("name the FILE to check, or give --schema")
+    try:
+        document = document_of(file)
+    except ConfigError as error:
+        if not json:
+            raise
+        write_json({"valid": False, "file": str(file), "findings": _findings(error)})
+        raise typer.Exit(WRONG) from None
+    if json:
+        write_json({"valid": True, "file": str(file), **_shape(document)})
+        return
+    agents = len(document.agents)
+    write(f"{file}: in order; {document.name!r} with {agents} agent{'s' if agents != 1 else ''}")
+    for agent in document.agents:
+        write(f"  {agent.name} ({agent.spec.role})")
+
+
+def schema_text() -> str:
+    """Return the JSON schema of documents as it is committed."""
+    import json
+
+    return json.dumps(document_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _findings(error: ConfigError) -> list[dict[str, Any]]:
+    if not isinstance(error, InvalidDocument):
+        return [{"path": "", "line": 1, "column": 1, "message": str(error)}]
+    return [
+        {"path": one.path, "line": one.line, "column": one.column, "message": one.message}
+        for one in error.findings
+    ]
+
+
+def _shape(document: Document) -> dict[str, Any]:
+    return {
+        "name": document.name,
+        "namespace": document.namespace,
+        "agents": [{"name": agent.name, "role": agent.spec.role} for agent in document.agents],
+        "findings": [],
+    }

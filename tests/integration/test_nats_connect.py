@@ -1,0 +1,305 @@
+"""What connecting says when it cannot work; and that it works with every kind of credentials."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ipaddress
+import ssl
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from aixgo.broker.nats import NatsBroker
+from aixgo.broker.nats.connecting import without_credentials
+from aixgo.errors import (
+    AuthenticationFailed,
+    ConfigError,
+    JetStreamDisabled,
+    ServerTooOld,
+    Unreachable,
+)
+from aixgo.testing.nats_server import NatsServer
+
+pytestmark = pytest.mark.nats
+
+USERS = "authorization { users: [ { user: ann, password: secret } ] }"
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def works(broker: NatsBroker) -> None:
+    async with broker:
+        assert broker.connected
+        await broker.flush()
+        assert await broker.stream_names() == []
+
+
+async def test_where_nobody_listens_the_error_comes_at_once_and_hides_the_password() -> None:
+    port = free_port()
+    begun = time.monotonic()
+    with pytest.raises(Unreachable) as caught:
+        await NatsBroker.connect(f"nats://ann:secret@127.0.0.1:{port}")
+    assert time.monotonic() - begun < 1.0
+    assert f"nats://127.0.0.1:{port}" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_name_that_does_not_exist_is_unreachable() -> None:
+    with pytest.raises(Unreachable, match=r"nats://no-such-host\.invalid:4222"):
+        await NatsBroker.connect("nats://no-such-host.invalid:4222", connect_timeout=2.0)
+
+
+@asynccontextmanager
+async def speaking(
+    greet: Callable[[asyncio.StreamReader, asyncio.StreamWriter], object] | None,
+) -> AsyncGenerator[str, None]:
+    """A server on loopback that says whatever `greet` says."""
+    over = asyncio.Event()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if greet is not None:
+            greet(reader, writer)
+        await over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        yield f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        over.set()
+        server.close()
+
+
+async def test_a_server_that_says_nothing_is_given_up_after_the_connect_timeout() -> None:
+    async with speaking(None) as url:
+        begun = time.monotonic()
+        with pytest.raises(Unreachable, match=r"within 0\.3 s"):
+            await NatsBroker.connect(url, connect_timeout=0.3)
+        assert 0.25 < time.monotonic() - begun < 1.5
+
+
+async def test_something_else_than_nats_is_unreachable() -> None:
+    def http(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with speaking(http) as url:
+        with pytest.raises(Unreachable, match="speaks NATS"):
+            await NatsBroker.connect(url, connect_timeout=1.0)
+
+
+async def test_a_server_below_the_supported_version_is_refused_by_name() -> None:
+    answers: set[asyncio.Task[None]] = set()
+
+    def old(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(
+            b'INFO {"server_id":"X","version":"2.9.10","headers":true,"jetstream":true,'
+            b'"max_payload":1048576}\r\n'
+        )
+
+        async def pong() -> None:
+            while line := await reader.readline():
+                if line == b"PING\r\n":
+                    writer.write(b"PONG\r\n")
+
+        answers.add(asyncio.ensure_future(pong()))
+
+    async with speaking(old) as url:
+        with pytest.raises(ServerTooOld) as caught:
+            await NatsBroker.connect(url)
+    await asyncio.gather(*answers)
+    assert "2.9.10" in str(caught.value)
+    assert "2.12" in str(caught.value)
+
+
+async def test_a_server_without_jetstream_says_how_to_switch_it_on() -> None:
+    with NatsServer(jetstream=False) as server:
+        with pytest.raises(JetStreamDisabled, match="nats-server -js"):
+            await NatsBroker.connect(server.url)
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [{"user": "ann", "password": "wrong"}, {"token": "wrong"}, {}],
+    ids=["wrong password", "token instead of user", "nothing"],
+)
+async def test_wrong_credentials_are_refused_at_once(credentials: dict[str, Any]) -> None:
+    with NatsServer(USERS) as server:
+        begun = time.monotonic()
+        with pytest.raises(AuthenticationFailed) as caught:
+            await NatsBroker.connect(server.url, **credentials)
+        assert time.monotonic() - begun < 1.5
+        assert "wrong" not in str(caught.value)
+
+
+async def test_user_and_password_work_as_options_and_in_the_address() -> None:
+    with NatsServer(USERS) as server:
+        await works(await NatsBroker.connect(server.url, user="ann", password="secret"))
+        await works(await NatsBroker.connect(server.url_of("ann", "secret")))
+
+
+async def test_a_token_works_as_option_and_in_the_address() -> None:
+    with NatsServer('authorization { token: "t0ken" }') as server:
+        await works(await NatsBroker.connect(server.url, token="t0ken"))
+        await works(await NatsBroker.connect(server.url.replace("//", "//t0ken@")))
+
+
+async def test_an_nkey_works_as_seed_and_as_file(tmp_path: Path) -> None:
+    nkeys = pytest.importorskip("nkeys")
+    seed: bytes = nkeys.encode_seed(bytes(range(32)), nkeys.PREFIX_BYTE_USER)
+    public = nkeys.from_seed(bytearray(seed)).public_key.decode()
+    path = tmp_path / "user.nk"
+    path.write_bytes(seed)
+    with NatsServer(f"authorization {{ users: [ {{ nkey: {public} }} ] }}") as server:
+        await works(await NatsBroker.connect(server.url, nkeys_seed=seed.decode()))
+        await works(await NatsBroker.connect(server.url, nkeys_seed=path))
+        with pytest.raises(AuthenticationFailed):
+            await NatsBroker.connect(server.url)
+
+
+async def test_of_several_addresses_one_that_answers_is_enough() -> None:
+    with NatsServer() as server:
+        dead = f"nats://127.0.0.1:{free_port()}"
+        for address in (f"{dead},{server.url}", f"{server.url}, {dead}"):
+            await works(await NatsBroker.connect(address))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["localhost", "http://localhost:4222", "nats://", "nats://host:port", "nats://a,b", ""],
+)
+async def test_an_address_that_is_none_is_refused_with_an_example(address: str) -> None:
+    with pytest.raises(ConfigError, match="nats://host:4222"):
+        await NatsBroker.connect(address)
+
+
+async def test_a_connect_timeout_of_zero_is_refused() -> None:
+    with pytest.raises(ConfigError, match="connect_timeout is 0 s"):
+        await NatsBroker.connect("nats://localhost:4222", connect_timeout=0)
+
+
+async def test_a_seed_that_is_none_is_refused() -> None:
+    pytest.importorskip("nkeys")
+    with NatsServer(USERS) as server, pytest.raises(ConfigError, match="cannot be used"):
+        await NatsBroker.connect(server.url, nkeys_seed="SUnonsense")
+
+
+def test_credentials_are_cut_out_of_every_address() -> None:
+    shown = without_credentials("nats://u:p@a:1,tls://t@b:2, nats://c:3")
+    assert shown == "nats://a:1,tls://b:2,nats://c:3"
+
+
+@pytest.mark.parametrize("option", ["nkeys_seed", "credentials"])
+async def test_a_file_of_credentials_that_is_not_there_is_named(
+    option: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("nkeys")
+    missing: dict[str, Any] = {option: tmp_path / "missing.creds"}
+    with NatsServer('authorization { token: "t0ken" }') as server:
+        with pytest.raises(ConfigError, match=r"missing\.creds"):
+            await NatsBroker.connect(server.url, **missing)
+
+
+# -- TLS -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority and a server certificate signed by it."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+    @property
+    def server_config(self) -> str:
+        return f'tls {{ cert_file: "{self.certificate}", key_file: "{self.key}" }}'
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self.ca))
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    folder = tmp_path_factory.mktemp("tls")
+    now = datetime.datetime.now(datetime.UTC)
+
+    def issue(
+        name: str,
+        key: ec.EllipticCurvePrivateKey,
+        signer: ec.EllipticCurvePrivateKey,
+        issuer: str,
+        *,
+        is_ca: bool,
+    ) -> Path:
+        def common(text: str) -> x509.Name:
+            return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(common(name))
+            .issuer_name(common(issuer))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+        )
+        if not is_ca:
+            address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+            builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        path = folder / f"{name}.crt"
+        signed = builder.sign(signer, hashes.SHA256())
+        path.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        return path
+
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    server_key = ec.generate_private_key(ec.SECP256R1())
+    key_path = folder / "server.key"
+    key_path.write_bytes(
+        server_key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return Authority(
+        ca=issue("ca", ca_key, ca_key, "ca", is_ca=True),
+        certificate=issue("server", server_key, ca_key, "ca", is_ca=False),
+        key=key_path,
+    )
+
+
+async def test_tls_with_a_known_authority_works(authority: Authority, fast: bool) -> None:
+    with NatsServer(authority.server_config) as server:
+        address = server.url.replace("nats:", "tls:")
+        broker = await NatsBroker.connect(address, tls=authority.context, fast=fast)
+        await works(broker)
+
+
+async def test_a_certificate_of_an_unknown_authority_is_refused(authority: Authority) -> None:
+    with NatsServer(authority.server_config) as server:
+        with pytest.raises(AuthenticationFailed, match="certificate"):
+            await NatsBroker.connect(server.url.replace("nats:", "tls:"))
+
+
+async def test_tls_is_never_silently_left_out(authority: Authority) -> None:
+    with NatsServer() as server, pytest.raises(AuthenticationFailed, match="speaks none"):
+        await NatsBroker.connect(server.url.replace("nats:", "tls:"), tls=authority.context)
