@@ -129,9 +129,11 @@ async def test_a_server_below_the_supported_version_is_refused_by_name() -> None
 
 
 async def test_a_server_without_jetstream_says_how_to_switch_it_on() -> None:
-    with NatsServer(jetstream=False) as server:
-        with pytest.raises(JetStreamDisabled, match="nats-server -js"):
-            await NatsBroker.connect(server.url)
+    with (
+        NatsServer(jetstream=False) as server,
+        pytest.raises(JetStreamDisabled, match="nats-server -js"),
+    ):
+        await NatsBroker.connect(server.url)
 
 
 @pytest.mark.parametrize(
@@ -211,9 +213,11 @@ async def test_a_file_of_credentials_that_is_not_there_is_named(
 ) -> None:
     pytest.importorskip("nkeys")
     missing: dict[str, Any] = {option: tmp_path / "missing.creds"}
-    with NatsServer('authorization { token: "t0ken" }') as server:
-        with pytest.raises(ConfigError, match=r"missing\.creds"):
-            await NatsBroker.connect(server.url, **missing)
+    with (
+        NatsServer('authorization { token: "t0ken" }') as server,
+        pytest.raises(ConfigError, match=r"missing\.creds"),
+    ):
+        await NatsBroker.connect(server.url, **missing)
 
 
 # -- TLS -----------------------------------------------------------------------------------------
@@ -295,9 +299,11 @@ async def test_tls_with_a_known_authority_works(authority: Authority, fast: bool
 
 
 async def test_a_certificate_of_an_unknown_authority_is_refused(authority: Authority) -> None:
-    with NatsServer(authority.server_config) as server:
-        with pytest.raises(AuthenticationFailed, match="certificate"):
-            await NatsBroker.connect(server.url.replace("nats:", "tls:"))
+    with (
+        NatsServer(authority.server_config) as server,
+        pytest.raises(AuthenticationFailed, match="certificate"),
+    ):
+        await NatsBroker.connect(server.url.replace("nats:", "tls:"))
 
 
 async def test_tls_is_never_silently_left_out(authority: Authority) -> None:

@@ -17,6 +17,7 @@ from aixgo.broker import BrokerEvent, BusMessage, ConsumerConfig, Delivery, Expe
 from aixgo.broker.keyvalue import Bucket, bucket_stream
 from aixgo.broker.nats import NatsBroker, _fastpath, connecting
 from aixgo.broker.nats.link import BUFFER_BYTES
+from aixgo.broker.nats.wire import encode_headers
 from aixgo.errors import Disconnected, RequestTimeout, WrongSequence
 from aixgo.testing.nats_server import NatsServer
 
@@ -275,12 +276,15 @@ async def test_11_what_waits_for_a_lost_connection_is_bounded_and_counts_headers
 ) -> None:
     server.kill()
     await until(lambda: not broker.connected)
-    body, headers = bytes(1000), {"h": "x" * 100_000}
     accepted = 0
+
+    async def publish() -> None:
+        nonlocal accepted
+        for accepted in range(1000):
+            await broker.publish("a", bytes(1000), headers={"h": "x" * 100_000})
+
     with pytest.raises(Disconnected, match=f"{BUFFER_BYTES:,} bytes"):
-        while accepted < 1000:
-            await broker.publish("a", body, headers=headers)
-            accepted += 1
+        await publish()
     assert 0.9 * BUFFER_BYTES < accepted * 101_000 <= BUFFER_BYTES
 
 
@@ -375,7 +379,7 @@ async def test_a_client_that_the_server_has_thrown_out_for_good_is_replaced(
     await broker.consume("W", "c", handle, slots=1)
     before = client_of(broker)
     # past the adapter's own check: the server answers -ERR, on which nats-py closes for good
-    broker._link.send("a", bytes(server_limit(broker)))
+    broker._link.send("a", bytes(broker.max_payload), "", encode_headers({"h": "over the limit"}))
     await until(lambda: client_of(broker) is not before)
     await until(lambda: broker.connected)
     await broker.publish("kept", b"again")
@@ -385,10 +389,6 @@ async def test_a_client_that_the_server_has_thrown_out_for_good_is_replaced(
     await until(lambda: heard == [b"again"])
     kinds = [event.kind for event in events]
     assert kinds.index("disconnected") < kinds.index("reconnected")
-
-
-def server_limit(broker: NatsBroker) -> int:
-    return broker.max_payload + 1
 
 
 async def test_a_closed_broker_does_not_rebuild_its_client(server: NatsServer, fast: bool) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from aixgo import connect
+from aixgo import Agent, App, Context, Message, connect
 from aixgo.envelope import new_id
+from aixgo.models.scripted import ScriptedModel
 from aixgo.telemetry import otel
 from aixgo.testing.nats_server import NatsServer
 
@@ -95,3 +96,51 @@ async def test_a_call_over_three_processes_is_one_trace(
     for parent, child in zip(chain, chain[1:], strict=False):
         name, span = by_id[found[child].parent_span_id]
         assert (name, span.name) == parent
+
+
+async def test_a_model_call_is_a_span_below_the_agent_that_made_it(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask(message: Message, ctx: Context) -> str:
+        return (await ctx.model.chat(message.text)).text
+
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    app = App(
+        [Agent("ask", ask, model="scripted/small", temperature=0)],
+        model=ScriptedModel(["a short answer"]),
+    )
+    with otel.configured("one"):
+        async with app.running() as system:
+            result = await system.call("ask", "why?")
+    spans = {span.name: span for _, span in collector.spans}
+    chain = [
+        "invoke_agent ask",
+        "publish call.ask",
+        "process call.ask",
+        "publish call.llm",
+        "process call.llm",
+        "chat scripted/small",
+    ]
+    assert set(spans) == set(chain)
+    assert {span.trace_id.hex() for span in spans.values()} == {result.trace_id}
+    for parent, child in zip(chain, chain[1:], strict=False):
+        assert spans[child].parent_span_id == spans[parent].span_id
+    attributes = {pair.key: pair.value for pair in spans[chain[-1]].attributes}
+    assert attributes["gen_ai.operation.name"].string_value == "chat"
+    assert attributes["gen_ai.request.model"].string_value == "small"
+    assert attributes["gen_ai.usage.output_tokens"].int_value == 3
+
+
+async def test_a_dead_collector_costs_no_call_and_a_bounded_shutdown(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def echo(text: str) -> str:
+        return text
+
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    loop = asyncio.get_running_loop()
+    with otel.configured("one"):
+        async with App([Agent("echo", echo)]).running() as system:
+            assert (await system.call("echo", "hi")).text == "hi"
+        left = loop.time()
+    assert loop.time() - left < otel.FLUSH_SECONDS + 2.0

@@ -198,7 +198,7 @@ async def test_message_ids_are_remembered_exactly_for_the_window(broker: MemoryB
 async def consumer_of(
     broker: MemoryBroker, slots: int = 1000, **fields: Any
 ) -> list[tuple[float, Delivery]]:
-    """Declare a work queue `S` with a consumer `c`; return (time, unanswered delivery) as it comes."""
+    """Declare work queue `S` with consumer `c`; return what it gets, as (time, delivery)."""
     await broker.ensure_stream(StreamConfig(name="S", subjects=("s.>",), retention="workqueue"))
     await broker.ensure_consumer("S", ConsumerConfig(name="c", **fields))
     got: list[tuple[float, Delivery]] = []
@@ -220,7 +220,7 @@ async def test_redelivery_comes_exactly_after_ack_wait(broker: MemoryBroker) -> 
 
 
 async def test_a_hundred_thousand_ack_waits_cost_one_timer(
-    broker: MemoryBroker, server: MemoryServer
+    broker: MemoryBroker, server: MemoryServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = asyncio.get_running_loop()
     calls = 0
@@ -231,7 +231,7 @@ async def test_a_hundred_thousand_ack_waits_cost_one_timer(
         calls += 1
         return real(*args, **options)
 
-    loop.call_at = counting  # type: ignore[method-assign]
+    monkeypatch.setattr(loop, "call_at", counting)
     got = await consumer_of(broker, slots=200_000, max_ack_pending=-1, ack_wait=30.0)
     for _ in range(20_000):
         await broker.append("s.a", b"")
@@ -350,7 +350,11 @@ async def test_a_spy_on_everything_sees_requests_and_their_answers(broker: Memor
 async def test_a_queue_group_spans_literal_and_wildcard_subscriptions(broker: MemoryBroker) -> None:
     seen: list[str] = []
     for pattern in ("a.b", "a.*", "a.>"):
-        await broker.subscribe(pattern, lambda _, p=pattern: seen.append(p), queue="one")
+
+        def take(message: BusMessage, pattern: str = pattern) -> None:
+            seen.append(pattern)
+
+        await broker.subscribe(pattern, take, queue="one")
     for _ in range(60):
         await broker.publish("a.b", b"")
     await broker.flush()
@@ -360,7 +364,7 @@ async def test_a_queue_group_spans_literal_and_wildcard_subscriptions(broker: Me
 
 async def test_a_message_is_encoded_when_it_is_sent(broker: MemoryBroker) -> None:
     got = await broker.subscribe("a")
-    body = bytearray(b"before")
+    body: Any = bytearray(b"before")
     await broker.publish("a", body)
     body[:] = b"after!"
     message = await anext(aiter(got))
@@ -586,9 +590,10 @@ async def test_a_consumer_that_makes_no_sense_is_refused(
 async def test_what_a_consumer_cannot_change_is_refused(broker: MemoryBroker) -> None:
     await broker.ensure_stream(StreamConfig(name="S", subjects=("s.>",)))
     await broker.ensure_consumer("S", ConsumerConfig(name="c"))
-    for fields in ({"deliver": "new"}, {"max_waiting": 1}):
+    changes: list[dict[str, Any]] = [{"deliver": "new"}, {"max_waiting": 1}]
+    for fields in changes:
         with pytest.raises(ConsumerConflict, match="cannot change"):
-            await broker.ensure_consumer("S", ConsumerConfig(name="c", **fields))  # type: ignore[arg-type]  # both are fields
+            await broker.ensure_consumer("S", ConsumerConfig(name="c", **fields))
 
 
 async def test_a_protected_stream_refuses_removal(broker: MemoryBroker) -> None:

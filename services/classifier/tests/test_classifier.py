@@ -195,7 +195,7 @@ async def test_at_most_two_examples_of_a_category_and_three_few_shots_are_shown(
     [
         (says("poetry", 0.9), "'poetry' is no category"),
         (says("billing", 1.5), "1.5"),
-        (says("billing"), "confidence None"),
+        (says("billing"), "lacks confidence"),
         ('{"category": 7, "confidence": 1}', "category"),
         ("[]", "object"),
     ],
@@ -207,10 +207,17 @@ async def test_a_wrong_answer_is_told_to_the_model_and_asked_again(
     model = ScriptedModel([wrong, says("billing", 0.8)])
     result = await ask(running, model)
     assert result.meta["category"] == "billing"
-    *_, answer, correction = model.requests[1].messages
-    assert (answer.role, answer.content) == ("assistant", wrong)
+    correction = model.requests[1].messages[-1]
+    assert correction.role == "user"
     assert words in correction.content
     assert "billing, technical, general" in correction.content
+
+
+async def test_the_model_sees_its_own_wrong_answer(running: Running) -> None:
+    model = ScriptedModel([says("billing", 1.5), says("billing", 0.8)])
+    await ask(running, model)
+    answer = model.requests[1].messages[-2]
+    assert (answer.role, answer.content) == ("assistant", says("billing", 1.5))
 
 
 async def test_an_answer_that_is_no_json_is_asked_again(running: Running) -> None:

@@ -15,6 +15,17 @@ from aixgo import Agent, ConfigError, Message, Reply, System
 Running = Callable[..., AbstractAsyncContextManager[System]]
 
 
+class Arrival(logging.Handler):
+    """Tells that a line was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = asyncio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.written.set()
+
+
 async def source(message: Message) -> str:
     return message.text
 
@@ -27,12 +38,14 @@ async def test_an_event_of_an_input_is_one_structured_line(
     running: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "aixgo.agent.journal")
+    arrival = Arrival()
+    logging.getLogger("aixgo.agent.journal").addHandler(arrival)
     journal = Agent("journal", role="logger", inputs=["source"])
     async with running(Agent("source", source), journal) as system:
         run = await system.publish("source", {"temperature": 21.5}, meta={"unit": "C"})
         async with asyncio.timeout(30):
-            while not lines(caplog):
-                await asyncio.sleep(0.01)
+            await arrival.written.wait()
+    logging.getLogger("aixgo.agent.journal").removeHandler(arrival)
     (line,) = lines(caplog)
     assert (line.message, line.levelname) == ("event.logged", "INFO")
     assert (line.agent, line.source, line.run) == ("journal", "source", run)

@@ -157,7 +157,7 @@ async def test_an_outage_delays_events_and_loses_none(
     delayed = [record for record in caplog.records if record.message == "producer.delayed"]
     assert len(delayed) == 12
     (missed,) = [record for record in caplog.records if record.message == "producer.ticks_missed"]
-    assert missed.missed >= 2
+    assert vars(missed)["missed"] >= 2
     moments = [moment for moment, _ in listener.heard]
     grid = {round(moment - moments[0], 1) % 1 for moment in moments[5:]}
     assert grid == {0.0}, "after the outage the ticks are on the old grid again"

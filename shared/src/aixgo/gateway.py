@@ -5,19 +5,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from aixgo.config.agents import AgentSpec
 from aixgo.errors import BadModelAnswer
 from aixgo.message import Message, Reply
-from aixgo.models._port import ChatRequest, ChatResponse, Model
+from aixgo.models._port import ChatRequest, ChatResponse, EmbedRequest, EmbedResponse, Model
 from aixgo.models.bus import decode_task
 from aixgo.roles import Role
+from aixgo.telemetry import names as attribute
+from aixgo.telemetry import tracing
 
 if TYPE_CHECKING:
     from aixgo.context import Context
+
+R = TypeVar("R", bound=ChatRequest | EmbedRequest)
 
 
 class ModelGateway(Role):
@@ -34,17 +38,29 @@ class ModelGateway(Role):
             ModelError: as the provider said; retries are the model's own and are over.
         """
         task = decode_task(message.envelope.body)
-        answer: Any
-        if task.chat is not None:
-            request = self._in_time(task.chat, ctx)
-            answer = await (
-                self._stream(request, ctx) if request.stream else self._model.chat(request)
-            )
-        else:
-            assert task.embed is not None
-            answer = await self._model.embed(task.embed)
+        request = _in_time(task.request, ctx)
+        operation = "chat" if isinstance(request, ChatRequest) else "embeddings"
+        with tracing.span(
+            f"{operation} {request.model}",
+            "client",
+            traceparent=ctx.traceparent,
+            tracestate=ctx.tracestate,
+            attributes=_attributes(request, operation) if tracing.enabled() else {},
+        ) as span:
+            answer = await self._answer(request, ctx)
+            span.set(attribute.GEN_AI_INPUT_TOKENS, answer.usage.prompt_tokens)
+            span.set(attribute.GEN_AI_OUTPUT_TOKENS, answer.usage.completion_tokens)
         ctx.add_usage(answer.usage)
         return Reply(answer)
+
+    async def _answer(
+        self, request: ChatRequest | EmbedRequest, ctx: Context
+    ) -> ChatResponse | EmbedResponse:
+        if isinstance(request, EmbedRequest):
+            return await self._model.embed(request)
+        if request.stream:
+            return await self._stream(request, ctx)
+        return await self._model.chat(request)
 
     async def _stream(self, request: ChatRequest, ctx: Context) -> ChatResponse:
         response: ChatResponse | None = None
@@ -58,14 +74,27 @@ class ModelGateway(Role):
             )
         return response
 
-    @staticmethod
-    def _in_time(request: ChatRequest, ctx: Context) -> ChatRequest:
-        """Return the request with a timeout that ends with the run's deadline at the latest."""
-        remaining = ctx.remaining
-        if remaining == float("inf") or (request.timeout and request.timeout <= remaining):
-            return request
-        return msgspec.structs.replace(request, timeout=remaining)
-
     async def stop(self) -> None:
         """Close the model's connections."""
         await self._model.close()
+
+
+def _in_time(request: R, ctx: Context) -> R:
+    """Return the request with a timeout that ends with the run's deadline at the latest."""
+    remaining = ctx.remaining
+    if remaining == float("inf") or (request.timeout and request.timeout <= remaining):
+        return request
+    return msgspec.structs.replace(request, timeout=remaining)
+
+
+def _attributes(request: ChatRequest | EmbedRequest, operation: str) -> dict[str, Any]:
+    provider, _, model = request.model.partition("/")
+    found: dict[str, Any] = {
+        attribute.GEN_AI_OPERATION: operation,
+        attribute.GEN_AI_PROVIDER: provider,
+        attribute.GEN_AI_MODEL: model,
+    }
+    if isinstance(request, ChatRequest):
+        found[attribute.GEN_AI_TEMPERATURE] = request.temperature
+        found[attribute.GEN_AI_MAX_TOKENS] = request.max_tokens
+    return {name: value for name, value in found.items() if value is not None}

@@ -34,7 +34,7 @@ class Alarm:
         bucket[self] = None
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = loop.call_at(self._when + 0.1, self._call)
+        self._timer = loop.call_at(self._when, self._call)
 
 
 class Alarms:
@@ -45,14 +45,11 @@ class Alarms:
         self._buckets: dict[int, dict[Alarm, None]] = {}
 
     def at(self, when: float, call: Callable[[], None]) -> Alarm:
-        """Call `call` at loop time `when`, at once when that is past."""
+        """Call `call` at loop time `when`, soon when that is past."""
         alarm = Alarm(when, call)
         second = int(when)
         bucket = self._buckets.get(second)
         if bucket is None:
-            if second <= self.loop.time():
-                alarm._arm(self.loop)
-                return alarm
             bucket = self._buckets[second] = {}
             self.loop.call_at(second, self._open, second)
         alarm._wait(bucket)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -126,9 +126,7 @@ class _StdinLines:
         return found
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
-        number = 0
-        while line := sys.stdin.buffer.readline(MAX_BYTES + 1):
-            number += 1
+        for number, line in enumerate(_lines(0), 1):
             if len(line) > MAX_BYTES:
                 self._put(loop, ConfigError(f"line {number} of stdin is over {MAX_BYTES:,} bytes"))
                 return
@@ -143,3 +141,18 @@ class _StdinLines:
         except (RuntimeError, asyncio.CancelledError):  # nobody reads any more
             return False
         return True
+
+
+def _lines(descriptor: int) -> Iterator[bytes]:
+    """Yield lines; one of more than `MAX_BYTES` is yielded as far as it was read, and is the last.
+
+    Not `sys.stdin`, whose lock a waiting thread would hold when the process exits.
+    """
+    rest = b""
+    while chunk := os.read(descriptor, 65_536):
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
+        if len(rest) > MAX_BYTES:
+            break
+    if rest:
+        yield rest

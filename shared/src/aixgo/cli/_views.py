@@ -1,4 +1,4 @@
-"""How a run looks while it happens: a live tree on a terminal, plain lines elsewhere, or nothing."""
+"""How a run looks while it happens: a live tree on a terminal, plain lines or JSON elsewhere."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ import asyncio
 import signal
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -84,7 +85,7 @@ def command(
 
 
 async def _messages(
-    document: Document, address: str, store: object, inputs: Inputs, agent: str, *, json: bool
+    document: Document, address: str, store: Path | None, inputs: Inputs, agent: str, *, json: bool
 ) -> bool:
     """Send the messages; True when each got an answer."""
     entry = document.entry(agent)
@@ -102,11 +103,12 @@ async def _messages(
 
 
 @asynccontextmanager
-async def _client(document: Document, address: str, store: object) -> AsyncGenerator[Client, None]:
+async def _client(
+    document: Document, address: str, store: Path | None
+) -> AsyncGenerator[Client, None]:
     if address in IN_PROCESS:
-        options = {"store": store} if store is not None else {}
         app = App.from_document(document)
-        async with app.running(address, grace=GRACE_SECONDS, **options) as system:
+        async with app.running(address, grace=GRACE_SECONDS, **_kept_in(store)) as system:
             yield system
         return
     async with connect(address, namespace=document.namespace, source="aixgo-run") as client:
@@ -119,7 +121,7 @@ async def _client(document: Document, address: str, store: object) -> AsyncGener
         yield client
 
 
-async def _events(document: Document, address: str, store: object) -> None:
+async def _events(document: Document, address: str, store: Path | None) -> None:
     """Let the events flow until the first signal, then drain."""
     if address not in IN_PROCESS:
         raise ConfigError(
@@ -127,17 +129,18 @@ async def _events(document: Document, address: str, store: object) -> None:
             "to do without an --input; serve them with `aixgo up` or `aixgo service`"
         )
     app = App.from_document(document)
-    if all(agent.role_class.style == "request" for agent in app.agents.values()) or not any(
-        agent.role_class.style == "reactive" for agent in app.agents.values()
-    ):
+    if all(agent.role_class.style != "reactive" for agent in app.agents.values()):
         raise ConfigError(
             f"no agent of {document.source} produces events, so nothing would happen; give a "
             "message with --input"
         )
-    options = {"store": store} if store is not None else {}
     with otel.configured(document.name), _stopped() as stop:
-        async with app.running(address, **options):
+        async with app.running(address, **_kept_in(store)):
             await stop.wait()
+
+
+def _kept_in(store: Path | None) -> dict[str, Any]:
+    return {} if store is None else {"store": store}
 
 
 def timeout_of(document: Document, name: str) -> float:

@@ -33,6 +33,14 @@ class ModelTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     chat: ChatRequest | None = None
     embed: EmbedRequest | None = None
 
+    @property
+    def request(self) -> ChatRequest | EmbedRequest:
+        """The one that is there; `decode_task` has made sure that there is one."""
+        request = self.chat or self.embed
+        if request is None:
+            raise BadModelRequest("a model task has either `chat` or `embed`, not none")
+        return request
+
 
 class TokenBatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A message of the TOKENS stream: the `n`th piece of a step's text; the last has `end`."""

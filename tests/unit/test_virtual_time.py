@@ -1,0 +1,128 @@
+"""The loop whose time jumps."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from aixgo import clock
+from aixgo.testing.virtual_time import EPOCH, Stalled, VirtualTimeLoop, run_virtual
+
+
+def test_an_hour_takes_no_time() -> None:
+    async def main() -> tuple[float, float]:
+        before = clock.now()
+        await asyncio.sleep(3600)
+        return before, clock.now()
+
+    began = time.monotonic()
+    before, after = run_virtual(main())
+    assert (before, after) == (EPOCH, EPOCH + 3600)
+    assert time.monotonic() - began < 1
+
+
+def test_timers_fire_in_order_at_their_time() -> None:
+    async def main() -> list[tuple[str, float]]:
+        loop = asyncio.get_running_loop()
+        seen: list[tuple[str, float]] = []
+        for name, delay in (("c", 0.3), ("a", 0.1), ("b", 0.2)):
+            loop.call_later(delay, lambda name=name: seen.append((name, loop.time())))
+        await asyncio.sleep(1)
+        return seen
+
+    assert run_virtual(main()) == [
+        ("a", pytest.approx(0.1)),
+        ("b", pytest.approx(0.2)),
+        ("c", pytest.approx(0.3)),
+    ]
+
+
+def test_a_timeout_ends_what_never_ends() -> None:
+    async def main() -> float:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(500):
+                await asyncio.Event().wait()
+        return asyncio.get_running_loop().time()
+
+    assert run_virtual(main()) == 500
+
+
+def test_waiting_for_nothing_is_an_error_that_names_the_task() -> None:
+    async def main() -> None:
+        task = asyncio.create_task(asyncio.Event().wait(), name="the forgotten one")
+        await task
+
+    began = time.monotonic()
+    with pytest.raises(Stalled, match="the forgotten one"):
+        run_virtual(main())
+    assert time.monotonic() - began < 1
+
+
+def test_while_a_thread_works_time_passes_really() -> None:
+    async def main() -> tuple[float, bool]:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        release = threading.Event()
+        loop.call_later(0.05, release.set)
+        in_time = await asyncio.to_thread(release.wait, 5.0)
+        return loop.time() - began, in_time
+
+    elapsed, in_time = run_virtual(main())
+    assert in_time, "the timer fired although a thread was running"
+    assert 0.04 <= elapsed < 1.0
+    assert run_virtual(_jump_after_thread()) == pytest.approx(100, abs=1)
+
+
+async def _jump_after_thread() -> float:
+    await asyncio.to_thread(lambda: None)
+    await asyncio.sleep(100)
+    return asyncio.get_running_loop().time()
+
+
+def test_a_thread_can_wake_a_loop_that_has_no_timer() -> None:
+    async def main() -> str:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[str] = loop.create_future()
+
+        def answer() -> None:
+            time.sleep(0.05)
+            loop.call_soon_threadsafe(future.set_result, "woken")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            return await future
+        finally:
+            thread.join()
+
+    assert run_virtual(main()) == "woken"
+
+
+def test_sockets_are_still_served() -> None:
+    async def main() -> bytes:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        loop = asyncio.get_running_loop()
+        with ours, theirs:
+            thread = threading.Timer(0.05, theirs.send, (b"real",))
+            thread.start()
+            received = await loop.sock_recv(ours, 10)
+            thread.join()
+            return received
+
+    assert run_virtual(main()) == b"real"
+
+
+class TestInsideAnAnyioTest:
+    @pytest.fixture
+    def anyio_backend(self) -> tuple[str, dict[str, Any]]:
+        return ("asyncio", {"loop_factory": VirtualTimeLoop})
+
+    async def test_the_plugin_runs_tests_on_the_loop(self) -> None:
+        await asyncio.sleep(86_400)
+        assert clock.now() == EPOCH + 86_400
