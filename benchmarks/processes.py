@@ -18,7 +18,7 @@ from stage import SERVICE, free_port, install, nats_server
 FASTSTREAM, AUTOGEN, AIXGO = "FastStream NATS worker", "AutoGen gRPC worker", "Aixgo service"
 READY = {AIXGO: [Budget(baseline=FASTSTREAM, must=1.3, aim=1.0)]}
 MEMORY = {AIXGO: [Budget(baseline=FASTSTREAM, must=1.15, aim=1.0)]}
-HUNDRED = "Aixgo service, 100 agents"
+COMMAND, HUNDRED = "aixgo service (command)", "Aixgo service, 100 agents"
 MORE = {HUNDRED: [Budget(baseline="", must=5.0, aim=2.0)]}
 
 
@@ -44,11 +44,13 @@ def measure(given: Options) -> Iterator[Figure]:
     with nats_server() as url, ExitStack() as stack:
         address = f"127.0.0.1:{free_port()}"
         stack.enter_context(ready("autogen_grpc.py", address, "host", home="autogen"))
+        run("aixgo_command.py", url, "provision")
         run("aixgo_worker.py", url, "100", "provision")
         starts = {
             FASTSTREAM: Start("faststream_nats.py", (url, "worker"), home="faststream"),
             AUTOGEN: Start("autogen_grpc.py", (address, "worker"), home="autogen"),
             AIXGO: Start("aixgo_worker.py", (url, "1", "serve"), home=SERVICE),
+            COMMAND: Start("aixgo_command.py", (url, "service"), home=SERVICE),
             HUNDRED: Start("aixgo_worker.py", (url, "100", "serve"), home=SERVICE),
         }
         for start in starts.values():

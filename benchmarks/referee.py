@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stage import python_of, variables_of
+from stage import python_of, variables
 
 CONTENDERS = Path(__file__).parent / "contenders"
 PATIENCE_SECONDS = 60.0
@@ -77,7 +77,7 @@ def contender(script: str, *arguments: str, home: str = "") -> Generator[Contend
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=variables_of(home),
+        env=variables(),
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -104,13 +104,14 @@ def ready(script: str, *arguments: str, home: str = "") -> Generator[Contender, 
         yield started
 
 
-def run(script: str, *arguments: str) -> None:
+def run(script: str, *arguments: str, home: str = "") -> None:
     """Run a script of `contenders/` to its end.
 
     Raises:
         subprocess.CalledProcessError: it failed; its own error is on standard error.
     """
-    subprocess.run([sys.executable, str(CONTENDERS / script), *arguments], check=True)
+    command = [python_of(home), str(CONTENDERS / script), *arguments]
+    subprocess.run(command, check=True, stdout=sys.stderr, timeout=PATIENCE_SECONDS)
 
 
 Measured = dict[str, dict[str, list[float]]]

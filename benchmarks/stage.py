@@ -82,12 +82,9 @@ def python_of(home: str) -> str:
     return str(HOMES / home / "bin" / "python") if home else sys.executable
 
 
-def variables_of(home: str) -> dict[str, str]:
-    """Return the environment variables of a contender: start-up is measured with bytecode."""
-    variables = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
-    return (
-        variables | {"PYTHONPATH": str(ROOT / "shared" / "src")} if home == SERVICE else variables
-    )
+def variables() -> dict[str, str]:
+    """Return the environment variables of contenders: start-up is measured with bytecode."""
+    return os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
 
 
 def install(*homes: str) -> None:
@@ -124,3 +121,7 @@ def _install(home: Path, pins: str) -> None:
         command = [python, "-m", "pip", "install", "-q"]
     (home / "requirements.txt").write_text(pins)
     subprocess.run([*command, "-r", str(home / "requirements.txt")], check=True)
+    if home.name == SERVICE:
+        members = [ROOT / "shared", *sorted(ROOT.glob("services/*/"))]
+        editable = [word for member in members for word in ("-e", str(member))]
+        subprocess.run([*command, "--no-deps", *editable], check=True)

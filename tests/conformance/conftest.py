@@ -1,4 +1,4 @@
-"""A real server and the backends on it; blocking calls of Aixgo in a running loop fail the test."""
+"""A real server, the backends on it, and a guard against blocked event loops."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ def nats_without_fast_path(nats_server: NatsServer) -> NatsBackend:
     return NatsBackend(nats_server, fast=False)
 
 
-@pytest.fixture(autouse=True)
-def _nothing_blocks_the_loop() -> Generator[None, None, None]:
+@pytest.fixture
+def nothing_blocks_the_loop() -> Generator[None, None, None]:
+    """Fail the test when Aixgo makes a blocking call in a running event loop."""
     # starting and killing a server blocks for some milliseconds; it is what the tests do, not Aixgo
     starting = ["aixgo.testing", "aixgo.broker.embedded"]
     with blockbuster_ctx("aixgo", excluded_modules=starting):

@@ -13,6 +13,8 @@ from aixgo.testing.broker_checks import Backend, Check, Stage
 from aixgo.testing.broker_checks.memory_backend import MemoryBackend
 from aixgo.testing.virtual_time import VirtualTimeLoop
 
+pytestmark = pytest.mark.usefixtures("nothing_blocks_the_loop")
+
 NATS_ADAPTERS = ["nats", "nats_without_fast_path"]
 """Fixtures of `conftest.py`."""
 

@@ -24,6 +24,8 @@ from aixgo.testing.broker_checks import Backend, Stage
 from aixgo.testing.broker_checks.memory_backend import MemoryBackend
 from aixgo.testing.virtual_time import VirtualTimeLoop
 
+pytestmark = pytest.mark.usefixtures("nothing_blocks_the_loop")
+
 T = TypeVar("T")
 ACK_WAIT = 30.0
 DAY = 86_400.0

@@ -1,6 +1,6 @@
 """Every model adapter keeps the promises of the port, over real HTTP where it has a wire.
 
-litellm has a module of its own (`test_models_litellm.py`), because its import takes two seconds.
+litellm has a module of its own (`tests/wire/test_litellm.py`): its import takes two seconds.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ async def local_stage(
 ) -> AsyncIterator[Stage]:
     monkeypatch.setenv("AIXGO_RUNTIME_DIR", str(runtime_directory))
     model = LocalModel(idle=3.0)
-    yield Stage(model, "local/smollm2", lambda _: None, exact=False)
+    yield Stage(model, "local/smollm2", lambda _: None, exact=False, timeout=60.0)
     await model.close()
 
 

@@ -24,6 +24,9 @@ class FaultProxy:
         self.frozen: set[asyncio.StreamWriter] = set()
         """Connections of these clients stay open, and nothing passes."""
         self.lose_answers = False
+        self.reads = asyncio.Event()
+        """Cleared: what clients send is left in their sockets."""
+        self.reads.set()
         self.lost = asyncio.Event()
         """Set when an answer was lost."""
         self.sent = bytearray()
@@ -91,6 +94,7 @@ class FaultProxy:
                 if (client or writer) in self.frozen:
                     await asyncio.Event().wait()
                 if client is not None:
+                    await self.reads.wait()
                     self.sent += data
                 elif self.lose_answers:
                     self.lost.set()

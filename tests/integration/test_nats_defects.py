@@ -15,7 +15,7 @@ import pytest
 
 from aixgo.broker import BrokerEvent, BusMessage, ConsumerConfig, Delivery, Expect, StreamConfig
 from aixgo.broker.keyvalue import Bucket, bucket_stream
-from aixgo.broker.nats import NatsBroker, _fastpath, connecting
+from aixgo.broker.nats import NatsBroker, _fastpath, connecting, pull
 from aixgo.broker.nats.link import BUFFER_BYTES
 from aixgo.broker.nats.wire import encode_headers
 from aixgo.errors import Disconnected, RequestTimeout, WrongSequence
@@ -52,6 +52,8 @@ def client_of(broker: NatsBroker) -> Any:
 
 
 async def test_1_a_cancelled_flush_does_not_end_the_read_loop(broker: NatsBroker) -> None:
+    events: list[BrokerEvent] = []
+    broker.on_event(events.append)
     for _ in range(5):
         flushing = asyncio.ensure_future(broker.flush())
         await asyncio.sleep(0)
@@ -59,10 +61,8 @@ async def test_1_a_cancelled_flush_does_not_end_the_read_loop(broker: NatsBroker
         flushing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await flushing
-    before = client_of(broker)
     await hears_itself(broker)
-    assert not _fastpath.reader_is_dead(client_of(broker))
-    assert client_of(broker) is before
+    assert events == []
 
 
 async def test_1_a_flush_that_times_out_does_not_end_the_read_loop(
@@ -140,8 +140,9 @@ async def test_3_appends_in_flight_over_a_kill_are_all_answered(
 
 
 async def test_4_a_pull_that_was_out_over_a_kill_is_served_at_once(
-    server: NatsServer, broker: NatsBroker
+    server: NatsServer, broker: NatsBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pull, "MISSING_HEARTBEATS", 1000.0)  # which would help too, but later
     await broker.ensure_stream(WORK)
     await broker.ensure_consumer("W", ConsumerConfig(name="c", filters=("w.>",)))
     arrived = asyncio.Event()
@@ -154,11 +155,30 @@ async def test_4_a_pull_that_was_out_over_a_kill_is_served_at_once(
     await server.restart()
     async with await NatsBroker.connect(server.url) as other:
         await other.append("w.a", b"")
-    async with asyncio.timeout(1.5):
+    async with asyncio.timeout(2.0):
         await arrived.wait()
 
 
 # -- 5 -------------------------------------------------------------------------------------------
+
+
+async def test_4_a_pull_that_the_server_has_forgotten_is_asked_again(
+    broker: NatsBroker,
+) -> None:
+    await broker.ensure_stream(WORK)
+    await broker.ensure_consumer("W", ConsumerConfig(name="c"))
+    arrived = asyncio.Event()
+
+    async def handle(delivery: Delivery) -> None:
+        await delivery.ack()
+        arrived.set()
+
+    consumption = await broker.consume("W", "c", handle, slots=8)
+    # its inbox is gone at the server, as after a lost request; nothing tells the client
+    broker._link.unlisten(consumption._inbox)  # type: ignore[attr-defined] # to break it
+    await broker.append("w.a", b"")
+    async with asyncio.timeout(4.0):
+        await arrived.wait()
 
 
 async def test_5_a_watch_sees_an_update_after_a_kill_at_once(
@@ -280,8 +300,9 @@ async def test_11_what_waits_for_a_lost_connection_is_bounded_and_counts_headers
 
     async def publish() -> None:
         nonlocal accepted
-        for accepted in range(1000):
+        while accepted < 1000:
             await broker.publish("a", bytes(1000), headers={"h": "x" * 100_000})
+            accepted += 1
 
     with pytest.raises(Disconnected, match=f"{BUFFER_BYTES:,} bytes"):
         await publish()
@@ -329,9 +350,27 @@ async def test_13_a_flush_does_not_overtake_what_was_published_before(
     await proxied.flush()
     proxy.sent.clear()
     for number in range(50):
-        await proxied.publish("a", b"%d" % number)
+        await proxied.publish("a", b"body %d" % number)
     await proxied.flush()
-    assert proxy.sent.index(b"PING") > proxy.sent.index(b"49\r\n")
+    assert proxy.sent.index(b"PING") > proxy.sent.index(b"body 49\r\n")
+
+
+async def test_13_a_flush_does_not_overtake_what_waits_for_the_socket(
+    proxied: NatsBroker, proxy: Any
+) -> None:
+    await proxied.flush()
+    proxy.sent.clear()
+    proxy.reads.clear()
+    for _ in range(15):  # more than the sockets take, less than nats-py waits for
+        proxied._link.send("bulk", bytes(500_000))
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.05)
+    proxied._link.send("a", b"the last")
+    flushing = asyncio.ensure_future(proxied.flush(timeout=10.0))
+    await asyncio.sleep(0.05)
+    proxy.reads.set()
+    await flushing
+    assert proxy.sent.index(b"PING") > proxy.sent.index(b"the last\r\n")
 
 
 # -- 14 ------------------------------------------------------------------------------------------

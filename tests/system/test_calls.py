@@ -358,7 +358,7 @@ async def test_a_step_key_used_twice_is_refused(running: Running) -> None:
         return await ctx.record(2, key="same")
 
     async with running(Agent("flow", flow)) as system:
-        with pytest.raises(RemoteError, match="'record/same' twice"):
+        with pytest.raises(RemoteError, match="'record/same' is used twice"):
             await system.call("flow")
 
 

@@ -239,11 +239,10 @@ async def test_the_buffer_of_a_lost_connection_is_bounded_and_then_free_again(
 ) -> None:
     for _ in range(2):
         server.faults.disconnect(broker)
-        accepted = 0
+        for _ in range(OUTBOX_BYTES // 1_000_001):
+            await broker.publish("a", bytes(1_000_000))
         with pytest.raises(Disconnected, match="8,388,608 bytes"):
-            for accepted in range(100):  # noqa: B007 - the count is looked at afterwards
-                await broker.publish("a", bytes(1000 * 1000))
-        assert accepted == OUTBOX_BYTES // 1_000_001
+            await broker.publish("a", bytes(1_000_000))
         server.faults.reconnect(broker)
 
 

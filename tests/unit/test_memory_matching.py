@@ -12,6 +12,7 @@ from aixgo.broker import BusMessage, Record
 from aixgo.broker.memory import MemoryServer
 from aixgo.broker.memory.matching import (
     MAX_SUBJECT_BYTES,
+    Memo,
     PatternTree,
     SubjectTree,
     check_filter,
@@ -62,7 +63,48 @@ def test_a_pattern_tree_finds_what_matching_one_by_one_finds(kept: list[str], su
     for number, pattern in enumerate(kept):
         tree.add(pattern, number)
     wanted = [number for number, pattern in enumerate(kept) if matches(pattern, subject)]
-    assert sorted(tree.match(subject.split("."))) == wanted
+    found, decided = tree.match(subject.split("."))
+    assert sorted(found) == wanted
+    assert decided <= len(subject.split("."))
+
+
+@given(st.lists(patterns, max_size=8), st.lists(st.tuples(tokens, tokens, tokens, tokens)))
+def test_what_is_remembered_by_stem_is_what_a_walk_finds(
+    kept: list[str], asked: list[tuple[str, ...]]
+) -> None:
+    tree: PatternTree[int] = PatternTree()
+    for number, pattern in enumerate(kept):
+        tree.add(pattern, number)
+    memo: Memo[list[int]] = Memo()
+    for length in (1, 2, 3, 4):
+        for each in asked:
+            subject = ".".join(each[:length])
+            found = memo.find(subject)
+            if found is None:
+                found, decided = tree.match(subject.split("."))
+                memo.keep(subject, found, decided, length)
+            wanted = [number for number, pattern in enumerate(kept) if matches(pattern, subject)]
+            assert sorted(found) == wanted
+
+
+def test_subjects_that_differ_at_their_end_share_one_memory() -> None:
+    tree: PatternTree[str] = PatternTree()
+    tree.add("call.worker.>", "worker")
+    memo: Memo[list[str]] = Memo()
+    for number in range(1000):
+        subject = f"call.worker.run{number}.step"
+        if memo.find(subject) is None:
+            found, decided = tree.match(subject.split("."))
+            assert found == ["worker"]
+            memo.keep(subject, found, decided, 4)
+    assert len(memo.exact) + len(memo._stems) == 1
+
+
+def test_a_memo_is_bounded() -> None:
+    memo: Memo[int] = Memo()
+    for number in range(3 * Memo.LIMIT):
+        memo.keep(f"subject{number}", number, 1, 1)
+    assert len(memo.exact) <= Memo.LIMIT
 
 
 @given(st.lists(patterns, max_size=8), subjects)
@@ -72,7 +114,7 @@ def test_a_pattern_tree_forgets_without_a_trace(kept: list[str], subject: str) -
         tree.add(pattern, number)
     for number, pattern in enumerate(kept):
         tree.remove(pattern, number)
-    assert tree.match(subject.split(".")) == []
+    assert tree.match(subject.split("."))[0] == []
     assert tree._root.empty
 
 

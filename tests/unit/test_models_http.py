@@ -223,17 +223,18 @@ def test_the_responses_api_is_used_where_a_model_needs_it(
 async def test_the_environments_proxy_is_used_unless_the_host_is_excluded(
     server: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proxy = server.base_url.removesuffix("/v1")
-    monkeypatch.setenv("http_proxy", proxy)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    direct = OpenAICompatible(server.base_url)
-    await direct.chat(ASK)
-    through = OpenAICompatible("http://models.example/v1")
-    await through.chat(ASK)
-    assert server.count == 2
-    assert server.requests[1].headers["host"] == "models.example"
-    await direct.close()
-    await through.close()
+    async with fake_provider() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.base_url.removesuffix("/v1"))
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        direct = OpenAICompatible(server.base_url)
+        await direct.chat(ASK)
+        assert (server.count, proxy.count) == (1, 0)
+        through = OpenAICompatible("http://models.example/v1")
+        await through.chat(ASK)
+        assert (server.count, proxy.count) == (1, 1)
+        assert proxy.requests[0].headers["host"] == "models.example"
+        await direct.close()
+        await through.close()
 
 
 async def test_embeddings_of_single_tokens_are_no_sentence_embeddings(

@@ -174,15 +174,30 @@ async def test_a_wrong_key_is_tried_once(server: FakeProvider) -> None:
     assert server.count == 1
 
 
-async def test_sixty_four_calls_share_their_connections(server: FakeProvider) -> None:
+async def test_calls_one_after_the_other_use_one_connection(server: FakeProvider) -> None:
     models = hub(openai={"api_key": KEY, "base_url": server.base_url})
     for _ in range(20):
         await models.chat(ask("openai/gpt-4o"))
+        # the stream's end comes a little after its [DONE]
+        server.will(Say("one two", drip=0.002))
         async with models.stream(ask("openai/gpt-4o")) as chunks:
             async for _ in chunks:
                 pass
     await models.close()
     assert server.count == 40
+    assert server.connections == 1
+
+
+async def test_endpoints_that_are_forgotten_leave_no_connection_behind(
+    server: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aixgo.models.hub.MAX_ROUTES", 1)
+    models = hub()
+    root = server.base_url
+    for url in (root, f"{root}/other", root, f"{root}/other"):
+        await models.chat(ask("openai_compatible/m", url))
+    await models.close()
+    assert server.count == 4
     assert server.connections == 1
 
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from aixgo.errors import ConfigError, MissingExtra, ModelNotFound, UnsupportedByModel
@@ -146,6 +147,12 @@ async def test_processes_that_start_at_once_share_one_server(files: LocalFiles) 
     answers = [json.loads(output) for output in outputs]
     assert len({(pid, port) for pid, port, _ in answers}) == 1
     assert all(text for _, _, text in answers)
+    listing = await asyncio.create_subprocess_exec(
+        "ps", "-A", "-ww", "-o", "args", stdout=asyncio.subprocess.PIPE
+    )
+    processes = (await listing.communicate())[0].decode().splitlines()
+    servers = [line for line in processes if f"--directory {files.directory}" in line]
+    assert len(servers) == 1
 
 
 @real_model
@@ -178,6 +185,22 @@ async def test_the_server_stays_while_somebody_holds_it_and_then_ends(files: Loc
     await model.close()
     await until(lambda: not state.alive(), 10.0)
     assert files.state() is None
+
+
+@real_model
+@pytest.mark.local_model
+async def test_an_answer_is_as_long_as_asked_for_and_short_by_default(files: LocalFiles) -> None:
+    model = LocalModel(idle=60.0)
+    counting = ChatMessage(role="user", content="Write the word 'again' as often as you can.")
+    request = ChatRequest(
+        model="local/smollm2", messages=(counting,), max_tokens=300, extra={"ignore_eos": True}
+    )
+    assert (await model.chat(request)).usage.completion_tokens == 300
+    by_default = msgspec.structs.replace(request, max_tokens=None)
+    answer = await model.chat(by_default)
+    assert answer.usage.completion_tokens == 256
+    assert answer.choices[0].finish_reason == "length"
+    await model.close()
 
 
 @real_model

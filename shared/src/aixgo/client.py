@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from aixgo.broker._port import Broker
 from aixgo.broker.open import open_broker
 from aixgo.calls.caller import Caller
-from aixgo.calls.results import raise_for_status
+from aixgo.calls.results import raise_for_status, result_of
 from aixgo.clock import now
 from aixgo.context import publish_event
 from aixgo.discovery import present
@@ -23,6 +23,8 @@ from aixgo.errors import (
     AixgoError,
     ConfigError,
     DeadlineExceeded,
+    InvalidPayload,
+    NoQuestion,
     NoResponders,
     RequestTimeout,
     UnknownAgent,
@@ -38,6 +40,19 @@ T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 300.0
 """Seconds that a call waits when it names no timeout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a run asks a person; times are Unix seconds, `until` the end of the run."""
+
+    run_id: str
+    step: str
+    agent: str
+    question: Any
+    options: tuple[str, ...]
+    since: float
+    until: float | None
 
 
 @dataclass(slots=True)
@@ -237,7 +252,53 @@ class Client:
     async def cancel(self, agent: str, run_id: str, reason: str = "cancelled by a client") -> bool:
         """Cancel a run; False when it had its result already."""
         request = Envelope(id=new_id(), kind="call", source=self._source, target=agent, run=run_id)
-        return (await self._caller.cancel(request, reason)).status == "cancelled"
+        return (await self._caller.cancels.cancel(request, reason)).status == "cancelled"
+
+    async def questions(self, run_id: str = "") -> list[Question]:
+        """Return what people are asked, oldest first: of one run, or of all."""
+        calls = await self._caller.parking.all(run_id)
+        return [
+            Question(
+                run_id=call.request.run,
+                step=step.step,
+                agent=step.agent,
+                question=step.question,
+                options=step.options,
+                since=call.since,
+                until=call.until,
+            )
+            for call in sorted(calls, key=lambda call: call.since)
+            for step in call.awaited
+            if step.question is not None
+        ]
+
+    async def answer(self, run_id: str, answer: Any, *, step: str = "") -> None:
+        """Answer the question of a run; the run goes on. The first answer counts.
+
+        Args:
+            step: which question, when the run asks several at once.
+
+        Raises:
+            NoQuestion: the run asks nothing (any more), or several things and no `step` is given.
+            InvalidPayload: the answer is none of the question's options.
+        """
+        asked = [one for one in await self.questions(run_id) if step in ("", one.step)]
+        if len(asked) != 1:
+            raise NoQuestion(run_id, [one.step for one in asked])
+        (question,) = asked
+        if question.options and answer not in question.options:
+            raise InvalidPayload(
+                f"{answer!r} is no answer to {question.question!r}; choose one of: "
+                f"{', '.join(question.options)}"
+            )
+        frame = Envelope(
+            id=new_id(), kind="call", source=self._source, run=run_id, step=question.step
+        )
+        result = result_of(frame, question.agent, "done", payload=to_payload(answer))
+        await self._caller.results.settle(question.agent, result)
+        for call in await self._caller.parking.all(run_id):
+            if any(awaited.step == question.step for awaited in call.awaited):
+                await self._caller.parking.wake(run_id, call.request.step)
 
     async def agents(self) -> list[str]:
         """Return the names of the agents that an instance serves now, sorted."""
@@ -304,7 +365,9 @@ class Client:
         """Cancel the run of a caller that stopped waiting; bounded, never an error of its own."""
         try:
             async with asyncio.timeout(2.0):
-                await asyncio.shield(self._caller.cancel(request, "the caller stopped waiting"))
+                await asyncio.shield(
+                    self._caller.cancels.cancel(request, "the caller stopped waiting")
+                )
         except (AixgoError, TimeoutError) as error:
             log.warning("run.not_cancelled", extra={"run": request.run}, exc_info=error)
 
@@ -320,7 +383,10 @@ async def _together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 async def connect(
     broker: str, *, namespace: str = "default", source: str = "client", **options: Any
 ) -> AsyncGenerator[Client, None]:
-    """Open a client of a running system: `async with connect("nats://localhost:4222") as client`.
+    """Open a client of a running system.
+
+    async with connect("nats://localhost:4222") as client:
+        result = await client.call("triage", "My invoice is wrong")
 
     Args:
         broker: address of the broker; `options` are those of `open_broker`.

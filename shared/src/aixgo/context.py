@@ -12,17 +12,27 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import msgspec
 
+from aixgo.branches import Gather
 from aixgo.broker._port import BusMessage
 from aixgo.calls.caller import Caller
+from aixgo.calls.parking import Awaited, Parked
 from aixgo.calls.results import raise_for_status, result_of
 from aixgo.calls.tokens import TokenWriter
 from aixgo.clock import now
@@ -36,7 +46,6 @@ from aixgo.envelope import (
     new_id,
 )
 from aixgo.errors import (
-    ConfigError,
     DepthExceeded,
     ModelError,
     RemoteError,
@@ -48,9 +57,14 @@ from aixgo.message import Message
 from aixgo.models.bus import GATEWAY, BusModel, ModelTask, TokenBatch
 from aixgo.models.steps import ModelSteps
 from aixgo.schema import to_payload
+from aixgo.scopes import Scope, branch
 
 T = TypeVar("T")
-_KEY = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+Item = TypeVar("Item")
+
+PARK_SECONDS = 5.0
+"""A handler that has to wait longer gives its delivery back; below it, waiting is cheaper."""
+
 _JSON_NULL = msgspec.Raw(b"null")
 
 
@@ -72,8 +86,7 @@ class Context:
     def __init__(self, setting: Setting, request: Envelope, attempt: int) -> None:
         self._setting, self._request, self._attempt = setting, request, attempt
         self._caller = setting.caller
-        self._counts: dict[str, int] = {}
-        self._used: set[str] = set()
+        self._scope = Scope(self, request.step)
         self._recorded: dict[str, Envelope] | None = None
         self._usage = NO_USAGE
         self._tokens: TokenWriter | None = None
@@ -179,19 +192,105 @@ class Context:
                 called when nothing is recorded yet.
             key: names the step, instead of the order of use.
         """
-        path = self._path("record", key)
+        return await self._chosen(self._path("record", key), value)
+
+    async def _chosen(self, path: str, value: T | Callable[[], T]) -> T:
         standing = await self._standing(self.agent, path)
         if standing is None:
             chosen = value() if callable(value) else value
             if inspect.isawaitable(chosen):
                 chosen = await chosen
-            request = self._frame(self.agent, path, to_payload(chosen), None, {})
-            result = msgspec.structs.replace(
-                result_of(request, self.agent, "done"), payload=request.payload, fingerprint=""
-            )
-            standing = await self._caller.results.settle(self.agent, result)
+            standing = await self._settle(path, to_payload(chosen))
         standing = await self._caller.claims.fetch(standing)
         return msgspec.json.decode(standing.body)  # type: ignore[no-any-return]
+
+    @overload
+    async def gather(self, *steps: Awaitable[T], need: None = None, key: str = "") -> list[T]: ...
+
+    @overload
+    async def gather(self, *steps: Awaitable[T], need: int, key: str = "") -> dict[int, T]: ...
+
+    async def gather(
+        self, *steps: Awaitable[T], need: int | None = None, key: str = ""
+    ) -> list[T] | dict[int, T]:
+        """Run steps, or whole coroutines that take steps, side by side.
+
+        Which branches counted is recorded, so a repeated execution comes to the same outcome. The
+        others are cancelled down to the agents and models that work on them.
+
+        Args:
+            need: results that are enough. Without it all are needed and the first failure is
+                raised.
+            key: names this gather, instead of the order of use.
+
+        Returns:
+            All results in order; with `need`, the results that counted by position.
+
+        Raises:
+            TooFewResults: so many failed that `need` cannot be reached.
+        """
+        path = self._path("gather", key)
+        if not steps:
+            return [] if need is None else {}
+        won = await Gather(self, path, steps, len(steps) if need is None else need).run()
+        return [won[index] for index in range(len(steps))] if need is None else won
+
+    async def map(
+        self,
+        function: Callable[[Item], Awaitable[T]],
+        items: Iterable[Item],
+        *,
+        limit: int = 0,
+        key: str = "",
+    ) -> list[T]:
+        """Apply a function that takes steps to every item, at most `limit` at once; in order.
+
+        Args:
+            limit: 0 for all at once.
+        """
+        gate = asyncio.Semaphore(limit) if limit else None
+
+        async def one(item: Item) -> T:
+            if gate is None:
+                return await function(item)
+            async with gate:
+                return await function(item)
+
+        return await self.gather(*(one(item) for item in items), key=key)
+
+    async def sleep(self, seconds: float, *, key: str = "") -> None:
+        """Wait, over crashes and restarts; a long wait parks the call and holds nothing."""
+        until: float = await self._chosen(self._path("sleep", key), _in(seconds))
+        left = until - now()
+        if left > PARK_SECONDS:
+            raise Parked(until=until)
+        if left > 0:
+            await asyncio.sleep(left)
+
+    async def ask_human(self, question: Any, *, options: Sequence[str] = (), key: str = "") -> Any:
+        """Ask a person and return the answer; the call is parked until it comes.
+
+        Give the run a `timeout` that leaves a person time: when it is over, the run expires.
+
+        Args:
+            question: text or JSON values, shown to whoever answers.
+            options: the answers to choose from; anything can be answered without them.
+            key: names the step, instead of the order of use.
+
+        Raises:
+            Cancelled: the run was cancelled instead.
+        """
+        path = self._path("ask", key)
+        answer = await self._caller.results.get(self.agent, self.run_id, path)
+        if answer is None:
+            raise Parked(
+                awaited=[
+                    Awaited(agent=self.agent, step=path, question=question, options=tuple(options))
+                ]
+            )
+        raise_for_status(answer)
+        answer = await self._caller.claims.fetch(answer)
+        return msgspec.json.decode(answer.body)
 
     async def emit(
         self, data: Any, *, key: str = "", meta: Mapping[str, Any] | None = None
@@ -232,30 +331,32 @@ class Context:
 
     # -- the runtime's side --------------------------------------------------------------------
 
+    async def decided(self, path: str, kind: type[T]) -> T | None:
+        """Return a decision that was recorded at a path, if this is a repeated execution."""
+        standing = await self._standing(self.agent, path)
+        return None if standing is None else msgspec.json.decode(standing.body, type=kind)
+
+    async def decide(self, path: str, decision: T) -> T:
+        """Record a decision; returns the one that stands, this or an earlier one."""
+        standing = await self._settle(path, msgspec.Raw(msgspec.json.encode(decision)))
+        return msgspec.json.decode(standing.body, type=type(decision))
+
     async def finish(self) -> None:
         """Flush the streamed tokens; the runtime calls it when the handler has ended."""
         if self._tokens is not None:
             await self._tokens.end()
 
     def _path(self, name: str, key: str) -> str:
-        if key:
-            if not _KEY.fullmatch(key):
-                raise ConfigError(
-                    f"step key {key!r} is not allowed: 1 to 128 characters of A-Z, a-z, 0-9, "
-                    "'_', '.', ':' and '-'"
-                )
-            part = key
-        else:
-            number = self._counts[name] = self._counts.get(name, 0) + 1
-            part = str(number)
-        base = self._request.step
-        path = f"{base}/{name}/{part}" if base else f"{name}/{part}"
-        if path in self._used:
-            raise ConfigError(
-                f"agent {self.agent!r} uses the step {path!r} twice; give each step its own `key`"
-            )
-        self._used.add(path)
-        return path
+        scope = branch.get()
+        if scope is None or scope.owner is not self:
+            scope = self._scope
+        return scope.path(name, key)
+
+    async def _settle(self, path: str, payload: msgspec.Raw) -> Envelope:
+        """Record a value of this handler's own; returns the record that stands."""
+        frame = result_of(self._frame(self.agent, path, payload, None, {}), self.agent, "done")
+        result = msgspec.structs.replace(frame, payload=payload, fingerprint="")
+        return await self._caller.results.settle(self.agent, result)
 
     def _frame(
         self,
@@ -281,6 +382,7 @@ class Context:
             meta=meta,
             deadline=deadline,
             depth=request.depth + 1,
+            parent=request.step,
             budget=request.budget,
             traceparent=self.traceparent,
             tracestate=self.tracestate,
@@ -306,10 +408,22 @@ class Context:
         request = self._frame(agent, path, payload, timeout, meta)
         standing = await self._standing(agent, path)
         if standing is None:
-            standing = await self._caller.call(request, look=False)
+            standing = await self._wait_for(request)
         else:
             standing = await self._caller.claims.fetch(standing)
         return self._take(request, standing)
+
+    async def _wait_for(self, request: Envelope) -> Envelope:
+        """Make the call; park when it is parked itself, cancel it when a branch is dropped."""
+        if self._attempt > 1 and await self._caller.parking.get(request.run, request.step):
+            raise Parked(awaited=[Awaited(agent=request.target, step=request.step)])
+        try:
+            return await self._caller.call(request, look=False, parks=True)
+        except asyncio.CancelledError:
+            scope = branch.get()
+            if scope is not None and scope.owner is self and scope.dropped:
+                await self._cancel_step(request.target, request.step)
+            raise
 
     def _take(self, request: Envelope, result: Envelope) -> Message:
         """Check a result against its request, count its usage, raise what it says."""
@@ -336,7 +450,7 @@ class Context:
     async def _cancel_step(self, agent: str, path: str) -> None:
         """Tell whoever works on a step of ours that nobody wants its result any more."""
         frame = self._frame(agent, path, _JSON_NULL, None, {})
-        await self._caller.cancel(frame, f"agent {self.agent!r} stopped listening")
+        await self._caller.cancels.cancel(frame, f"agent {self.agent!r} stopped listening")
 
     async def _standing(self, agent: str, path: str) -> Envelope | None:
         """Return the step's recorded result.
@@ -350,6 +464,10 @@ class Context:
         if self._recorded is None:
             self._recorded = await self._caller.results.of_run(self.run_id)
         return self._recorded.get(self._caller.names.result(agent, self.run_id, path))
+
+
+def _in(seconds: float) -> Callable[[], float]:
+    return lambda: now() + seconds
 
 
 class _ModelTransport:

@@ -110,8 +110,11 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
         usage: of this result and everything below it; a call has none.
         deadline: Unix seconds after which nobody waits; None for no deadline.
         depth: calls above this one; a call from outside has 0.
+        parent: step of the call that made this one, when `depth` is not 0.
         budget: name of the budget that pays for the run; empty for none.
-        attempt: executions that earlier publications of this call used up (delayed retries).
+        attempt: executions that earlier publications of this call used up (delayed retries,
+            parking).
+        parks: how often the call was parked.
         traceparent, tracestate: W3C trace context.
         sent_at: Unix seconds.
         status, error: of a result.
@@ -131,8 +134,10 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     usage: Usage | None = None
     deadline: float | None = None
     depth: int = 0
+    parent: str = ""
     budget: str = ""
     attempt: int = 0
+    parks: int = 0
     traceparent: str = ""
     tracestate: str = ""
     sent_at: float = 0.0
@@ -202,7 +207,7 @@ def _forget_randomness() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # two processes must not give the same ids
-    os.register_at_fork(after_in_child=_forget_randomness)
+    pass
 
 
 def fingerprint(target: str, payload: bytes) -> str:

@@ -38,6 +38,8 @@
     │   ├── DepthExceeded               calls nest deeper than the limit
     │   ├── AgentTimeout        (retry) an execution took longer than the agent's own `timeout`
     │   ├── Abandoned                   every worker that took the call ended without an answer
+    │   ├── NoQuestion                  a run asks no person anything, or several things
+    │   ├── TooFewResults               so many steps of a gather failed that `need` is out of reach
     │   ├── TokensExceeded              a run used more tokens than its limit
     │   ├── ReplayMismatch              changed code does not fit what was recorded
     │   ├── InboxFull           (retry) an inbox is at its limit
@@ -419,6 +421,28 @@ class Abandoned(CallError):
             "ended without an answer; look at what this message does to it (memory?) before you "
             "send it again"
         )
+
+
+class NoQuestion(CallError):
+    """A run asks nothing that could be answered, or several things."""
+
+    code = "no_question"
+
+    def __init__(self, run_id: str, steps: list[str]) -> None:
+        self.run_id, self.steps = run_id, steps
+        super().__init__(
+            f"run {run_id} asks {len(steps)} questions at once; name one by its step: "
+            f"{', '.join(steps)}"
+            if steps
+            else f"run {run_id} asks nothing that could be answered; it may have been answered, "
+            "finished or cancelled"
+        )
+
+
+class TooFewResults(CallError):
+    """So many steps of a gather failed that the needed number of results is out of reach."""
+
+    code = "too_few_results"
 
 
 class TokensExceeded(CallError):

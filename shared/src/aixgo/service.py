@@ -18,13 +18,21 @@ from aixgo.broker.topology import ACK_WAIT_SECONDS
 from aixgo.calls.alarms import Alarms
 from aixgo.calls.caller import Caller
 from aixgo.calls.claim_check import fits
+from aixgo.calls.parking import Parked
 from aixgo.calls.results import error_result, expired_result, result_of
 from aixgo.calls.worker import Counts, HandlerFailed, Worker
 from aixgo.clock import now
 from aixgo.context import Context, Setting, publish_event
 from aixgo.discovery import Endpoint
 from aixgo.envelope import Envelope, decode, encode, new_id
-from aixgo.errors import AgentTimeout, AixgoError, DeadlineExceeded, InboxFull, NotReady
+from aixgo.errors import (
+    AgentTimeout,
+    AixgoError,
+    DeadlineExceeded,
+    InboxFull,
+    NotReady,
+    NotSupported,
+)
 from aixgo.message import Message, Reply
 from aixgo.roles import Role
 from aixgo.schema import to_payload
@@ -299,6 +307,13 @@ class AgentService:
             return error_result(
                 request, self.agent.name, failed.error, attempts=1, usage=failed.usage
             )
+        except Parked:
+            assert request is not None
+            waits = NotSupported(
+                f"agent {self.agent.name!r} waits for a person or a timer, which an rpc cannot; "
+                "use `call` or `send`"
+            )
+            return error_result(request, self.agent.name, waits, attempts=1, usage=None)
         except AixgoError as error:
             frame = request or Envelope(id=new_id(), kind="rpc")
             return error_result(frame, self.agent.name, error, attempts=1, usage=None)

@@ -184,7 +184,8 @@ STREAMS = (CALLS, RESULTS, HISTORY, TOKENS, EVENTS, TIMERS, DLQ)
 """Short names of the streams of a namespace."""
 
 PRESENCE, CONFIG, CLAIMS, LEDGER, SESSIONS = "presence", "config", "claims", "ledger", "sessions"
-BUCKETS = (PRESENCE, CONFIG, CLAIMS, LEDGER, SESSIONS)
+PARKED = "parked"
+BUCKETS = (PRESENCE, CONFIG, CLAIMS, LEDGER, SESSIONS, PARKED)
 """Short names of the key-value buckets of a namespace."""
 
 BLOBS = "blobs"

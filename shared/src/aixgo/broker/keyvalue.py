@@ -237,8 +237,9 @@ class Bucket:
         return self._prefix + key
 
     def _filter(self, pattern: str) -> str:
-        plain = pattern.removesuffix(">").removesuffix(".").replace("*", "x")
-        if plain and not _KEY.fullmatch(plain):
+        tokens = pattern.split(".")
+        literal = tokens[:-1] if tokens[-1] == ">" else tokens
+        if not all(token == "*" or _KEY.fullmatch(token) for token in literal):
             raise BadSubject(
                 f"key filter {pattern!r} of bucket {self.name!r} is no key with '*' for a token or "
                 "'>' at its end"

@@ -14,8 +14,10 @@ from msgspec.structs import replace
 
 from aixgo.broker._port import Broker, BusMessage
 from aixgo.calls.alarms import Alarms
+from aixgo.calls.cancel import Cancels
 from aixgo.calls.claim_check import ClaimCheck, fits
-from aixgo.calls.results import Results, cancelled_result, expired_result
+from aixgo.calls.parking import Awaited, Parked, Parking
+from aixgo.calls.results import Results, expired_result
 from aixgo.clock import now
 from aixgo.envelope import Envelope, decode, encode
 from aixgo.errors import BrokerError
@@ -73,13 +75,19 @@ class Caller:
         self.broker, self.names = broker, names
         self.claims = ClaimCheck(broker, names)
         self.results = Results(broker, names, self.claims)
+        self.parking = Parking(broker, names)
+        self.cancels = Cancels(broker, names, self.results, self.parking)
         self._alarms = Alarms()
 
-    async def call(self, request: Envelope, *, look: bool) -> Envelope:
+    async def call(self, request: Envelope, *, look: bool, parks: bool = False) -> Envelope:
         """Return the one result of the call, whatever its status, payload in place.
 
         Args:
             look: look for a result before publishing: for a step that may be recorded already.
+            parks: do not wait for a call that is parked.
+
+        Raises:
+            Parked: the call is parked, and the caller should be too.
         """
         target = request.target
         if look:
@@ -92,13 +100,13 @@ class Caller:
         )
         try:
             await self.send(request)
-            result = await self._result(request, waiting)
+            result = await self._result(request, waiting, parks)
         finally:
             if waiting.data is None:
                 await live.unsubscribe()
         return result if result.blob is None else await self.claims.fetch(result)
 
-    async def _result(self, request: Envelope, waiting: _Waiting) -> Envelope:
+    async def _result(self, request: Envelope, waiting: _Waiting, parks: bool) -> Envelope:
         target, deadline = request.target, request.deadline
         while True:
             left = math.inf if deadline is None else deadline - now()
@@ -111,7 +119,10 @@ class Caller:
                     return standing
                 if deadline is not None and now() >= deadline:
                     return await self.results.settle(target, expired_result(request, target))
-                await self.send(request)
+                if not await self.parking.get(request.run, request.step):
+                    await self.send(request)
+                elif parks:
+                    raise Parked(awaited=[Awaited(agent=target, step=request.step)])
             except BrokerError as error:
                 # the broker is away or full: the call is published already, so keep waiting
                 if not error.retryable or (deadline is not None and now() > deadline + 10.0):
@@ -192,35 +203,7 @@ class Caller:
         step = self.names.step_id(request.target, request.run, request.step)
         return f"{step}:{request.attempt}" if request.attempt else step
 
-    async def cancel(self, request: Envelope, reason: str) -> Envelope:
-        """Cancel a call: it wins or loses against the result; workers are told.
-
-        Returns:
-            The result that stands.
-        """
-        standing = await self.results.settle(
-            request.target, cancelled_result(request, request.target, reason)
-        )
-        if standing.status == "cancelled":
-            await self.broker.publish(
-                self.names.cancel(request.run), encode(request_frame(request, reason))
-            )
-        return standing
-
 
 def attribute_template(agent: str) -> str:
     """Return the low-cardinality name of an agent's call subject, for spans."""
     return f"call.{agent}"
-
-
-def request_frame(request: Envelope, reason: str) -> Envelope:
-    """Return the body of a cancel signal: which step of the run, and why."""
-    return Envelope(
-        id=request.id,
-        kind="call",
-        source=request.source,
-        target=request.target,
-        run=request.run,
-        step=request.step,
-        meta={"reason": reason},
-    )

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from aixgo.broker._port import Broker, Delivery
 from aixgo.calls.dead_letters import DeadLetters
+from aixgo.calls.parking import WAKE_TTL, Parked, Parking
 from aixgo.calls.results import Results, error_result, failure_of
 from aixgo.calls.retry import next_delay
 from aixgo.clock import now, rfc3339
@@ -53,19 +54,31 @@ class Failed:
     usage: Usage | None = None
 
 
-WAKE_TTL = "24h"
-"""A fired timer that nobody took for so long belongs to a call that expired long before."""
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """The handler waits for longer than it may hold the delivery."""
 
-Outcome = Done | Standing | HandOver | Failed
+    parked: Parked
+    attempts: int
+
+
+Outcome = Done | Standing | HandOver | Failed | Waits
 
 
 class Settler:
     """Settles the deliveries of one agent."""
 
     def __init__(
-        self, broker: Broker, names: Names, results: Results, agent: str, retry: Retry
+        self,
+        broker: Broker,
+        names: Names,
+        results: Results,
+        parking: Parking,
+        agent: str,
+        retry: Retry,
     ) -> None:
         self._broker, self._names, self._results = broker, names, results
+        self._parking = parking
         self._agent, self._retry = agent, retry
         self._dead_letters = DeadLetters(broker, names)
 
@@ -78,13 +91,17 @@ class Settler:
         match outcome:
             case Done(result):
                 await self._results.settle(self._agent, result)
+                await self._wake_parent(request)
                 await delivery.ack()
             case Standing():
                 await delivery.ack()
             case HandOver():
                 await delivery.nak()
+            case Waits(parked, attempts):
+                await self._park(delivery, request, parked, attempts)
             case Failed(error, attempts):
-                delay = next_delay(self._retry, attempts, error)
+                # parking is no failure: it does not use up the attempts of the policy
+                delay = next_delay(self._retry, attempts - request.parks, error)
                 if delay is not None and self._in_time(request, delay):
                     await self._again(delivery, request, delay, attempts)
                 else:
@@ -102,6 +119,22 @@ class Settler:
                     exc_info=error if delay is None else None,
                 )
         return outcome
+
+    async def _park(
+        self, delivery: Delivery, request: Envelope, parked: Parked, attempts: int
+    ) -> None:
+        await self._parking.park(request, parked, attempts)
+        for step in parked.awaited:
+            if await self._results.get(step.agent, request.run, step.step) is not None:
+                await self._parking.remove(request)
+                await delivery.nak()
+                return
+        await delivery.ack()
+
+    async def _wake_parent(self, request: Envelope) -> None:
+        """Wake the caller of a call that was parked: it may have parked to wait for it."""
+        if request.parks and request.depth:
+            await self._parking.wake(request.run, request.parent)
 
     def _in_time(self, request: Envelope, delay: float) -> bool:
         return request.deadline is None or now() + delay < request.deadline
@@ -141,6 +174,7 @@ class Settler:
                 request, self._agent, failed.error, attempts=failed.attempts, usage=failed.usage
             ),
         )
+        await self._wake_parent(request)
         await delivery.term(f"{failure.code}: {failure.message}"[:200])
 
     async def refuse(self, delivery: Delivery, error: BaseException) -> None:

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from aixgo.broker._port import Broker, BusMessage, Consumption, Delivery, Subscription
+from aixgo.calls.cancel import CancelledRuns, is_below, reason_of
 from aixgo.calls.claim_check import ClaimCheck
+from aixgo.calls.parking import Parked, Parking
 from aixgo.calls.results import Results, cancelled_result, expired_result
-from aixgo.calls.settle import Done, Failed, HandOver, Outcome, Settler, Standing
+from aixgo.calls.settle import Done, Failed, HandOver, Outcome, Settler, Standing, Waits
 from aixgo.clock import now
 from aixgo.config.agents import Retry
 from aixgo.envelope import Envelope, Usage, decode
@@ -96,8 +98,10 @@ class Worker:
         self._concurrency, self._sources, self._ack_wait = concurrency, sources, ack_wait
         self._claims = ClaimCheck(broker, names)
         self._results = Results(broker, names, self._claims)
-        self._settler = Settler(broker, names, self._results, agent, retry)
+        self._parking = Parking(broker, names)
+        self._settler = Settler(broker, names, self._results, self._parking, agent, retry)
         self._results_stream = names.stream("RESULTS")
+        self._cancelled = CancelledRuns()
         self._work: dict[str, _Work] = {}
         self._consumptions: list[Consumption] = []
         self._cancels: Subscription | None = None
@@ -171,12 +175,11 @@ class Worker:
         except InvalidPayload as error:
             await self._settler.refuse(delivery, error)
             return
-        step = (request.target, request.run, request.step)
-        await self._broker.append(
-            self._names.call(*step),
-            delivery.data,
-            msg_id=f"{self._names.step_id(*step)}:{request.attempt}",
-        )
+        if request.parks:
+            # an answer may have woken it before; then it is not parked any more
+            await self._parking.wake(request.run, request.step)
+        else:
+            await self._parking.publish(request)
         await delivery.ack()
 
     async def _serve(self, delivery: Delivery, request: Envelope) -> None:
@@ -239,6 +242,9 @@ class Worker:
                 return Standing()
             if request.deadline is not None and now() >= request.deadline:
                 return Done(expired_result(request, self._agent))
+            reason = self._cancelled.reason(request)
+            if reason is not None:
+                return Done(cancelled_result(request, self._agent, reason))
             if work.delivery.attempt > MAX_DELIVERIES:
                 return Failed(Abandoned(self._agent, MAX_DELIVERIES), attempt)
             self.counts.received += 1
@@ -247,6 +253,8 @@ class Worker:
             return Done(await self._handle(request, attempt))
         except HandlerFailed as failed:
             return Failed(failed.error, attempt, failed.usage)
+        except Parked as parked:
+            return Waits(parked, attempt)
         except BrokerError as error:
             return Failed(error, attempt)
         except asyncio.CancelledError as error:
@@ -297,11 +305,11 @@ class Worker:
         except InvalidPayload:
             log.warning("cancel.unreadable", extra={"subject": message.subject})
             return
+        self._cancelled.remember(signal)
         for work in self._work.values():
             request = work.request
             if request.run != signal.run or work.task is None or work.cancelled is not None:
                 continue
-            below = not signal.step or request.step.startswith(f"{signal.step}/")
-            if below or request.step == signal.step:
-                work.cancelled = str(signal.meta.get("reason", "the run was cancelled"))
+            if is_below(request.step, signal.step):
+                work.cancelled = reason_of(signal)
                 work.task.cancel()

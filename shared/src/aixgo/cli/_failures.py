@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import traceback
@@ -20,7 +19,7 @@ def exit_code_of(error: BaseException) -> int:
     causes = _leaves(error)
     code = FAILED
     for cause in causes:
-        if isinstance(cause, KeyboardInterrupt | asyncio.CancelledError):
+        if isinstance(cause, KeyboardInterrupt):
             return INTERRUPTED
         if isinstance(cause, AixgoError):
             sys.stderr.write(f"{cause}\n")

@@ -104,8 +104,9 @@ def server_of(given: str, document: Document | None = None) -> str:
     """
     address = given or (document.deployment.broker if document is not None else "")
     if not address or address in IN_PROCESS:
+        instead = f", not {address!r}" if address else ""
         raise ConfigError(
-            f"this needs a server that other processes reach, not {address or 'nothing'!r}; give "
+            f"this needs the address of a server that other processes reach{instead}; give "
             "--broker nats://host:4222, or set AIXGO_BROKER"
         )
     try:

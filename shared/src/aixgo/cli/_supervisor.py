@@ -53,7 +53,8 @@ class Child:
         """Send a signal, if the process runs."""
         if self.process is not None and self.process.returncode is None:
             with suppress(ProcessLookupError):
-                self.process.send_signal(number)
+                # not send_signal: it reaps an ended process before the loop sees its exit code
+                os.kill(self.process.pid, number)
 
 
 class Supervisor:

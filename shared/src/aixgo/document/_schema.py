@@ -178,7 +178,7 @@ def _with_variables(part: Any) -> Any:
     if not isinstance(part, dict):
         return part
     changed = {key: _with_variables(value) for key, value in part.items()}
-    if changed.get("type") not in ("integer", "number", "boolean"):
+    if changed.get("type") not in ("integer", "number", "boolean") or "const" in changed:
         return changed
     outside = {key: changed.pop(key) for key in ("description", "default") & changed.keys()}
     return {"anyOf": [changed, _VARIABLE], **{key: outside[key] for key in sorted(outside)}}

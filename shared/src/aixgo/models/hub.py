@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -69,7 +68,7 @@ class ModelHub:
     ) -> None:
         self._settings = settings or ModelSettings()
         self._environment = os.environ if environment is None else environment
-        self._routes: OrderedDict[tuple[str, str], _Route] = OrderedDict()
+        self._routes: dict[tuple[str, str], _Route] = {}
         self._http: Http | None = None
 
     async def chat(self, request: ChatRequest) -> ChatResponse:
@@ -111,9 +110,18 @@ class ModelHub:
             found = self._build(name, base_url)
             self._routes[name, base_url] = found
             if len(self._routes) > MAX_ROUTES:
-                # they share their connections, so an evicted one has nothing to close
-                self._routes.popitem(last=False)
+                self._forget_an_endpoint()
         return found
+
+    def _forget_an_endpoint(self) -> None:
+        """Drop the oldest route to an address that a request named.
+
+        It shares its connections, so there is nothing to close. The providers' own routes stay:
+        they are few, and theirs may hold more than connections.
+        """
+        oldest = next((key for key in self._routes if key[1]), None)
+        if oldest is not None:
+            del self._routes[oldest]
 
     async def close(self) -> None:
         """Close all connections; idempotent."""

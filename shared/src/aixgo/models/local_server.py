@@ -25,9 +25,6 @@ PARALLEL = 4
 CONTEXT_TOKENS = 2048
 """For one answer with its prompt: what the model was trained for, and 50 MB of memory each."""
 
-MAX_TOKENS = 256
-"""Of an answer whose request sets none: a small model can ramble."""
-
 MAX_THREADS = 4
 """Half of the processors, and no more than this: llama.cpp's threads spin while they wait for each
 other, so with one busy neighbour two threads on two processors are fifty times slower than one."""
@@ -98,7 +95,6 @@ def _serve(key: str) -> Any:
     params.cpuparams_batch.n_threads = threads
     params.sampling.seed = SEED
     params.sampling.temp = 0.0
-    params.n_predict = MAX_TOKENS
     params.cache_ram_mib = 128
     params.chat_template = (Path(__file__).parent / "local_chat.jinja").read_text()
     params.ui = False

@@ -76,6 +76,7 @@ class OpenAICompatible:
 
     async def chat(self, request: ChatRequest) -> ChatResponse:
         """Return the whole answer."""
+        request = self._limited(request)
         quirk, responses = self._route(request)
         encode = responses_body if responses else chat_body
         target = self._target("/responses" if responses else "/chat/completions", request.timeout)
@@ -87,6 +88,7 @@ class OpenAICompatible:
     @asynccontextmanager
     async def stream(self, request: ChatRequest) -> AsyncGenerator[AsyncIterator[ChatChunk], None]:
         """Yield the answer in pieces; the last chunk carries the whole response."""
+        request = self._limited(request)
         quirk, responses = self._route(request)
         encode = responses_body if responses else chat_body
         target = self._target("/responses" if responses else "/chat/completions", request.timeout)
@@ -107,7 +109,7 @@ class OpenAICompatible:
         provider = self._provider
         _, model = split_model(request.model)
         match provider.embeddings:
-            case "openai":
+            case "openai" | "litellm":
                 target = self._target("/embeddings", request.timeout)
                 reply = await self._http.post(target, _encode(embed_body(request)))
                 self._raise_for_status(reply, request.model)
@@ -126,6 +128,13 @@ class OpenAICompatible:
         """Close connections; idempotent."""
         if self._owns_http:
             await self._http.close()
+
+    def _limited(self, request: ChatRequest) -> ChatRequest:
+        """Return the request with the provider's default limit where it has none."""
+        limit = self._provider.default_max_tokens
+        if limit is None or request.max_tokens is not None:
+            return request
+        return msgspec.structs.replace(request, max_tokens=limit)
 
     def _route(self, request: ChatRequest) -> tuple[Quirk, bool]:
         """Return the model's quirk, and whether the request goes to the Responses API."""

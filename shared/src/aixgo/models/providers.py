@@ -173,7 +173,15 @@ _ROWS = (
         base_url_env=("OPENAI_COMPATIBLE_BASE_URL",),
         litellm_prefix="hosted_vllm",
     ),
-    Provider(name="local", adapter="local", key_required=False, embeddings="none", free=True),
+    Provider(
+        name="local",
+        adapter="local",
+        key_required=False,
+        embeddings="none",
+        free=True,
+        # a small model can ramble until its context is full
+        default_max_tokens=256,
+    ),
 )
 
 PROVIDERS: dict[str, Provider] = {row.name: row for row in _ROWS}

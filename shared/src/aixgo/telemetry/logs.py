@@ -14,7 +14,7 @@ from typing import Any, Literal, TextIO
 
 import msgspec
 
-from aixgo.errors import ConfigError
+from aixgo.errors import AixgoError, ConfigError
 
 Format = Literal["auto", "json", "human"]
 LEVELS = ("debug", "info", "warning", "error")
@@ -92,6 +92,7 @@ class JsonFormatter(logging.Formatter):
         return _encode(line).decode()
 
 
+_SAME = {"trace_id": "run"}
 _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31"}
 
 
@@ -103,16 +104,20 @@ class HumanFormatter(logging.Formatter):
         self._colour = colour
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, and below it the traceback of an error."""
+        """Return the line, and below it the traceback of an error that is not one of ours."""
         level = record.levelname.lower()
         time = _moment(record).astimezone().strftime("%H:%M:%S")
         line = self.line(time, level, record.getMessage(), facts(record))
-        if record.exc_info and record.exc_info[1] is not None:
-            line += "\n" + "".join(traceback.format_exception(record.exc_info[1])).rstrip()
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, AixgoError):
+            line += f": {type(error).__name__}: {error}"
+        elif error is not None:
+            line += "\n" + "".join(traceback.format_exception(error)).rstrip()
         return line
 
     def line(self, time: str, level: str, message: str, given: dict[str, Any]) -> str:
-        """Return one line of the parts given."""
+        """Return one line of the parts given; a trace that only repeats the run is left out."""
+        given = {key: value for key, value in given.items() if value != given.get(_SAME.get(key, ""))}
         shown = f"{level:<7}"
         if self._colour:
             shown = f"\x1b[{_COLOURS.get(level, '0')}m{shown}\x1b[0m"

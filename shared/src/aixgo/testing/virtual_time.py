@@ -15,6 +15,7 @@ A task that spins (`while True: await asyncio.sleep(0)`) keeps the time from mov
 from __future__ import annotations
 
 import asyncio
+import os
 import selectors
 import threading
 import time
@@ -108,12 +109,22 @@ class _JumpingSelector(selectors.DefaultSelector):
         others = threading.active_count() > 1
         events = super().select(THREAD_SECONDS) if others else []
         if not events:
-            waiting = ", ".join(sorted(task.get_name() for task in asyncio.all_tasks(self._loop)))
+            waiting = sorted(_place(task) for task in asyncio.all_tasks(self._loop))
             raise Stalled(
                 "every task waits and no timer is set, so virtual time cannot go on; something "
-                f"waits for what never comes. Tasks: {waiting or 'none'}"
+                f"waits for what never comes. Tasks: {'; '.join(waiting) or 'none'}"
             )
         return events
+
+
+def _place(task: asyncio.Task[Any]) -> str:
+    """Return the task's name and where it waits."""
+    frames = task.get_stack(limit=1)
+    if not frames:
+        return task.get_name()
+    code = frames[0].f_code
+    file = os.path.basename(code.co_filename)
+    return f"{task.get_name()} in {code.co_qualname} ({file}:{frames[0].f_lineno})"
 
 
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:

@@ -72,6 +72,11 @@ def size(headers: Headers) -> int:
     return size
 
 
+def stored_size(headers: Headers) -> int:
+    """Return about what the headers take in a store: `size`, but quick, in characters."""
+    return 12 + 4 * len(headers) + sum(map(len, headers)) + sum(map(len, headers.values()))
+
+
 def _encoded_size(key: str, value: str) -> int:
     try:
         return len(value.encode())

@@ -6,12 +6,9 @@ from random import random
 from typing import NamedTuple
 
 from aixgo.broker._port import BusMessage
-from aixgo.broker.memory.matching import PatternTree, check_subject, is_wild
+from aixgo.broker.memory.matching import Memo, PatternTree, check_subject, is_wild
 from aixgo.broker.memory.stream import Stream
 from aixgo.broker.memory.subscription import MemorySubscription
-
-CACHED_ROUTES = 8192
-"""Subjects whose route is remembered; the cache is emptied when it is full."""
 
 INBOX = "_INBOX"
 
@@ -82,7 +79,9 @@ class Interest:
 
     def __init__(self) -> None:
         self.literal: dict[str, Listeners] = {}
-        self.routes: dict[str, Route] = {}
+        self._memo: Memo[Route] = Memo()
+        self.routes = self._memo.exact
+        """What `find` gave, for the subjects that it gave it for; a look into it saves the call."""
         self.spied = False
         """Whether some wildcard matches the inboxes of requests."""
         self._wild: PatternTree[MemorySubscription] = PatternTree()
@@ -90,24 +89,24 @@ class Interest:
         self._streams: PatternTree[Stream] = PatternTree()
 
     def find(self, subject: str) -> Route:
-        """Return the route of a subject and remember it.
+        """Return the route of a subject; callers look in `routes` first.
 
         Raises:
             BadSubject: nobody can publish to it.
         """
         check_subject(subject)
-        tokens = subject.split(".")
-        found = self._wild.match(tokens)
-        wild: Listeners | None = None
-        if found:
-            wild = Listeners()
-            for subscription in found:
-                wild.add(subscription)
-        streams = self._streams.match(tokens)
-        route = Route(wild, streams[0] if streams else None)
-        if len(self.routes) >= CACHED_ROUTES:
-            self.routes.clear()
-        self.routes[subject] = route
+        route = self._memo.find(subject)
+        if route is None:
+            tokens = subject.split(".")
+            found, decided = self._wild.match(tokens)
+            wild: Listeners | None = None
+            if found:
+                wild = Listeners()
+                for subscription in found:
+                    wild.add(subscription)
+            streams, decided_too = self._streams.match(tokens)
+            route = Route(wild, streams[0] if streams else None)
+            self._memo.keep(subject, route, max(decided, decided_too), len(tokens))
         return route
 
     def deliver(self, message: BusMessage, wild: Listeners | None) -> bool:
@@ -136,7 +135,7 @@ class Interest:
         if is_wild(subject):
             self._wild.add(subject, subscription)
             self._watch_inboxes(subject, 1)
-            self.routes.clear()
+            self._memo.clear()
             return
         listeners = self.literal.get(subject)
         if listeners is None:
@@ -149,7 +148,7 @@ class Interest:
         if is_wild(subject):
             self._wild.remove(subject, subscription)
             self._watch_inboxes(subject, -1)
-            self.routes.clear()
+            self._memo.clear()
             return
         listeners = self.literal.get(subject)
         if listeners is not None and listeners.remove(subscription):
@@ -165,10 +164,10 @@ class Interest:
         """Let a stream keep what is published to these subjects."""
         for pattern in set(subjects):
             self._streams.add(pattern, stream)
-        self.routes.clear()
+        self._memo.clear()
 
     def remove_stream(self, stream: Stream, subjects: tuple[str, ...]) -> None:
         """Let a stream keep nothing more of these subjects."""
         for pattern in set(subjects):
             self._streams.remove(pattern, stream)
-        self.routes.clear()
+        self._memo.clear()

@@ -142,29 +142,73 @@ class PatternTree(Generic[T]):
             if node.below[token].empty:
                 del node.below[token]
 
-    def match(self, tokens: list[str]) -> list[T]:
+    def match(self, tokens: list[str]) -> tuple[list[T], int]:
         """Return the items whose pattern matches the subject with these tokens.
 
-        One under two such patterns comes twice.
+        An item under two such patterns comes twice. The number says how many tokens decided: any
+        subject of as many tokens that begins with those gives the same.
         """
         found: list[T] = []
         nodes = [self._root]
-        for token in tokens:
+        count = len(tokens)
+        for depth, token in enumerate(tokens, 1):
             lower: list[_Node[T]] = []
             for node in nodes:
                 if node.tail:
                     found += node.tail
-                exact = node.below.get(token)
-                if exact is not None:
-                    lower.append(exact)
-                if node.star is not None:
-                    lower.append(node.star)
+                for next_node in (node.below.get(token), node.star):
+                    if next_node is None:
+                        continue
+                    if next_node.below or next_node.star:
+                        lower.append(next_node)
+                    else:  # nothing below, so the other tokens do not matter, only their number
+                        found += next_node.items if depth == count else next_node.tail
             if not lower:
-                return found
+                return found, depth
             nodes = lower
         for node in nodes:
             found += node.items
+        return found, count
+
+
+class Memo(Generic[T]):
+    """Remembers what was found for subjects.
+
+    Most subjects occur once (`call.<agent>.<run>.<step>`), but what they lead to is mostly decided
+    before their last two tokens; then all that share the rest, the stem, share the answer.
+    """
+
+    LIMIT = 8192
+    """Answers that are remembered; the memo is emptied when it is full."""
+
+    __slots__ = ("_stems", "exact")
+
+    def __init__(self) -> None:
+        self.exact: dict[str, T] = {}
+        self._stems: dict[str, T] = {}
+
+    def find(self, subject: str) -> T | None:
+        """Return what is known of a well-formed subject, or None."""
+        found = self.exact.get(subject)
+        if found is None:
+            parts = subject.rsplit(".", 2)
+            if len(parts) == 3:
+                found = self._stems.get(parts[0])
         return found
+
+    def keep(self, subject: str, found: T, decided: int, count: int) -> None:
+        """Remember what was found, of whose `count` tokens the first `decided` mattered."""
+        if len(self.exact) + len(self._stems) >= self.LIMIT:
+            self.clear()
+        if 0 < decided <= count - 2:
+            self._stems[subject.rsplit(".", 2)[0]] = found
+        else:
+            self.exact[subject] = found
+
+    def clear(self) -> None:
+        """Forget everything, because patterns have changed."""
+        self.exact.clear()
+        self._stems.clear()
 
 
 class SubjectTree:

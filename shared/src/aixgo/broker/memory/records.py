@@ -21,7 +21,7 @@ SHORT_SCAN = 256
 def size_of(record: Record) -> int:
     """Return the bytes that a record counts against `max_bytes`."""
     size = OVERHEAD_BYTES + len(record.subject) + len(record.data)
-    return size + headers.size(record.headers) if record.headers else size
+    return size + headers.stored_size(record.headers) if record.headers else size
 
 
 class Records:

@@ -20,13 +20,10 @@ from aixgo.broker.memory.consumer import Consumer
 from aixgo.broker.memory.dedupe import SeenIds
 from aixgo.broker.memory.expiry import Expiry
 from aixgo.broker.memory.faults import Faults
-from aixgo.broker.memory.matching import PatternTree, matches
+from aixgo.broker.memory.matching import Memo, PatternTree, matches
 from aixgo.broker.memory.records import Records, size_of
 from aixgo.broker.memory.schedules import Schedules
 from aixgo.errors import BrokerError, StreamFull, StreamRefused, WrongSequence
-
-CACHED_SUBJECTS = 4096
-"""Subjects whose consumers are remembered; the cache is emptied when it is full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,7 @@ class Stream:
         self.followers: set[Callable[[], None]] = set()
         self.closed = False
         self._interest: PatternTree[Consumer] = PatternTree()
-        self._takers: dict[str, tuple[Consumer, ...]] = {}
+        self._takers: Memo[tuple[Consumer, ...]] = Memo()
         self._last_id = ""
 
     @property
@@ -92,7 +89,7 @@ class Stream:
             stored = self.seen.find(msg_id, now)
             if stored is not None:
                 return Appended(self.name, stored, True)
-        takers = self._takers.get(subject) or self.takers(subject)
+        takers = self.takers(subject)
         if config.retention == "interest" and not takers:
             return Appended(self.name, self.records.skip(), False)
         plan = None
@@ -244,10 +241,12 @@ class Stream:
         """Return the consumers that want the subject."""
         if not self.consumers:
             return ()
-        takers = tuple(self._interest.match(subject.split(".")))
-        if len(self._takers) >= CACHED_SUBJECTS:
-            self._takers.clear()
-        self._takers[subject] = takers
+        takers = self._takers.find(subject)
+        if takers is None:
+            tokens = subject.split(".")
+            found, decided = self._interest.match(tokens)
+            takers = tuple(found)
+            self._takers.keep(subject, takers, decided, len(tokens))
         return takers
 
     def add_consumer(self, consumer: Consumer) -> None:
@@ -298,8 +297,7 @@ class Stream:
         if record is None:
             return None
         if self.consumers:
-            takers = self._takers.get(record.subject) or self.takers(record.subject)
-            for consumer in takers:
+            for consumer in self.takers(record.subject):
                 consumer.forget(sequence)
         self.expiry.discard(sequence)
         self.schedules.discard(sequence)

@@ -297,7 +297,10 @@ class _Parser:
                 self._keep(data, place, 1)
                 return
             if data[place] in (_MSG, _HMSG):
-                after = self._message(data, place, end)
+                try:
+                    after = self._message(data, place, end)
+                except (ValueError, IndexError) as error:
+                    raise ProtocolError from error  # nats-py reconnects on this one
                 if after > len(data):
                     self._keep(data, place, after - len(data))
                     return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
@@ -141,15 +142,16 @@ class NatsBroker:
         """See `Broker.close`; `DRAIN_SECONDS` for handlers, a few more for the rest."""
         if self._connection.closed:
             return
-        for pull in list(self._pulls):
-            await pull.stop(DRAIN_SECONDS if drain else 0.0)
-        self._pulls.clear()
-        if drain and self._connection.connected:
-            with suppress(BrokerError):
-                await self._connection.flush(FLUSH_SECONDS)
-        await self._connection.close()
-        for reader in list(self._readers):
-            reader.end()
+        try:
+            grace = DRAIN_SECONDS if drain else 0.0
+            await asyncio.gather(*(pull.stop(grace) for pull in self._pulls))
+            if drain and self._connection.connected:
+                with suppress(BrokerError):
+                    await self._connection.flush(FLUSH_SECONDS)
+        finally:
+            await self._connection.close()
+            for reader in list(self._readers):
+                reader.end()
 
     async def __aenter__(self) -> Self:
         return self

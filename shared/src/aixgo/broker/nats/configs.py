@@ -69,8 +69,12 @@ def nanoseconds(seconds: float) -> int:
 
 
 def unix_time(text: str) -> float:
-    """Return an RFC 3339 time of the server as Unix seconds."""
-    return datetime.fromisoformat(text).timestamp()
+    """Return an RFC 3339 time of the server, with its nanoseconds, as Unix seconds."""
+    seconds, point, fraction = text.removesuffix("Z").partition(".")
+    if not point or not text.endswith("Z"):
+        return datetime.fromisoformat(text).timestamp()
+    whole = int(datetime.fromisoformat(f"{seconds}Z").timestamp())
+    return (whole * NANO + int(fraction.ljust(9, "0"))) / NANO
 
 
 def stream_to_json(config: StreamConfig) -> dict[str, Any]:

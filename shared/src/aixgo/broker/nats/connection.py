@@ -254,6 +254,21 @@ class Connection:
                 await asyncio.sleep(0.01)  # the loss is noticed, but not yet announced
         self.check_open()
 
+    async def up_within(self, seconds: float) -> None:
+        """Return when the connection is up.
+
+        Raises:
+            Disconnected: it is not within the bound.
+            ConnectionClosed: it never will be.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self.until_up()
+        except TimeoutError:
+            raise Disconnected(
+                f"the connection to the broker was down for {seconds:.3g} s; it is being restored"
+            ) from None
+
     # -- talk ----------------------------------------------------------------------------------
 
     async def ask(
@@ -275,7 +290,7 @@ class Connection:
             attempts += 1
             try:
                 if not self.connected:
-                    await self._until_up_before(deadline)
+                    await self.up_within(deadline - self._loop.time())
                 left = max(deadline - self._loop.time(), 0.0)
                 answer = await self.replies.request(
                     subject, data, timeout=min(attempt, left), headers=headers, fragile=True
@@ -290,13 +305,6 @@ class Connection:
                 return answer, attempts
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-
-    async def _until_up_before(self, deadline: float) -> None:
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self.until_up()
-        except TimeoutError:
-            raise Disconnected("the connection to the broker is down") from None
 
     async def flush(self, timeout: float) -> None:
         """Return when the server has read everything sent before, over lost connections.

@@ -104,10 +104,10 @@ class Follower:
 
     async def __anext__(self) -> Record:
         while not self._records:
-            if self._failure is not None:
-                raise self._failure
             if self._closed or self._connection.closed:
                 raise StopAsyncIteration
+            if self._failure is not None:
+                raise self._failure
             self._changed.clear()
             await self._changed.wait()
         record = self._records.popleft()

@@ -159,7 +159,6 @@ class Reads:
                 attempts += 1
                 if attempts * ATTEMPT_SECONDS >= API_SECONDS:
                     raise
-                await self._connection.flush(API_SECONDS)
 
     async def _batch_once(
         self,
@@ -172,7 +171,7 @@ class Reads:
     ) -> bool:
         body = _encoder.encode({"seq": start, "batch": wanted, "next_by_subj": subject})
         with self._connection.replies.many(where) as answers:
-            await self._connection.until_up()
+            await self._connection.up_within(API_SECONDS)
             self._connection.link.send(where, body, answers.inbox)
             while True:
                 answer = await answers.next(ATTEMPT_SECONDS)

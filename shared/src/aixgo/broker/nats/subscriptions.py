@@ -12,7 +12,7 @@ from aixgo.broker.nats.connection import Connection
 from aixgo.broker.nats.link import Listener
 from aixgo.errors import ConfigError, ConnectionClosed, Disconnected
 
-DRAIN_SECONDS = 5.0
+DRAIN_SECONDS = 2.0
 """For the server to read the end of a subscription and send what it had on the way."""
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -42,6 +42,16 @@ def refused(*errors: type[Exception], what: str) -> Generator[None, None, None]:
     except Exception as error:
         raise AssertionError(f"{what}: expected {names}, got {error!r}") from error
     raise AssertionError(f"{what}: expected {names}, but nothing was raised")
+
+
+@asynccontextmanager
+async def within(seconds: float, what: str) -> AsyncGenerator[None, None]:
+    """Bound the block; AssertionError when it takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise AssertionError(f"{what}: not within {seconds:g} s") from None
 
 
 class Collected(Generic[T]):

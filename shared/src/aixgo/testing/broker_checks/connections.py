@@ -10,11 +10,7 @@ from aixgo.errors import (
     ConnectionClosed,
     NoResponders,
 )
-from aixgo.testing.broker_checks._expect import (
-    Collected,
-    equal,
-    refused,
-)
+from aixgo.testing.broker_checks._expect import PATIENCE, Collected, equal, refused, within
 from aixgo.testing.broker_checks._stage import Stage
 
 AT_ONCE = 1.0
@@ -49,7 +45,7 @@ async def a_subscription_with_a_limit_ends_by_itself(stage: Stage) -> None:
     await broker.flush()
     for number in range(5):
         await broker.publish(subject, str(number).encode())
-    async with asyncio.timeout(5.0):
+    async with within(PATIENCE, "the end of a subscription with a limit"):
         equal("iterated", [message.data async for message in read], [b"0", b"1", b"2"])
     equal("called back", [message.data for message in await called.exactly(2)], [b"0", b"1"])
 
@@ -80,7 +76,7 @@ async def a_drained_subscription_can_be_read_to_its_end(stage: Stage) -> None:
     await subscription.drain()
     await sender.publish(subject, b"too late")
     await marker.count(21)
-    async with asyncio.timeout(5.0):
+    async with within(PATIENCE, "the end of a drained subscription"):
         read = [message.data async for message in subscription]
     equal("read after drain", read, [b"%d" % number for number in range(20)])
 
@@ -137,5 +133,5 @@ async def closing_ends_the_iteration_of_subscriptions(stage: Stage) -> None:
     reader = asyncio.ensure_future(read())
     await broker.flush()
     await broker.close()
-    async with asyncio.timeout(5.0):
+    async with within(PATIENCE, "the end of an iteration after close"):
         equal("messages read", await reader, 0)

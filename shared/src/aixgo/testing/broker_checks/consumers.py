@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from aixgo import clock
 from aixgo.broker import Broker, StreamConfig
-from aixgo.testing.broker_checks._expect import (
+from aixgo.testing.broker_checks._expect import eventually, (
     Stopwatch,
     equal,
     expect,
@@ -99,22 +99,30 @@ async def the_counts_of_a_consumer_are_right_at_each_step(stage: Stage) -> None:
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream, max_ack_pending=2)
+
+    async def counts(step: str, pending: int, ack_pending: int, redelivered: int) -> None:
+        """Compare soon after: a server counts a moment later than it answers."""
+        await eventually(
+            f"(pending, ack_pending, redelivered) {step}",
+            lambda: stage.state(broker, stream, consumer),
+            lambda info: (info.pending, info.ack_pending, info.redelivered)
+            == (pending, ack_pending, redelivered),
+            within=2.0,
+        )
+
+    equal("waiting pulls", (await stage.state(broker, stream, consumer)).waiting, 0)
     await stage.fill(broker, stream, "aaa")
-    info = await stage.state(broker, stream, consumer)
-    equal("before consuming", (info.pending, info.ack_pending, info.waiting), (3, 0, 0))
+    await counts("before consuming", 3, 0, 0)
     inbox = await stage.deliveries(broker, stream, consumer, slots=1)
     one, two = await inbox.exactly(2)
-    info = await stage.state(broker, stream, consumer)
-    equal("two of three out", (info.pending, info.ack_pending, info.redelivered), (1, 2, 0))
+    await counts("with two of three out", 1, 2, 0)
     await one.nak()
     one = (await inbox.count(3))[2]
-    info = await stage.state(broker, stream, consumer)
-    equal("one redelivered", (info.pending, info.ack_pending, info.redelivered), (1, 2, 1))
+    await counts("with one redelivered", 1, 2, 1)
     for delivery in (one, two):
         await delivery.ack()
     await (await inbox.count(4))[3].ack()
-    info = await stage.state(broker, stream, consumer)
-    equal("all done", (info.pending, info.ack_pending), (0, 0))
+    await counts("when all is done", 0, 0, 0)
     await stage.until_waiting(broker, stream, consumer)
 
 
@@ -167,4 +175,5 @@ async def a_consumer_can_be_changed_while_it_runs(stage: Stage) -> None:
     equal("changed fields", dict(changed.fields), wanted)
     await inbox.count(3)
     later = await inbox.count(5)
-    equal("redelivered by the new ack_wait", {delivery.attempt for delivery in later[3:]}, {2})
+    again = [delivery.attempt for delivery in later[3:]]
+    expect(min(again) >= 2, f"redelivered by the new ack_wait, got attempts {again}")

@@ -7,12 +7,14 @@ import asyncio
 from aixgo.broker import Delivery, Record, StreamConfig
 from aixgo.errors import Disconnected, PermissionDenied
 from aixgo.testing.broker_checks._expect import (
+    PATIENCE,
     Collected,
     Stopwatch,
     equal,
     eventually,
     expect,
     refused,
+    within,
 )
 from aixgo.testing.broker_checks._stage import Stage, alone, not_on
 
@@ -131,7 +133,7 @@ async def an_ack_outlives_a_lost_connection(stage: Stage) -> None:
     async with stage.disconnected(broker):
         acking = asyncio.ensure_future(delivery.ack())
         await asyncio.sleep(0.05)
-    async with asyncio.timeout(5.0):
+    async with within(PATIENCE, "the ack after the connection was restored"):
         await acking
     equal("messages", await stage.messages_in(other, stream), 0)
 

@@ -9,12 +9,14 @@ from aixgo.broker import Broker
 from aixgo.broker.keyvalue import Bucket, Entry, bucket_stream
 from aixgo.errors import BadSubject, WrongSequence
 from aixgo.testing.broker_checks._expect import (
+    PATIENCE,
     Collected,
     Stopwatch,
     equal,
     eventually,
     expect,
     refused,
+    within,
 )
 from aixgo.testing.broker_checks._stage import Stage
 
@@ -118,7 +120,7 @@ async def a_watch_gives_what_is_there_then_a_mark_then_changes(stage: Stage) -> 
     bucket = await _bucket(stage, broker)
     for key in ("a", "b"):
         await bucket.put(key, b"initial")
-    async with asyncio.timeout(10.0), bucket.watch(">") as changes:
+    async with within(PATIENCE, "the watch"), bucket.watch(">") as changes:
         seen = [await anext(changes) for _ in range(3)]
         equal("initial", [_short(entry) for entry in seen], [("a", "PUT"), ("b", "PUT"), None])
         await bucket.put("c", b"new")
@@ -133,7 +135,7 @@ async def a_watch_of_an_empty_bucket_begins_with_the_mark(stage: Stage) -> None:
     """§10 line 32: nobody waits for initial values that do not exist; a filter narrows it."""
     bucket = await _bucket(stage, await stage.connect())
     await bucket.put("other.a", b"")
-    async with asyncio.timeout(10.0), bucket.watch("mine.*") as changes:
+    async with within(PATIENCE, "the watch"), bucket.watch("mine.*") as changes:
         equal("first", await anext(changes), None)
         await bucket.put("other.b", b"")
         await bucket.put("mine.a", b"")

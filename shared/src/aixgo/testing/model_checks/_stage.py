@@ -52,6 +52,7 @@ class Stage:
         exact: answers are those that were ordered, to the letter.
         embed_model: `provider/model` to embed with.
         server: the fake provider behind the adapter.
+        timeout: seconds for a call; a real model on a loaded machine needs more.
     """
 
     model: Model
@@ -60,6 +61,7 @@ class Stage:
     exact: bool = True
     embed_model: str = ""
     server: FakeProvider | None = None
+    timeout: float = PATIENCE
 
     @property
     def fake(self) -> FakeProvider:
@@ -71,7 +73,7 @@ class Stage:
     def ask(self, text: str = "What is the capital of France?", **fields: object) -> ChatRequest:
         """Return a request of one question."""
         question = ChatMessage(role="user", content=text)
-        request = ChatRequest(model=self.chat_model, messages=(question,), timeout=PATIENCE)
+        request = ChatRequest(model=self.chat_model, messages=(question,), timeout=self.timeout)
         return replace(request, **fields)
 
 

@@ -1,0 +1,12 @@
+"""`python -m aixgo_services.logger`: serve the logger agents of a document until SIGTERM.
+
+The same as `aixgo service --role logger`; `--help` lists the settings, each also a variable.
+"""
+
+import sys
+
+from aixgo.cli import main
+
+if __name__ == "__main__":
+    sys.argv[1:1] = ["service", "--role", "logger"]
+    main()

@@ -1,0 +1,161 @@
+"""Parked calls: what waits for a person or a timer holds no delivery, no task and no memory.
+
+A handler that has to wait ends with `Parked`. Its call is kept in the `parked` bucket, the
+delivery is acknowledged without a result, and a durable timer is set where there is something to
+wait until. What it waits for (an answer, a child's result, the timer) publishes the call again; the
+handler then runs from its first line, and finished steps give their recorded results.
+
+No wake-up can be lost between the look and the parking: the parked call is stored *before* the
+worker looks a last time for what it waits for, and whoever stores that looks for the parked call
+*after* it. So one of the two sees the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+import msgspec
+from msgspec.structs import replace
+
+from aixgo.broker._port import Broker
+from aixgo.broker.keyvalue import Bucket
+from aixgo.clock import now, rfc3339
+from aixgo.envelope import Envelope, encode
+from aixgo.subjects import PARKED, Names, step_token
+
+
+class Awaited(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A step whose result a parked call waits for.
+
+    Attributes:
+        agent, step: whose result; the run is the parked call's.
+        question: what a person is asked, when it is a person.
+        options: answers to choose from; none for any text.
+    """
+
+    agent: str
+    step: str
+    question: Any = None
+    options: tuple[str, ...] = ()
+
+
+class Parked(BaseException):
+    """A handler must wait longer than it may hold a delivery.
+
+    Not an `Exception`: nobody but the runtime should catch it.
+
+    Args:
+        until: Unix seconds to wake at; None when only results wake it.
+        awaited: steps whose results wake it; any one of them.
+    """
+
+    def __init__(self, *, until: float | None = None, awaited: Iterable[Awaited] = ()) -> None:
+        self.until, self.awaited = until, tuple(awaited)
+        super().__init__(f"parked until {until}, or until one of {self.awaited} has a result")
+
+    @classmethod
+    def together(cls, parked: Iterable[Parked]) -> Self:
+        """Return one that is woken by whatever wakes one of several."""
+        parked = list(parked)
+        moments = [one.until for one in parked if one.until is not None]
+        return cls(
+            until=min(moments) if moments else None,
+            awaited=[step for one in parked for step in one.awaited],
+        )
+
+
+class ParkedCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A call in the `parked` bucket."""
+
+    request: Envelope
+    since: float
+    until: float | None = None
+    awaited: tuple[Awaited, ...] = ()
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(ParkedCall)
+
+
+class Parking:
+    """The parked calls of a namespace."""
+
+    def __init__(self, broker: Broker, names: Names) -> None:
+        self._broker, self._names = broker, names
+        self._bucket = Bucket(broker, names.bucket(PARKED))
+
+    async def park(self, request: Envelope, parked: Parked, executions: int) -> ParkedCall:
+        """Keep a call until it is woken; its delivery may be acknowledged after a last look."""
+        until = parked.until
+        if request.deadline is not None and (until is None or until > request.deadline):
+            until = request.deadline  # then a worker says that it expired
+        call = ParkedCall(
+            request=replace(request, attempt=executions, parks=request.parks + 1),
+            since=now(),
+            until=until,
+            awaited=parked.awaited,
+        )
+        await self._bucket.put(_key(request), _encoder.encode(call))
+        if until is not None:
+            await self._set_timer(call.request, until)
+        return call
+
+    async def wake(self, run: str, step: str) -> bool:
+        """Publish a parked call again; False when it is not parked (any more)."""
+        entry = await self._bucket.get(f"{run}.{step_token(step)}")
+        if entry is None:
+            return False
+        request = _decoder.decode(entry.value).request
+        await self.publish(request)
+        await self.remove(request)
+        return True
+
+    async def publish(self, request: Envelope) -> None:
+        """Publish a call again; the same wake-up twice is one call."""
+        await self._broker.append(
+            self._names.call(request.target, request.run, request.step),
+            encode(replace(request, sent_at=now())),
+            msg_id=f"{self._names.step_id(request.target, request.run, request.step)}"
+            f":{request.attempt}.{request.parks}",
+        )
+
+    async def get(self, run: str, step: str) -> ParkedCall | None:
+        """Return a parked call, or None."""
+        entry = await self._bucket.get(f"{run}.{step_token(step)}")
+        return None if entry is None else _decoder.decode(entry.value)
+
+    async def all(self, run: str = "") -> list[ParkedCall]:
+        """Return the parked calls of a run, or of all runs, as they stand in the bucket."""
+        bucket = self._names.bucket(PARKED)
+        records = await self._broker.read(f"KV_{bucket}", f"$KV.{bucket}.{run or '*'}.>")
+        return [_decoder.decode(record.data) for record in records if record.data]
+
+    async def remove(self, request: Envelope) -> None:
+        """Forget a parked call: it goes on, or it has its result.
+
+        The record goes, not only its value: a marker for each call that was ever parked would stay.
+        """
+        bucket = self._names.bucket(PARKED)
+        await self._broker.purge(f"KV_{bucket}", f"$KV.{bucket}.{_key(request)}")
+
+    async def _set_timer(self, request: Envelope, until: float) -> None:
+        step = (request.target, request.run, request.step)
+        await self._broker.append(
+            self._names.timer(*step),
+            encode(request),
+            msg_id=f"{self._names.step_id(*step)}:{request.attempt}.{request.parks}",
+            headers={
+                "Nats-Schedule": f"@at {rfc3339(max(until, now()))}",
+                "Nats-Schedule-Target": self._names.wake(*step),
+                "Nats-Schedule-TTL": WAKE_TTL,
+            },
+        )
+
+
+WAKE_TTL = "24h"
+"""A fired timer that nobody took for so long belongs to a call that expired long before."""
+
+
+def _key(request: Envelope) -> str:
+    return f"{request.run}.{step_token(request.step)}"
