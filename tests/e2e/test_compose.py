@@ -7,7 +7,9 @@ import os
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -37,6 +39,22 @@ class Compose:
             check=True,
         )
         return done.stdout
+
+    @contextmanager
+    def follow(self, service: str, timeout: float = 120.0) -> Iterator[Iterator[str]]:
+        """Yield the lines of a service's log as they come; they end after `timeout` seconds."""
+        options = ["logs", "--follow", "--no-log-prefix", "--no-color", service]
+        with subprocess.Popen(
+            [*self._command, *options], cwd=ROOT, env=self._env, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            late = Timer(timeout, process.kill)
+            late.start()
+            try:
+                yield iter(process.stdout)
+            finally:
+                late.cancel()
+                process.kill()
 
     def containers(self) -> dict[str, dict[str, Any]]:
         """What the engine knows about each service's container."""
@@ -88,6 +106,14 @@ def test_the_command_line_outside_gets_an_answer_of_the_local_model(
     assert answer["text"].strip()
     assert answer["meta"]["routed_to"] in {"billing", "technical", "general"}
     assert answer["usage"]["total_tokens"] > 0
+
+
+def test_events_flow_from_the_sensor_through_the_model_to_the_journal(compose: Compose) -> None:
+    with compose.follow("logger") as lines:
+        logged = (json.loads(line) for line in lines)
+        report = next(entry for entry in logged if entry.get("source") == "reporter")
+    assert report["message"] == "event.logged"
+    assert report["payload"].strip()
 
 
 def test_services_drain_when_they_are_told_to_stop(compose: Compose) -> None:

@@ -11,6 +11,7 @@ import warnings
 import pytest
 
 from aixgo.envelope import new_id
+from aixgo.telemetry import tracing
 from aixgo.telemetry.tracing import root_context
 
 TRACEPARENT = re.compile("00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]")
@@ -63,3 +64,14 @@ def test_any_run_id_gives_a_valid_and_stable_trace_context(run: str) -> None:
     assert TRACEPARENT.fullmatch(root_context(run))
     assert root_context(run) == root_context(run)
     assert root_context(run) != root_context(run[::-1] + "-")
+
+
+@pytest.mark.parametrize(
+    ("flags", "sampled"), [("00", False), ("01", True), ("03", True), ("02", False), ("ff", True)]
+)
+def test_the_lowest_bit_of_the_flags_says_whether_a_trace_is_recorded(
+    flags: str, sampled: bool
+) -> None:
+    run = new_id()
+    assert tracing.sampled(f"00-{run}-{run[16:]}-{flags}") is sampled
+    assert not tracing.sampled("")

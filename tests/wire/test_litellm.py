@@ -20,6 +20,7 @@ import pytest
 
 from aixgo.errors import (
     ContextTooLong,
+    MissingExtra,
     ModelAuthFailed,
     ModelError,
     ModelTimeout,
@@ -36,6 +37,7 @@ from aixgo.models import (
     ModelHub,
     ModelSettings,
 )
+from aixgo.models.litellm import load
 from aixgo.models.providers import PROVIDERS, Provider
 from aixgo.testing import model_checks
 from aixgo.testing.fake_provider import fake_provider
@@ -61,8 +63,11 @@ OLLAMA = Provider(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _litellm_leaves_sockets_behind() -> Iterator[None]:
-    """Collect them here: their warnings would fail some other test."""
+def _litellm_around_its_tests() -> Iterator[None]:
+    """Import it before, so that no call's deadline pays for it; and collect the sockets that it
+    leaves behind, whose warnings would fail some other test.
+    """
+    asyncio.run(load())
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -287,6 +292,26 @@ async def test_a_status_means_the_same_at_every_provider(
     assert len(all_formats.prompts) == 1, "litellm tried again by itself"
     if expected is RateLimited:
         assert failed.value.retry_after == 7.0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("litellm.APIConnectionError: No module named 'google.auth'; Traceback (…", MissingExtra),
+        ("litellm.APIConnectionError: Service account info was not as expected", ModelAuthFailed),
+        ("litellm.APIConnectionError: VertexException - it was lost", ModelUnavailable),
+    ],
+)
+async def test_what_litellm_calls_a_lost_connection_is_told_apart(
+    text: str, expected: type[Exception]
+) -> None:
+    class APIConnectionError(Exception):
+        status_code = 500
+
+    model = LiteLLM(PROVIDERS["vertex_ai"], project="p", location="l")
+    error = model._translated(APIConnectionError(text), "vertex_ai/gemini", 1.0)
+    assert type(error) is expected
+    assert "litellm.API" not in str(error)
 
 
 async def test_a_refused_connection_is_a_provider_that_is_down() -> None:

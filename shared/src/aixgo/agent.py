@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pydantic import ValidationError
 
 from aixgo.config.agents import AgentSpec, Limits, Retry, Strict
+from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError, InvalidPayload
 from aixgo.message import Message, Reply
 from aixgo.roles import NoOptions, Role, find_role
@@ -159,13 +159,6 @@ def split_options(role_class: type[Role], given: dict[str, Any]) -> tuple[AgentS
     except ValidationError as error:
         raise ConfigError(f"agent {name!r}: {describe(error)}") from None
     return spec, options
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` or, without a near one, the known words."""
-    known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
 
 
 def describe(error: ValidationError) -> str:

@@ -10,12 +10,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aixgo.agent import CUSTOM, Agent, did_you_mean
+from aixgo.agent import CUSTOM, Agent
 from aixgo.broker._port import Broker
 from aixgo.broker.open import open_broker
 from aixgo.broker.topology import ACK_WAIT_SECONDS, AgentNeeds, provision
 from aixgo.client import Client
 from aixgo.config.agents import AgentSpec, Retry
+from aixgo.config.suggest import did_you_mean
 from aixgo.discovery import Discovery
 from aixgo.envelope import new_id
 from aixgo.errors import ConfigError, NotReady

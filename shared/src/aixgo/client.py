@@ -14,6 +14,8 @@ from msgspec.structs import replace
 from aixgo.broker._port import Broker
 from aixgo.broker.open import open_broker
 from aixgo.calls.caller import Caller
+from aixgo.calls.dead_letters import DeadLetters
+from aixgo.calls.replay import replay as replay_letter
 from aixgo.calls.results import raise_for_status, result_of
 from aixgo.clock import now
 from aixgo.context import publish_event
@@ -253,6 +255,24 @@ class Client:
         """Cancel a run; False when it had its result already."""
         request = Envelope(id=new_id(), kind="call", source=self._source, target=agent, run=run_id)
         return (await self._caller.cancels.cancel(request, reason)).status == "cancelled"
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """What could not be handled: list, get, edit, remove and purge it."""
+        return DeadLetters(self.broker, self.names)
+
+    async def replay(self, number: int) -> tuple[str, str]:
+        """Let the run of a dead letter go on; returns the agent and the run id for `result`.
+
+        Finished steps are not done again. The run's dead letters are gone; what fails again is a
+        new one.
+
+        Raises:
+            NoDeadLetter: there is none of that number.
+            InvalidPayload: it never was a message.
+        """
+        call = await replay_letter(self._caller, number)
+        return call.target, call.run
 
     async def questions(self, run_id: str = "") -> list[Question]:
         """Return what people are asked, oldest first: of one run, or of all."""

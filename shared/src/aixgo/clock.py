@@ -12,9 +12,23 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
+_asks_loops = False
+
+
+def ask_loops() -> None:
+    """From now on, let `now` ask the running loop for its `wall_time`.
+
+    Whoever brings a loop with virtual time calls it; other processes do not pay for the question,
+    which is a system call on Python 3.11, several for each message.
+    """
+    global _asks_loops
+    _asks_loops = True
+
 
 def now() -> float:
     """Return Unix seconds: the running loop's virtual time if it has one, else the machine's."""
+    if not _asks_loops:
+        return time.time()
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:

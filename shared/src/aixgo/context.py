@@ -383,6 +383,7 @@ class Context:
             deadline=deadline,
             depth=request.depth + 1,
             parent=request.step,
+            epoch=request.epoch,
             budget=request.budget,
             traceparent=self.traceparent,
             tracestate=self.tracestate,
@@ -483,7 +484,10 @@ class _ModelTransport:
         except RemoteError as error:
             kind = by_code().get(error.cause)
             if kind is not None and issubclass(kind, ModelError):
-                raise kind(str(error)) from error
+                failed = kind(str(error))
+                # the gateway has retried, and the failure is recorded: again would only repeat it
+                failed.retryable = False
+                raise failed from error
             raise
         return answer.envelope.body
 

@@ -114,7 +114,9 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
         budget: name of the budget that pays for the run; empty for none.
         attempt: executions that earlier publications of this call used up (delayed retries,
             parking).
-        parks: how often the call was parked.
+        epoch: how often dead letters of the run were replayed; a call of a later epoch is another
+            message to the broker, so that it does not take it for the one that failed.
+        parks: how many of those were no failures: it was parked, or a dead letter was replayed.
         traceparent, tracestate: W3C trace context.
         sent_at: Unix seconds.
         status, error: of a result.
@@ -138,6 +140,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     budget: str = ""
     attempt: int = 0
     parks: int = 0
+    epoch: int = 0
     traceparent: str = ""
     tracestate: str = ""
     sent_at: float = 0.0
@@ -207,7 +210,7 @@ def _forget_randomness() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # two processes must not give the same ids
-    pass
+    os.register_at_fork(after_in_child=_forget_randomness)
 
 
 def fingerprint(target: str, payload: bytes) -> str:

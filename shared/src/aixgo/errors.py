@@ -38,6 +38,7 @@
     │   ├── DepthExceeded               calls nest deeper than the limit
     │   ├── AgentTimeout        (retry) an execution took longer than the agent's own `timeout`
     │   ├── Abandoned                   every worker that took the call ended without an answer
+    │   ├── NoDeadLetter                the DLQ has no entry of that number
     │   ├── NoQuestion                  a run asks no person anything, or several things
     │   ├── TooFewResults               so many steps of a gather failed that `need` is out of reach
     │   ├── TokensExceeded              a run used more tokens than its limit
@@ -421,6 +422,16 @@ class Abandoned(CallError):
             "ended without an answer; look at what this message does to it (memory?) before you "
             "send it again"
         )
+
+
+class NoDeadLetter(CallError):
+    """The DLQ has no entry of that number."""
+
+    code = "no_dead_letter"
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(f"there is no dead letter {number}; `aixgo dlq ls` lists those there are")
 
 
 class NoQuestion(CallError):

@@ -272,7 +272,7 @@ class AgentService:
     def _on_rpc(self, message: BusMessage) -> None:
         full = self._rpcs >= self.agent.spec.concurrency
         self._rpcs += 1
-        task = asyncio.create_task(self._serve_rpc(message, full), name=self._rpc_name)
+        task = self._alarms.loop.create_task(self._serve_rpc(message, full), name=self._rpc_name)
         self._rpc_tasks.add(task)
         task.add_done_callback(self._rpc_tasks.discard)
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import pty
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -138,6 +142,41 @@ async def test_plain_output_streams_and_sums_up(aixgo: Any) -> None:
     assert lines[3].startswith("   desk: ")
     assert "tokens · cost unknown · " in lines[-1]
     assert out.count("All will be well.") == 1
+
+
+async def test_a_terminal_gets_a_live_tree_and_keeps_the_answer(aixgo: Any) -> None:
+    screen, terminal = pty.openpty()
+    shown = bytearray()
+    async with fake_provider(Say("All will be well.", drip=0.1)) as provider:
+        file = aixgo.write("agents.yaml", desk(provider.base_url))
+        process = await asyncio.create_subprocess_exec(
+            *aixgo.command,
+            *("run", file, "--input", "help me"),
+            stdout=terminal,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=aixgo.folder,
+            env={**aixgo.env, "TERM": "xterm"},
+        )
+        os.close(terminal)
+        async with asyncio.timeout(60):
+            await asyncio.to_thread(_read_all, screen, shown)
+            assert await process.wait() == 0
+        assert process.stderr is not None
+        assert await process.stderr.read() == b""
+    os.close(screen)
+
+    live, kept = shown.decode().split("\x1b[?25h")  # the cursor comes back when the tree ends
+    live, kept = (re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text) for text in (live, kept))
+    assert "◌ desk All will" in live
+    assert "● front" in kept
+    assert "All will be well." in kept
+    assert "cost unknown" in kept
+
+
+def _read_all(descriptor: int, into: bytearray) -> None:
+    with contextlib.suppress(OSError):  # how Linux says that the other side is closed
+        while chunk := os.read(descriptor, 65_536):
+            into.extend(chunk)
 
 
 async def test_slow_models_are_announced(aixgo: Any) -> None:

@@ -120,6 +120,14 @@ def test_the_traceback_comes_when_it_is_asked_for(aixgo: Any) -> None:
     assert done.stderr.endswith("none.yaml: no such file; check the path\n")
 
 
+def test_a_namespace_that_cannot_be_is_refused_with_2(aixgo: Any) -> None:
+    file = aixgo.write("agents.yaml", ECHO)
+    for arguments in (["run", file, "-i", "x"], ["subjects"], ["doctor"]):
+        done = aixgo(*arguments, "--namespace", "a.b")
+        assert done.returncode == 2
+        assert done.stderr.startswith("--namespace: namespace 'a.b' cannot be part of a subject")
+
+
 def test_an_unknown_verb_or_option_ends_with_2(aixgo: Any) -> None:
     assert aixgo("rnu").returncode == 2
     assert aixgo("run", "--colour").returncode == 2

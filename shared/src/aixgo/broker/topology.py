@@ -135,7 +135,7 @@ def streams(names: Names, *, replicas: int = 1) -> list[StreamConfig]:
         bucket_stream(names.bucket(LEDGER), description="budgets"),
         bucket_stream(names.bucket(SESSIONS), description="conversations"),
         bucket_stream(names.bucket(PARKED), description="calls that wait for a person or a timer"),
-        store_stream(names.bucket(BLOBS), max_age=7 * DAY, description="large payloads"),
+        store_stream(names.bucket(BLOBS), max_age=31 * DAY, description="large payloads"),
     ]
     if replicas == 1:
         return declared

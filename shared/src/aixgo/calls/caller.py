@@ -16,6 +16,7 @@ from aixgo.broker._port import Broker, BusMessage
 from aixgo.calls.alarms import Alarms
 from aixgo.calls.cancel import Cancels
 from aixgo.calls.claim_check import ClaimCheck, fits
+from aixgo.calls.identity import publication
 from aixgo.calls.parking import Awaited, Parked, Parking
 from aixgo.calls.results import Results, expired_result
 from aixgo.clock import now
@@ -187,21 +188,18 @@ class Caller:
 
     async def _append(self, subject: str, request: Envelope) -> None:
         travelling = request if fits(request) else await self.claims.leave(request)
+        traceparent = request.traceparent
         ttl = 0.0
         if request.deadline is not None:
             ttl = max(1.0, math.ceil(request.deadline - now())) + TTL_SLACK_SECONDS
         await self.broker.append(
             subject,
             encode(travelling),
-            msg_id=self.message_id(request),
+            msg_id=publication(self.names, request),
             ttl=ttl,
-            headers={"traceparent": request.traceparent} if request.traceparent else None,
+            # for other tools; nothing was recorded of an unsampled trace that they could show
+            headers={"traceparent": traceparent} if tracing.sampled(traceparent) else None,
         )
-
-    def message_id(self, request: Envelope) -> str:
-        """Return the id under which the CALLS stream keeps a call only once."""
-        step = self.names.step_id(request.target, request.run, request.step)
-        return f"{step}:{request.attempt}" if request.attempt else step
 
 
 def attribute_template(agent: str) -> str:

@@ -7,11 +7,13 @@ import hashlib
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from aixgo.broker._port import Broker
 from aixgo.clock import now
 from aixgo.envelope import Envelope, Failure, Usage
-from aixgo.subjects import CALLS, EVENTS, Names
+from aixgo.errors import InvalidPayload, NoDeadLetter
+from aixgo.subjects import CALLS, DLQ, EVENTS, Names
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -26,6 +28,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         envelope: the original message; None when it could not be read.
         raw: Base64 of the original bytes when they are no envelope.
         usage: what the failed executions used.
+        edited: whether a person has changed the payload since.
     """
 
     stream: str
@@ -36,6 +39,19 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     envelope: Envelope | None = None
     raw: str = ""
     usage: Usage | None = None
+    edited: bool = False
+
+    @property
+    def run_id(self) -> str:
+        """The run that the message belongs to; empty when it could not be read."""
+        return self.envelope.run if self.envelope is not None else ""
+
+
+class Numbered(msgspec.Struct, frozen=True):
+    """A dead letter with its number, by which people name it."""
+
+    number: int
+    letter: DeadLetter
 
 
 _decoder = msgspec.json.Decoder(DeadLetter)
@@ -48,10 +64,11 @@ def decode_dead_letter(data: bytes) -> DeadLetter:
 
 
 class DeadLetters:
-    """Writes the DLQ of a namespace."""
+    """The DLQ of a namespace: write, read, edit, remove."""
 
     def __init__(self, broker: Broker, names: Names) -> None:
         self._broker, self._names = broker, names
+        self._stream = names.stream(DLQ)
 
     async def add(
         self,
@@ -83,3 +100,65 @@ class DeadLetters:
             _encoder.encode(entry),
             msg_id=f"{agent}.{original}.{failure.attempts}",
         )
+
+    async def list(self, *, run: str = "", agent: str = "") -> list[Numbered]:
+        """Return the dead letters, oldest first: all, or those of a run or an agent."""
+        records = await self._broker.read(self._stream, f"{self._names.prefix}dlq.>")
+        found = [Numbered(record.sequence, _decoder.decode(record.data)) for record in records]
+        return [
+            one
+            for one in found
+            if run in ("", one.letter.run_id) and agent in ("", one.letter.agent)
+        ]
+
+    async def get(self, number: int) -> DeadLetter:
+        """Return a dead letter.
+
+        Raises:
+            NoDeadLetter: there is none of that number.
+        """
+        record = await self._broker.get(self._stream, sequence=number) if number > 0 else None
+        if record is None:
+            raise NoDeadLetter(number)
+        return _decoder.decode(record.data)
+
+    async def edit(self, number: int, payload: bytes) -> int:
+        """Replace the payload of a dead letter; returns its new number.
+
+        Args:
+            payload: JSON text.
+
+        Raises:
+            NoDeadLetter: there is none of that number.
+            InvalidPayload: the payload is no JSON, or the letter never was a message.
+        """
+        letter = await self.get(number)
+        if letter.envelope is None:
+            raise InvalidPayload(
+                f"dead letter {number} could not be read as a message, so it has no payload to "
+                "edit; purge it, and send the message again"
+            )
+        try:
+            msgspec.json.decode(payload)
+        except msgspec.DecodeError as error:
+            raise InvalidPayload(f"the new payload is no JSON: {error}") from error
+        envelope = replace(letter.envelope, payload=msgspec.Raw(payload), blob=None)
+        appended = await self._broker.append(
+            self._names.dead_letter(letter.stream, letter.subject),
+            _encoder.encode(replace(letter, envelope=envelope, edited=True)),
+        )
+        await self._broker.delete_record(self._stream, number)
+        return appended.sequence
+
+    async def remove(self, number: int) -> None:
+        """Forget a dead letter.
+
+        Raises:
+            NoDeadLetter: there is none of that number.
+        """
+        await self.get(number)
+        await self._broker.delete_record(self._stream, number)
+
+    async def purge(self) -> int:
+        """Forget all dead letters; returns how many."""
+        return await self._broker.purge(self._stream)

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from aixgo.broker._port import Broker
 from aixgo.broker.keyvalue import Bucket
+from aixgo.calls.identity import publication
 from aixgo.clock import now, rfc3339
 from aixgo.envelope import Envelope, encode
 from aixgo.subjects import PARKED, Names, step_token
@@ -74,6 +75,9 @@ class ParkedCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     awaited: tuple[Awaited, ...] = ()
 
 
+WAKE_TTL = "24h"
+"""A fired timer that nobody took for so long belongs to a call that expired long before."""
+
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(ParkedCall)
 
@@ -98,7 +102,7 @@ class Parking:
         )
         await self._bucket.put(_key(request), _encoder.encode(call))
         if until is not None:
-            await self._set_timer(call.request, until)
+            await self.set_timer(call.request, until)
         return call
 
     async def wake(self, run: str, step: str) -> bool:
@@ -116,8 +120,7 @@ class Parking:
         await self._broker.append(
             self._names.call(request.target, request.run, request.step),
             encode(replace(request, sent_at=now())),
-            msg_id=f"{self._names.step_id(request.target, request.run, request.step)}"
-            f":{request.attempt}.{request.parks}",
+            msg_id=publication(self._names, request),
         )
 
     async def get(self, run: str, step: str) -> ParkedCall | None:
@@ -139,22 +142,19 @@ class Parking:
         bucket = self._names.bucket(PARKED)
         await self._broker.purge(f"KV_{bucket}", f"$KV.{bucket}.{_key(request)}")
 
-    async def _set_timer(self, request: Envelope, until: float) -> None:
+    async def set_timer(self, request: Envelope, until: float) -> None:
+        """Publish a call again at Unix time `until`, over restarts of everything."""
         step = (request.target, request.run, request.step)
         await self._broker.append(
             self._names.timer(*step),
             encode(request),
-            msg_id=f"{self._names.step_id(*step)}:{request.attempt}.{request.parks}",
+            msg_id=publication(self._names, request),
             headers={
                 "Nats-Schedule": f"@at {rfc3339(max(until, now()))}",
                 "Nats-Schedule-Target": self._names.wake(*step),
                 "Nats-Schedule-TTL": WAKE_TTL,
             },
         )
-
-
-WAKE_TTL = "24h"
-"""A fired timer that nobody took for so long belongs to a call that expired long before."""
 
 
 def _key(request: Envelope) -> str:

@@ -13,12 +13,12 @@ from msgspec.structs import replace
 
 from aixgo.broker._port import Broker, Delivery
 from aixgo.calls.dead_letters import DeadLetters
-from aixgo.calls.parking import WAKE_TTL, Parked, Parking
+from aixgo.calls.parking import Parked, Parking
 from aixgo.calls.results import Results, error_result, failure_of
 from aixgo.calls.retry import next_delay
-from aixgo.clock import now, rfc3339
+from aixgo.clock import now
 from aixgo.config.agents import Retry
-from aixgo.envelope import Envelope, Usage, encode
+from aixgo.envelope import Envelope, Usage
 from aixgo.errors import code_of
 from aixgo.subjects import Names
 
@@ -145,17 +145,7 @@ class Settler:
         if delay <= LONG_DELAY_SECONDS:
             await delivery.nak(delay)
             return
-        step = (request.target, request.run, request.step)
-        await self._broker.append(
-            self._names.timer(*step),
-            encode(replace(request, attempt=attempts)),
-            msg_id=f"{self._names.step_id(*step)}:{attempts}",
-            headers={
-                "Nats-Schedule": f"@at {rfc3339(now() + delay)}",
-                "Nats-Schedule-Target": self._names.wake(*step),
-                "Nats-Schedule-TTL": WAKE_TTL,
-            },
-        )
+        await self._parking.set_timer(replace(request, attempt=attempts), now() + delay)
         await delivery.ack()
 
     async def _give_up(self, delivery: Delivery, request: Envelope, failed: Failed) -> None:

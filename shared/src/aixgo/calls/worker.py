@@ -107,6 +107,7 @@ class Worker:
         self._cancels: Subscription | None = None
         self._heart: asyncio.Task[None] | None = None
         self._stopping = False
+        self._loop = asyncio.get_running_loop()
         self.counts = Counts()
 
     async def start(self) -> None:
@@ -190,7 +191,7 @@ class Worker:
             # newest delivery is the one to answer
             running.delivery = delivery
             return
-        work = _Work(delivery, request, asyncio.current_task())
+        work = _Work(delivery, request, asyncio.current_task(self._loop))
         self._work[step] = work
         try:
             outcome = await self._outcome(work)
@@ -231,8 +232,7 @@ class Worker:
     async def _outcome(self, work: _Work) -> Outcome:
         request = work.request
         attempt = request.attempt + work.delivery.attempt
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        began = self._loop.time()
         try:
             record = await self._broker.get(
                 self._results_stream,
@@ -270,7 +270,7 @@ class Worker:
                 return HandOver()
             raise
         finally:
-            self.counts.busy_seconds += loop.time() - began
+            self.counts.busy_seconds += self._loop.time() - began
 
     def _count(self, outcome: Outcome) -> None:
         counts = self.counts

@@ -14,7 +14,8 @@ import typer
 
 from aixgo.config.deployment import IN_PROCESS, checked_broker
 from aixgo.document import Document, load_document
-from aixgo.errors import ConfigError, MissingExtra
+from aixgo.errors import BadSubject, ConfigError, MissingExtra
+from aixgo.subjects import Names
 
 T = TypeVar("T")
 
@@ -81,7 +82,19 @@ def document_of(file: Path, namespace: str = "") -> Document:
         ConfigError: the document is wrong.
     """
     document = load_document(file)
-    return replace(document, namespace=namespace) if namespace else document
+    return replace(document, namespace=namespace_of(namespace)) if namespace else document
+
+
+def namespace_of(given: str) -> str:
+    """Return the namespace.
+
+    Raises:
+        ConfigError: it cannot be a part of subjects.
+    """
+    try:
+        return Names(given).namespace
+    except BadSubject as error:
+        raise ConfigError(f"--namespace: {error}") from None
 
 
 def broker_of(given: str, document: Document) -> str:

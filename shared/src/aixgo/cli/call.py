@@ -11,6 +11,7 @@ from aixgo.cli._options import (
     Json,
     Server,
     is_terminal,
+    namespace_of,
     run_async,
     server_of,
 )
@@ -51,7 +52,7 @@ def command(
         raise ConfigError(f"--timeout {timeout} leaves no time; give more than 0s")
     logs.configure("error")
     inputs = Inputs([text])
-    if not run_async(_call(agent, inputs, address, namespace, seconds, json=json)):
+    if not run_async(_call(agent, inputs, address, namespace_of(namespace), seconds, json=json)):
         raise typer.Exit(1)
 
 

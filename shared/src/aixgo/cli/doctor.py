@@ -20,10 +20,10 @@ import typer
 from aixgo.broker.embedded import find_server
 from aixgo.broker.open import open_broker
 from aixgo.cli._failures import FAILED
-from aixgo.cli._options import Json, Server, run_async, server_of
+from aixgo.cli._options import Json, Server, namespace_of, run_async, server_of
 from aixgo.cli._texts import write, write_json
 from aixgo.discovery import present
-from aixgo.errors import AixgoError, BadSubject, ConfigError
+from aixgo.errors import AixgoError, ConfigError
 from aixgo.models.providers import PROVIDERS
 from aixgo.roles import find_role, known_roles
 from aixgo.subjects import STREAMS, Names
@@ -70,10 +70,7 @@ def command(broker: Server = "", namespace: Space = "default", json: Json = Fals
     Keys are only said to be set or not. Exits 1 when something that should work does not.
     """
     logs.configure("error")
-    try:
-        names = Names(namespace)
-    except BadSubject as error:
-        raise ConfigError(f"--namespace: {error}") from None
+    names = Names(namespace_of(namespace))
     checks = [*_python(), *_extras(), *_server(), *_local_model(), *_roles(), *_keys()]
     if broker:
         checks += run_async(_broker(server_of(broker), names))

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from aixgo.cli._options import Json
+from aixgo.cli._options import Json, namespace_of
 from aixgo.cli._texts import write, write_json
-from aixgo.errors import BadSubject, ConfigError
 from aixgo.subjects import ALL, BLOBS, BUCKETS, STREAMS, Names
 
 Space = Annotated[
@@ -18,10 +17,7 @@ Space = Annotated[
 
 def command(namespace: Space = "default", json: Json = False) -> None:
     """List every subject of a namespace and the stream that keeps it, its streams and buckets."""
-    try:
-        names = Names(namespace)
-    except BadSubject as error:
-        raise ConfigError(f"--namespace: {error}") from None
+    names = Names(namespace_of(namespace))
     kept = {short: names.stream(short) for short in STREAMS}
     if json:
         for entry in ALL:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,9 +16,9 @@ from aixgo.roles import Role, find_role, known_roles
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _VARIABLE = {"type": "string", "pattern": r"\$\{"}
-"""Wherever a number or a switch is wanted, a variable may stand."""
+"""Wherever a number, a switch or a certain text is wanted, a variable may stand."""
 
-_ATTRIBUTE = re.compile(r"^ {4}(\w+(?:, \w+)*): (.+(?:\n {8}.+)*)", re.MULTILINE)
+_WITH_VARIABLES = ("integer", "number", "boolean", "string")
 
 
 def document_schema(roles: Mapping[str, type[Role]] | None = None) -> dict[str, Any]:
@@ -107,36 +106,19 @@ def _name_of(part: dict[str, Any]) -> str:
 
 
 def _describe(definitions: dict[str, Any], models: Iterable[type[BaseModel]]) -> None:
-    """Give every model its summary and every field its description, and no more."""
+    """Keep the summary of each model's docstring, and no title that repeats a key."""
     for model in _reached(models):
         definition = definitions.get(model.__name__)
         if definition is None:
             continue
         definition["description"] = summary(model)
-        texts = attributes(model)
-        for key, field in definition.get("properties", {}).items():
+        for field in definition.get("properties", {}).values():
             field.pop("title", None)  # pydantic's is the key once more
-            if key in texts:
-                field.setdefault("description", texts[key])
 
 
 def summary(kind: type) -> str:
     """Return the first paragraph of a class's docstring, in one line."""
     return " ".join((inspect.getdoc(kind) or "").split("\n\n")[0].split())
-
-
-def attributes(model: type[BaseModel]) -> dict[str, str]:
-    """Return the descriptions of a model's fields: their own, or from its `Attributes:` section."""
-    section = (inspect.getdoc(model) or "").partition("Attributes:\n")[2]
-    texts = {
-        name.strip(): " ".join(found[2].split())
-        for found in _ATTRIBUTE.finditer(section)
-        for name in found[1].split(",")
-    }
-    for key, field in model.model_fields.items():
-        if field.description:
-            texts[key] = " ".join(field.description.split())
-    return {key: texts[key] for key in model.model_fields if key in texts}
 
 
 def _reached(models: Iterable[type[BaseModel]]) -> list[type[BaseModel]]:
@@ -178,7 +160,8 @@ def _with_variables(part: Any) -> Any:
     if not isinstance(part, dict):
         return part
     changed = {key: _with_variables(value) for key, value in part.items()}
-    if changed.get("type") not in ("integer", "number", "boolean") or "const" in changed:
+    takes_any_text = changed.get("type") == "string" and not {"pattern", "enum"} & changed.keys()
+    if "const" in changed or takes_any_text or changed.get("type") not in _WITH_VARIABLES:
         return changed
     outside = {key: changed.pop(key) for key in ("description", "default") & changed.keys()}
     return {"anyOf": [changed, _VARIABLE], **{key: outside[key] for key in sorted(outside)}}

@@ -26,6 +26,9 @@ from aixgo.errors import (
 EXCERPT_CHARS = 300
 """Of a provider's body in an error: enough for its sentence, too little for a prompt."""
 
+_KEY_CHARS = 6
+"""What is shorter is no key but a placeholder, and would be taken out of every other word."""
+
 _TOO_LONG = re.compile(
     r"context.{0,12}(length|window|size)|maximum context|prompt is too long|too many tokens|"
     r"input is too long|exceeds? the available context|input token count",
@@ -139,7 +142,7 @@ def _said(text: str) -> str:
 def sanitised(text: str, secret: str = "") -> str:
     """Return at most 300 characters of one line, without control characters and without keys."""
     text = _CONTROL.sub(" ", text[: 20 * EXCERPT_CHARS]).strip()
-    if secret:
+    if len(secret) >= _KEY_CHARS:
         text = text.replace(secret, "***")
     text = _SECRET.sub("***", text)
     return text if len(text) <= EXCERPT_CHARS else text[: EXCERPT_CHARS - 1] + "…"

@@ -6,6 +6,7 @@ to provider and from release to release.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from aixgo.envelope import Usage
 from aixgo.errors import (
     ContentRefused,
     ContextTooLong,
+    ModelAuthFailed,
     ModelError,
     ModelUnavailable,
     UnsupportedByModel,
@@ -54,6 +56,11 @@ _BY_CLASS: dict[str, tuple[type[ModelError], str]] = {
 }
 
 
+_CREDENTIALS = re.compile(r"service account|default credentials|RefreshError", re.IGNORECASE)
+_NO_MODULE = re.compile(r"No module named '[\w.]+'")
+_CLASSES = re.compile(r"\blitellm\.\w+: |\b\w+Exception - ")
+
+
 def chat_fields(request: ChatRequest, provider: Provider) -> dict[str, Any]:
     """Return the keywords of `acompletion` for a request."""
     _, model = split_model(request.model)
@@ -61,16 +68,7 @@ def chat_fields(request: ChatRequest, provider: Provider) -> dict[str, Any]:
     fields["model"] = f"{provider.litellm_prefix}/{model}"
     if request.max_tokens is None and provider.default_max_tokens is not None:
         fields["max_tokens"] = provider.default_max_tokens
-    names = _names_by_call_id(request)
-    for sent, message in zip(fields["messages"], request.messages, strict=True):
-        # Gemini finds the result of a tool by its name, the others by the call's id
-        if message.role == "tool" and (name := message.name or names.get(message.tool_call_id)):
-            sent["name"] = name
     return fields
-
-
-def _names_by_call_id(request: ChatRequest) -> dict[str, str]:
-    return {call.id: call.name for message in request.messages for call in message.tool_calls}
 
 
 def api_base(prefix: str, base_url: str) -> str:
@@ -221,7 +219,15 @@ def status_in(error: Exception) -> int | None:
 def classified(error: Exception, provider: Provider, model: str, secret: str) -> ModelError:
     """Return our error for one of litellm's: by class where statuses overlap, else by status."""
     kind, status = type(error).__name__, status_in(error)
-    text = _without_prefix(str(error))
+    text = _sentence(str(error))
+    if _CREDENTIALS.search(text):
+        # litellm calls what google-auth says about a file a lost connection
+        return ModelAuthFailed(
+            f"{provider.name}/{model}: {sanitised(text, secret)}; check the service account "
+            "(GOOGLE_APPLICATION_CREDENTIALS, or `credentials` in the provider's settings)",
+            provider=provider.name,
+            status=status,
+        )
     headers = getattr(error, "litellm_response_headers", None) or {}
     if kind in _BY_CLASS:
         ours, fix = _BY_CLASS[kind]
@@ -245,7 +251,18 @@ def classified(error: Exception, provider: Provider, model: str, secret: str) ->
     )
 
 
-def _without_prefix(text: str) -> str:
-    """Return litellm's text without its class names, from the provider's JSON on if there is."""
+def missing_module(error: Exception) -> str:
+    """Return the sentence about a module that is not installed, or nothing.
+
+    litellm reports even that as a lost connection, with a traceback in its text.
+    """
+    found = _NO_MODULE.search(str(error))
+    return found.group() if found else ""
+
+
+def _sentence(text: str) -> str:
+    """Return litellm's text from the provider's JSON on, without its classes and tracebacks."""
+    text = text.partition("Traceback (most recent call last)")[0]
+    text = text.partition(". Handle with `litellm")[0]
     brace = text.find('{"')
-    return text[brace:] if brace >= 0 else text
+    return text[brace:] if brace >= 0 else _CLASSES.sub("", text)

@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import Any
 from weakref import WeakSet
 
-from aixgo.errors import MissingExtra, ModelError, ModelTimeout, ModelUnavailable
+from aixgo.errors import AixgoError, MissingExtra, ModelTimeout, ModelUnavailable
 from aixgo.models import _litellm_wire as wire
 from aixgo.models._port import ChatChunk, ChatRequest, ChatResponse, EmbedRequest, EmbedResponse
 from aixgo.models.openai_compatible import no_embeddings
@@ -106,10 +106,10 @@ class LiteLLM:
 
     async def chat(self, request: ChatRequest) -> ChatResponse:
         """Return the whole answer."""
-        litellm = await self._litellm()
         seconds = self._seconds(request.timeout)
         try:
             async with asyncio.timeout(seconds):
+                litellm = await self._litellm()
                 answer = await litellm.acompletion(**self._chat_call(request, seconds))
         except Exception as error:  # noqa: BLE001 - litellm's classes differ per provider
             raise self._translated(error, request.model, seconds) from None
@@ -118,13 +118,13 @@ class LiteLLM:
     @asynccontextmanager
     async def stream(self, request: ChatRequest) -> AsyncGenerator[AsyncIterator[ChatChunk], None]:
         """Yield the answer in pieces; the last chunk carries the whole response."""
-        litellm = await self._litellm()
         seconds = self._seconds(request.timeout)
         deadline = asyncio.get_running_loop().time() + seconds
         call = self._chat_call(request, seconds)
         call |= {"stream": True, "stream_options": {"include_usage": True}}
         try:
             async with asyncio.timeout_at(deadline):
+                litellm = await self._litellm()
                 pieces = await litellm.acompletion(**call)
         except Exception as error:  # noqa: BLE001 - litellm's classes differ per provider
             raise self._translated(error, request.model, seconds) from None
@@ -144,7 +144,6 @@ class LiteLLM:
         """
         if self._provider.embeddings == "none":
             raise no_embeddings(self._provider.name)
-        litellm = await self._litellm()
         seconds = self._seconds(request.timeout)
         call = self._options | {
             "model": wire.embedding_model(self._provider.litellm_prefix, request.model),
@@ -155,6 +154,7 @@ class LiteLLM:
             call["dimensions"] = request.dimensions
         try:
             async with asyncio.timeout(seconds):
+                litellm = await self._litellm()
                 answer = await litellm.aembedding(**call)
         except Exception as error:  # noqa: BLE001 - litellm's classes differ per provider
             raise self._translated(error, request.model, seconds) from None
@@ -206,11 +206,11 @@ class LiteLLM:
 
     def _translated(self, error: Exception, model: str, seconds: float) -> Exception:
         """Return our error; the cause is left behind, because its attributes hold the prompt."""
-        if isinstance(error, ModelError):
+        if isinstance(error, AixgoError):
             return error
         provider = self._provider.name
-        if isinstance(error, ImportError):
-            return MissingExtra(f"provider {provider!r} ({error})", wire.extra_for(provider))
+        if missing := wire.missing_module(error):
+            return MissingExtra(f"provider {provider!r} ({missing})", wire.extra_for(provider))
         if isinstance(error, TimeoutError) or type(error).__name__ == "Timeout":
             return ModelTimeout(
                 f"{provider} did not finish within {seconds:.3g} s; raise the timeout, or ask for "

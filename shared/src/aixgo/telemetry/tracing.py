@@ -120,6 +120,14 @@ def root_context(run: str) -> str:
     return f"00-{trace}-{trace[16:]}-00"
 
 
+def sampled(traceparent: str) -> bool:
+    """Whether spans of the trace are recorded somewhere."""
+    return traceparent[-1:] in _SAMPLED
+
+
+_SAMPLED = frozenset("13579bdf")
+"""Last digits of the trace flags with the lowest bit set."""
+
 _TRACE_ID = re.compile("[0-9a-f]{32}")
 
 

@@ -9,6 +9,7 @@ with NatsServer() as server:
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import tempfile
 from pathlib import Path
@@ -37,7 +38,11 @@ class NatsServer:
 
     def __enter__(self) -> Self:
         """Start the server; clients can connect."""
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
@@ -94,6 +99,8 @@ class NatsServer:
     def pause(self) -> None:
         """Stop its clock: connections stay open and nothing answers."""
         self._process.send(signal.SIGSTOP)
+        if self._process.pid is not None:  # it may run for a moment more
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let a paused server go on."""

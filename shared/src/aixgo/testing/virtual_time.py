@@ -23,6 +23,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
+from aixgo import clock
+
 T = TypeVar("T")
 
 EPOCH = 1_893_456_000.0
@@ -45,6 +47,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._jumps = _JumpingSelector(self)
         super().__init__(self._jumps)
         self._jumps.own = len(self._jumps.get_map())  # the pipe by which threads wake the loop
+        clock.ask_loops()
 
     def time(self) -> float:
         """Return virtual seconds since the loop was made."""

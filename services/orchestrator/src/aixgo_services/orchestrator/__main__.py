@@ -1,4 +1,4 @@
-"""`python -m aixgo_services.orchestrator`: serve the orchestrator agents of a document until SIGTERM.
+"""`python -m aixgo_services.orchestrator`: serve the orchestrators of a document until SIGTERM.
 
 The same as `aixgo service --role orchestrator`; `--help` lists the settings, each also a variable.
 """

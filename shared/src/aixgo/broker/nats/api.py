@@ -10,7 +10,7 @@ import msgspec
 from aixgo.broker.nats.connection import Connection
 from aixgo.broker.nats.refusals import ApiError, is_transient
 from aixgo.broker.nats.wire import check_subject
-from aixgo.errors import JetStreamDisabled, NoResponders, RequestTimeout
+from aixgo.errors import JetStreamDisabled, NoResponders, RequestTimeout, StreamRefused
 
 API_SECONDS = 10.0
 """For a request with all its repetitions."""
@@ -102,6 +102,16 @@ T = TypeVar("T", bound=Answer)
 _encoder = msgspec.json.Encoder()
 
 
+def _decode(data: bytes, kind: type[T], subject: str) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.DecodeError as error:
+        raise StreamRefused(
+            f"the answer on {subject!r} is not JetStream's: {error}; does something else answer "
+            "there?"
+        ) from error
+
+
 class Api:
     """Asks the JetStream API of a connection."""
 
@@ -144,7 +154,7 @@ class Api:
                     ) from error
                 tries, last = 1, error
             else:
-                answer = msgspec.json.decode(message.data, type=kind)
+                answer = _decode(message.data, kind, subject)
                 if answer.error is None or not is_transient(answer.error):
                     return answer, attempts + tries
                 last = answer.error.description

@@ -136,7 +136,7 @@ class NatsBroker:
 
     def on_event(self, listener: Callable[[BrokerEvent], None]) -> None:
         """See `Broker.on_event`."""
-        self._connection.on_event(listener)
+        self._connection.events.on_event(listener)
 
     async def close(self, *, drain: bool = True) -> None:
         """See `Broker.close`; `DRAIN_SECONDS` for handlers, a few more for the rest."""

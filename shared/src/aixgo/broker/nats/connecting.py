@@ -225,7 +225,7 @@ class _Attempts:
             if _refuses_us(error):
                 return AuthenticationFailed(
                     f"the broker at {address} refuses this client: {_text(error)}. Check user, "
-                    "password, token, key or certificate (AIXGO_BROKER and its secrets)"
+                    "password, token, key or certificate"
                 )
         detail = _text(self._failures[-1]) if self._failures else "no answer"
         return Unreachable(

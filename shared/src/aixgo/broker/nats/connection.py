@@ -12,14 +12,16 @@ from contextlib import suppress
 from nats.aio.client import Client
 from nats.errors import StaleConnectionError
 
-from aixgo.broker._port import BrokerEvent, BusMessage
+from aixgo.broker._port import BusMessage
 from aixgo.broker.nats import _fastpath
-from aixgo.broker.nats.connecting import ConnectOptions, connect
+from aixgo.broker.nats.connecting import ConnectOptions, check_server, connect
+from aixgo.broker.nats.events import Events
 from aixgo.broker.nats.link import Link
 from aixgo.broker.nats.plain import PlainLink
 from aixgo.broker.nats.refusals import denied, violation
 from aixgo.broker.nats.replies import Replies
 from aixgo.errors import (
+    AixgoError,
     BrokerError,
     ConnectionClosed,
     Disconnected,
@@ -54,11 +56,10 @@ class Connection:
         self._servers = servers
         self._options = options
         self._loop = asyncio.get_running_loop()
-        self._listeners: list[Callable[[BrokerEvent], None]] = []
+        self.events = Events()
         self._errors: deque[Exception] = deque(maxlen=MAX_UNREPORTED)
         self._refused: deque[BrokerError] = deque(maxlen=MAX_UNREPORTED)
         self._cause = ""
-        self._last_error = ""
         self._client: Client | None = None
         self._up = False
         self._came_up = asyncio.Event()
@@ -72,7 +73,9 @@ class Connection:
             log.warning(
                 "nats.slow_path", extra={"reason": f"made for nats-py {_fastpath.CHECKED_VERSION}"}
             )
-        self.link: Link = _fastpath.FastLink(self.bug) if fast else PlainLink(self.bug)
+        self.link: Link = (
+            _fastpath.FastLink(self.events.bug) if fast else PlainLink(self.events.bug)
+        )
         self.replies = Replies(self.link, options.inbox_prefix)
         self.max_payload = 0
 
@@ -119,6 +122,10 @@ class Connection:
         async def on_restored() -> None:
             if client is self._client:
                 self._restored("reconnected")
+                try:
+                    check_server(client, self._servers)  # it may be another one of the cluster
+                except BrokerError as error:
+                    self.events.failed(error)
 
         async def on_closed() -> None:
             if client is self._client and not self._closed:
@@ -147,11 +154,11 @@ class Connection:
         while True:
             try:
                 client = await self._new_client()
-            except BrokerError as error:
-                self.emit("error", f"cannot reconnect yet: {error}")
+            except AixgoError as error:
+                self.events.failed(error)
             else:
                 self._adopt(client)
-                self.emit("reconnected", "with a new client")
+                self.events.emit("reconnected", "with a new client")
                 return
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, LONGEST_REBUILD_PAUSE_SECONDS)
@@ -160,13 +167,13 @@ class Connection:
         assert self._client is not None
         self.max_payload = self._client.max_payload
         self._up = True
-        self._last_error = ""
+        self.events.worked()
         self.link.restored()
         self._came_up.set()
-        for listener in self.restored:
+        for listener in list(self.restored):
             listener()
         if kind:
-            self.emit(kind, self.server)
+            self.events.emit(kind, self.server)
 
     def _lost(self) -> None:
         if not self._up:
@@ -175,7 +182,7 @@ class Connection:
         self._came_up.clear()
         self.link.lost()
         self.replies.lost()
-        self.emit("disconnected", self._cause or self.server)
+        self.events.emit("disconnected", self._cause or self.server)
         self._cause = ""
 
     async def _watch(self) -> None:
@@ -187,7 +194,7 @@ class Connection:
             if client is None:
                 continue
             if _fastpath.reader_is_dead(client):
-                self.emit("error", "the read loop of nats-py has ended; reconnecting")
+                self.events.emit("error", "the read loop of nats-py has ended; reconnecting")
                 await client.force_reconnect()
             elif client.is_reconnecting and self._up:
                 if stuck:
@@ -211,7 +218,7 @@ class Connection:
         self._came_up.set()
         if self._client is not None:
             await _close_client(self._client)
-        self.emit("closed", "")
+        self.events.emit("closed", "")
 
     # -- state ---------------------------------------------------------------------------------
 
@@ -332,25 +339,6 @@ class Connection:
 
     # -- tell ----------------------------------------------------------------------------------
 
-    def on_event(self, listener: Callable[[BrokerEvent], None]) -> None:
-        """Call `listener` for every event."""
-        self._listeners.append(listener)
-
-    def emit(self, kind: str, detail: str) -> None:
-        """Tell the listeners; what one of them raises is logged."""
-        event = BrokerEvent(kind=kind, detail=detail)
-        for listener in self._listeners:
-            try:
-                listener(event)
-            except Exception:
-                log.exception("broker.listener_failed", extra={"event": kind})
-
-    def bug(self, error: BaseException, subject: str) -> None:
-        """Report what a callback or handler raised."""
-        where = f" on {subject!r}" if subject else ""
-        log.error("broker.callback_failed", exc_info=error, extra={"subject": subject})
-        self.emit("error", f"{type(error).__name__}{where}: {error}")
-
     def _report(self) -> None:
         """Handle what the client has reported, outside its read loop."""
         while self._errors:
@@ -361,11 +349,10 @@ class Connection:
                 self._refuse(*found)
             elif isinstance(error, StaleConnectionError) or not self.connected:
                 self._cause = text  # the reason of the loss that is announced next
-                if not self._up and text != self._last_error:
-                    self._last_error = text
-                    self.emit("error", f"{type(error).__name__}: {text}")
+                if not self._up:
+                    self.events.failed(error)
             else:
-                self.emit("error", f"{type(error).__name__}: {text}")
+                self.events.emit("error", f"{type(error).__name__}: {text}")
 
     def _refuse(self, verb: str, subject: str) -> None:
         error = denied(verb, subject)
@@ -379,7 +366,7 @@ class Connection:
                     self._refused.append(error)
                     if listener.ended is not None:
                         listener.ended()
-        self.emit("permission_denied", str(error))
+        self.events.emit("permission_denied", str(error))
 
 
 async def _close_client(client: Client) -> None:

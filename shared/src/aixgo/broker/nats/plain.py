@@ -176,9 +176,12 @@ class PlainLink:
 
     async def retire(self, listener: Listener) -> None:
         """See `Link.retire`."""
+        if not self._up:
+            self.unlisten(listener)
+            return
         subscription = self._subscriptions.pop(listener.sid, None)
         try:
-            if subscription is not None and self._up:
+            if subscription is not None:
                 await self._kept(subscription.drain())  # type: ignore[no-untyped-call] # of nats-py
         finally:
             self._listeners.pop(listener.sid, None)

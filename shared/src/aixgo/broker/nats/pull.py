@@ -244,7 +244,7 @@ class Pull:
             return
         if status == "503" and not self._refused:
             self._refused = True
-            self._connection.emit(
+            self._connection.events.emit(
                 "error",
                 f"{self._what} is gone: {message.headers.get(DESCRIPTION) or 'nobody answers'}; "
                 "its worker goes on as soon as it is declared again (`aixgo provision`)",
@@ -270,7 +270,7 @@ class Pull:
         try:
             await self._handler(delivery)
         except Exception as error:  # noqa: BLE001 # reported; the delivery comes back after ack_wait
-            self._connection.bug(error, delivery.subject)
+            self._connection.events.bug(error, delivery.subject)
         if delivery in self._open and not self._stopping:
             self._open.discard(delivery)
             self._left[delivery.sequence] = (delivery, self._loop.time())

@@ -11,8 +11,8 @@ from aixgo.broker.nats.api import API_SECONDS, ATTEMPT_SECONDS, Api, MessageAnsw
 from aixgo.broker.nats.configs import unix_time
 from aixgo.broker.nats.connection import Connection
 from aixgo.broker.nats.refusals import NO_MESSAGE, refused_api
-from aixgo.broker.nats.wire import STATUS, check_filter, check_subject, parse_headers
-from aixgo.errors import Disconnected, NoResponders, PermissionDenied, RequestTimeout
+from aixgo.broker.nats.wire import DESCRIPTION, STATUS, check_filter, check_subject, parse_headers
+from aixgo.errors import Disconnected, NoResponders, PermissionDenied, RequestTimeout, StreamRefused
 
 BATCH = 512
 """Records of one request; the server sends them without waiting."""
@@ -66,7 +66,15 @@ class Reads:
         except _NoDirectGet:
             body: dict[str, object] = {"last_by_subj": subject} if subject else {"seq": sequence}
             return await self._get_from_leader(stream, body)
-        return None if answer.headers.get(STATUS) == NOT_FOUND else _record(stream, answer)[0]
+        status = answer.headers.get(STATUS)
+        if status == NOT_FOUND:
+            return None
+        if status is not None:
+            raise StreamRefused(
+                f"stream {stream!r} refuses to read {subject or sequence!r}: status {status} "
+                f"{answer.headers.get(DESCRIPTION, '')}"
+            )
+        return _record(stream, answer)[0]
 
     async def marked(
         self, stream: str, *, subject: str, sequence: int
@@ -86,7 +94,7 @@ class Reads:
             direct = await self._ask(f"$JS.API.DIRECT.GET.{stream}", _encoder.encode(body))
         except _NoDirectGet:
             return None, ""
-        if direct.headers.get(STATUS) == NOT_FOUND:
+        if STATUS in direct.headers:
             return None, ""
         return _record(stream, direct)
 

@@ -84,7 +84,7 @@ class Iterated:
         self._dropped += 1
         if not self._slow:
             self._slow = True  # told once, until the reader has caught up
-            self._connection.emit(
+            self._connection.events.emit(
                 "slow_consumer",
                 f"the reader of {self._listener.subject!r} is slower than its messages: "
                 f"{self._pending:,} wait, more are dropped; read faster or raise `pending`",

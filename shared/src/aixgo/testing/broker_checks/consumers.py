@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from aixgo import clock
 from aixgo.broker import Broker, StreamConfig
-from aixgo.testing.broker_checks._expect import eventually, (
+from aixgo.testing.broker_checks._expect import (
     Stopwatch,
     equal,
+    eventually,
     expect,
 )
 from aixgo.testing.broker_checks._stage import Stage
@@ -105,8 +106,10 @@ async def the_counts_of_a_consumer_are_right_at_each_step(stage: Stage) -> None:
         await eventually(
             f"(pending, ack_pending, redelivered) {step}",
             lambda: stage.state(broker, stream, consumer),
-            lambda info: (info.pending, info.ack_pending, info.redelivered)
-            == (pending, ack_pending, redelivered),
+            lambda info: (
+                (info.pending, info.ack_pending, info.redelivered)
+                == (pending, ack_pending, redelivered)
+            ),
             within=2.0,
         )
 

@@ -1,0 +1,40 @@
+"""The pipeline's events go from the producer through the model into the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aixgo import App
+from aixgo.document import load_document
+from aixgo.models.scripted import ScriptedModel
+from aixgo.testing.virtual_time import VirtualTimeLoop
+
+HERE = Path(__file__).parents[2] / "examples" / "pipeline"
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """Virtual time: the producer's pauses cost nothing."""
+    return ("asyncio", {"loop_factory": VirtualTimeLoop})
+
+
+async def test_every_review_is_answered_and_written_down_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "aixgo.agent.journal")
+    document = load_document(HERE / "agents.yaml")
+    model = ScriptedModel([lambda request: f"Re: {request.messages[-1].content}"], repeat=True)
+    async with App(document.agents, models=document.models, model=model).running():
+        await asyncio.sleep(9)
+    lines: list[Any] = [record for record in caplog.records if record.message == "event.logged"]
+    reviews = document.agents[0].options.model_dump()["events"]
+    assert [line.payload for line in lines] == [
+        f"Re: {review}" for review in (*reviews, reviews[0])
+    ]
+    assert len({line.run for line in lines}) == 5, "each review is a run of its own"
+    assert {line.source for line in lines} == {"reader"}
