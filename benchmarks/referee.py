@@ -141,7 +141,7 @@ def options(description: str | None) -> Options:
     """Read the command line that every script has."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="one short round, to see that it runs")
-    parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each round (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=0.4, help="of each round (%(default)s)")
     given = parser.parse_args()
     return Options(1, 0.1, quick=True) if given.quick else Options(given.rounds, given.seconds)

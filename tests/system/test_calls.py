@@ -29,6 +29,7 @@ from aixgo.errors import (
     UnknownAgent,
 )
 from aixgo.subjects import CALLS, DLQ, RESULTS, TIMERS
+from aixgo.testing.waiting import eventually
 
 Running = Callable[..., AbstractAsyncContextManager[System]]
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
@@ -62,12 +63,6 @@ async def queued(system: System) -> int:
     info = await system.broker.stream_info(system.names.stream(CALLS))
     assert info is not None
     return info.messages
-
-
-async def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 # -- values ------------------------------------------------------------------------------------
@@ -384,7 +379,7 @@ async def test_calls_in_a_circle_end_at_the_depth_limit(running: Running) -> Non
         return (await ctx.call("ouroboros")).text
 
     async with running(Agent("ouroboros", ouroboros, limits={"max_depth": 3})) as system:
-        with pytest.raises(RemoteError, match="`limits.max_depth` is 3 calls") as caught:
+        with pytest.raises(RemoteError, match=r"`limits\.max_depth` is 3 calls") as caught:
             await system.call("ouroboros")
         assert caught.value.cause == DepthExceeded.code
 
@@ -620,9 +615,7 @@ async def test_a_cancelled_child_has_a_result_record_too(running: Running) -> No
         await system.cancel("top", run)
         stream = system.names.stream(RESULTS)
         subject = system.names.result("leaf", run, "leaf/1")
-        async with asyncio.timeout(5):
-            while (record := await system.broker.get(stream, subject=subject)) is None:
-                await asyncio.sleep(0.01)
+        record = await eventually(lambda: system.broker.get(stream, subject=subject))
         assert decode(record.data).status == "cancelled"
         await eventually(lambda: system.services["leaf"].busy == 0)
         assert await queued(system) == 0

@@ -10,9 +10,9 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from aixgo import Agent, Context, Message, System
-from aixgo.calls.dead_letters import Numbered
 from aixgo.errors import InvalidPayload, NoDeadLetter, RemoteError
 from aixgo.models.scripted import ScriptedModel
+from aixgo.testing.waiting import eventually
 
 Running = Callable[..., AbstractAsyncContextManager[System]]
 MODEL = "scripted/any"
@@ -115,12 +115,10 @@ async def test_what_fails_again_is_a_new_dead_letter(running: Running) -> None:
         with pytest.raises(RemoteError, match="the tool is broken"):
             await system.result("top", run, timeout=20)
 
-        async def again() -> list[Numbered]:
-            return await system.dead_letters.list(run=run)
+        async def again() -> bool:
+            return len(await system.dead_letters.list(run=run)) == 3
 
-        async with asyncio.timeout(5):
-            while len(await again()) != 3:
-                await asyncio.sleep(0.01)
+        await eventually(again)
 
 
 async def test_an_edited_inner_letter_reaches_its_agent_as_edited(running: Running) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -14,14 +13,9 @@ from aixgo.agent import Agent as DeclaredAgent
 from aixgo.config.agents import AgentSpec
 from aixgo.errors import ModelTimeout, NotSupported, RemoteError
 from aixgo.roles import Feed, NoOptions, Role
+from aixgo.testing.waiting import eventually
 
 Running = Callable[..., AbstractAsyncContextManager[System]]
-
-
-async def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 class Ticker(Role):

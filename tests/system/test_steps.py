@@ -18,20 +18,10 @@ from aixgo.errors import (
     RemoteError,
 )
 from aixgo.subjects import CALLS
+from aixgo.testing.waiting import eventually
 
 Running = Callable[..., AbstractAsyncContextManager[System]]
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
-
-
-async def eventually(condition: Callable[[], Any], seconds: float = 8.0) -> None:
-    async with asyncio.timeout(seconds):
-        while True:
-            found = condition()
-            if asyncio.iscoroutine(found):
-                found = await found
-            if found:
-                return
-            await asyncio.sleep(0.01)
 
 
 async def parked(system: System) -> int:
@@ -269,7 +259,7 @@ async def test_callers_park_with_the_agent_that_they_wait_for(running: Running) 
         async def all_parked() -> bool:
             return await parked(system) == 3 and not any(one.busy for one in services)
 
-        await eventually(all_parked, seconds=20)
+        await eventually(all_parked, within=20)
         await system.answer(run, "yes")
         result = await system.result("top", run, timeout=20)
         assert result is not None
@@ -287,7 +277,7 @@ async def test_many_parked_runs_survive_a_restart_of_all_services(running: Runni
         async def all_parked() -> bool:
             return await parked(system) == 200
 
-        await eventually(all_parked, seconds=20)
+        await eventually(all_parked, within=20)
         await system.services["ask"].stop()
         async with system.app.running(broker=system.broker, provision=False, grace=1.0) as again:
             for number, run in enumerate(runs):
@@ -304,7 +294,7 @@ async def test_a_parked_run_expires_at_its_deadline(running: Running) -> None:
     async with running(Agent("ask", ask)) as system:
         run = await system.send("ask", timeout=1.5)
         await eventually(lambda: parked(system))
-        await eventually(lambda: idle(system), seconds=20)
+        await eventually(lambda: idle(system), within=20)
         with pytest.raises(Exception, match="before the deadline"):
             await system.result("ask", run, timeout=5)
 
@@ -322,11 +312,11 @@ async def test_a_parked_run_can_be_cancelled(running: Running) -> None:
         async def both_parked() -> bool:
             return await parked(system) == 2
 
-        await eventually(both_parked, seconds=20)
+        await eventually(both_parked, within=20)
         assert await system.cancel("top", run)
         with pytest.raises(Cancelled):
             await system.result("top", run, timeout=5)
-        await eventually(lambda: idle(system), seconds=10)
+        await eventually(lambda: idle(system), within=10)
         assert await system.questions(run) == []
 
 

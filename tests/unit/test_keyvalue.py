@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 
-from aixgo.broker import Broker
+from aixgo.broker import Broker, Record
 from aixgo.broker.keyvalue import MARKER_SECONDS, MAX_HISTORY, Bucket, Entry, bucket_stream
 from aixgo.broker.memory import MemoryBroker
 from aixgo.errors import BadSubject, StreamNotFound, StreamRefused, WrongSequence
@@ -192,6 +192,48 @@ async def test_a_watch_misses_nothing_that_is_written_while_it_begins(
                 break
     await writing
     assert seen == list(range(500))
+
+
+class Meddler(MemoryBroker):
+    """Somebody else writes just after the first read."""
+
+    meddle: Callable[[], Awaitable[object]] | None = None
+
+    async def read(
+        self, stream: str, subject: str, *, start: int = 1, limit: int = 0
+    ) -> Sequence[Record]:
+        records = await super().read(stream, subject, start=start, limit=limit)
+        meddle, self.meddle = self.meddle, None
+        if meddle is not None:
+            await meddle()
+        return records
+
+
+async def test_a_watch_of_an_empty_bucket_misses_no_first_value(
+    broker: MemoryBroker, bucket: Bucket
+) -> None:
+    async with Meddler(broker.server) as slow:
+        slow.meddle = lambda: bucket.put("k", b"between reading and following")
+        async with Bucket(slow, "b").watch() as entries:
+            assert await anext(entries) is None
+            entry = await anext(entries)
+    assert entry is not None
+    assert entry.key == "k"
+
+
+async def test_every_write_has_an_id_of_its_own(broker: MemoryBroker, bucket: Bucket) -> None:
+    for write in (bucket.put, bucket.put, Bucket(broker, "b").put):
+        await write("k", b"")
+        await write("k2", b"")
+    ids = set()
+    for sequence in range(1, 7):
+        record = await broker.get("KV_b", sequence=sequence)
+        if record is not None:  # a history of 1 keeps two of them
+            ids.add(record.headers["Nats-Msg-Id"])
+    assert len(ids) == 2
+    info = await broker.stream_info("KV_b")
+    assert info is not None
+    assert info.last_sequence == 6
 
 
 # -- beside NATS' own client ---------------------------------------------------------------------

@@ -20,6 +20,7 @@ from aixgo.broker import (
 )
 from aixgo.broker.memory import MemoryBroker, MemoryServer
 from aixgo.broker.memory.connection import BURST
+from aixgo.broker.memory.timers import Deadlines
 from aixgo.errors import (
     BrokerError,
     ConnectionClosed,
@@ -192,6 +193,51 @@ async def test_message_ids_are_remembered_exactly_for_the_window(broker: MemoryB
     assert not (await broker.append("s.a", b"", msg_id="id")).duplicate
 
 
+async def test_a_changed_age_holds_for_what_is_there(broker: MemoryBroker) -> None:
+    await broker.ensure_stream(StreamConfig(name="S", subjects=("s.>",)))
+    await broker.append("s.a", b"")
+    await asyncio.sleep(500)
+    await broker.append("s.b", b"")
+    await broker.ensure_stream(StreamConfig(name="S", subjects=("s.>",), max_age=400.0))
+    assert [record.subject for record in await broker.read("S", ">")] == ["s.b"]
+    await asyncio.sleep(401)
+    assert await broker.read("S", ">") == []
+
+
+async def test_dropped_deadlines_wake_nobody(
+    broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    due: list[int] = []
+    deadlines: Deadlines[int] = Deadlines(loop, due.append)
+    armed = count_timers(loop, monkeypatch)
+    for number in range(100):
+        deadlines.set(number, loop.time() + 10 + number)
+    for number in range(99):
+        deadlines.discard(number)
+    deadlines.set(99, loop.time() + 500)
+    await asyncio.sleep(499)
+    assert due == []
+    await asyncio.sleep(2)
+    assert due == [99]
+    assert len(armed) <= 4  # two of them are the sleeps
+
+
+def count_timers(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> list[asyncio.TimerHandle]:
+    """Return a list that grows with every timer that the loop gets from now on."""
+    made: list[asyncio.TimerHandle] = []
+    real = loop.call_at
+
+    def counting(*args: Any, **options: Any) -> asyncio.TimerHandle:
+        made.append(real(*args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(loop, "call_at", counting)
+    return made
+
+
 # -- consumers in virtual time -------------------------------------------------------------------
 
 
@@ -222,22 +268,13 @@ async def test_redelivery_comes_exactly_after_ack_wait(broker: MemoryBroker) -> 
 async def test_a_hundred_thousand_ack_waits_cost_one_timer(
     broker: MemoryBroker, server: MemoryServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop = asyncio.get_running_loop()
-    calls = 0
-    real = loop.call_at
-
-    def counting(*args: Any, **options: Any) -> asyncio.TimerHandle:
-        nonlocal calls
-        calls += 1
-        return real(*args, **options)
-
-    monkeypatch.setattr(loop, "call_at", counting)
+    timers = count_timers(asyncio.get_running_loop(), monkeypatch)
     got = await consumer_of(broker, slots=200_000, max_ack_pending=-1, ack_wait=30.0)
     for _ in range(20_000):
         await broker.append("s.a", b"")
     await asyncio.sleep(1)
     assert len(got) == 20_000
-    assert calls < 10
+    assert len(timers) < 10
     waits = server.streams["S"].consumers["c"]._waits
     for _, delivery in got:
         await delivery.in_progress()
@@ -316,6 +353,52 @@ async def test_a_double_nak_redelivers_once(broker: MemoryBroker) -> None:
     assert len(got) == 2
 
 
+async def test_a_nak_of_what_waits_for_a_free_slot_changes_nothing(broker: MemoryBroker) -> None:
+    await broker.ensure_stream(StreamConfig(name="S", subjects=("s.>",), retention="workqueue"))
+    await broker.ensure_consumer("S", ConsumerConfig(name="c"))
+    taken: list[Delivery] = []
+    release = asyncio.Event()
+
+    async def hold(delivery: Delivery) -> None:
+        taken.append(delivery)
+        await release.wait()
+
+    await broker.consume("S", "c", hold, slots=1)
+    await broker.append("s.a", b"")
+    await asyncio.sleep(1)
+    for _ in range(3):  # it is due again, but the one slot is busy
+        await taken[0].nak()
+    release.set()
+    await asyncio.sleep(20)
+    assert [delivery.attempt for delivery in taken] == [1, 2]
+
+
+async def test_a_consumer_declared_again_gets_the_workers_that_were_busy_meanwhile(
+    broker: MemoryBroker,
+) -> None:
+    await broker.ensure_stream(StreamConfig(name="S", subjects=("s.>",), retention="workqueue"))
+    config = ConsumerConfig(name="c")
+    await broker.ensure_consumer("S", config)
+    taken: list[Delivery] = []
+    release = asyncio.Event()
+
+    async def hold(delivery: Delivery) -> None:
+        taken.append(delivery)
+        await release.wait()
+        await delivery.ack()
+
+    await broker.consume("S", "c", hold, slots=1)
+    await broker.append("s.a", b"1")
+    await asyncio.sleep(1)
+    await broker.delete_consumer("S", "c")
+    release.set()
+    await asyncio.sleep(1)
+    await broker.append("s.a", b"2")
+    await broker.ensure_consumer("S", config)
+    await asyncio.sleep(1)
+    assert [delivery.data for delivery in taken] == [b"1", b"2"]
+
+
 # -- the connection ------------------------------------------------------------------------------
 
 
@@ -388,7 +471,67 @@ async def test_the_size_of_headers_counts_in_bytes(server: MemoryServer) -> None
             await small.publish("a", bytes(70), headers={"k": "漢" * 5})
         assert (caught.value.size, caught.value.limit) == (102, 100)
         with pytest.raises(PayloadTooLarge):
-            await small.append("a", bytes(100), msg_id="id")
+            await small.append("a", bytes(80), msg_id="id")
+
+
+async def test_answered_requests_leave_nothing_behind(broker: MemoryBroker) -> None:
+    subscription = await broker.subscribe("echo")
+    for _ in range(3):
+        asking = asyncio.ensure_future(broker.request("echo", b"", timeout=60.0))
+        await broker.publish((await anext(aiter(subscription))).reply, b"")
+        await asking
+    assert (broker.requests, broker.server.inboxes, broker.deadlines.when) == ({}, {}, {})
+
+
+async def test_an_unsubscribed_callback_is_not_called_for_what_is_queued(
+    broker: MemoryBroker,
+) -> None:
+    seen: list[BusMessage] = []
+    subscription = await broker.subscribe("a", seen.append)
+    await broker.publish("a", b"")
+    await subscription.unsubscribe()
+    await broker.flush()
+    assert seen == []
+
+
+async def test_closing_with_drain_returns_when_the_queued_callbacks_have_run(
+    server: MemoryServer,
+) -> None:
+    for drain, wanted in ((True, 100), (False, 0)):
+        seen: list[BusMessage] = []
+        async with server.connect() as sender:
+            broker = server.connect()
+            await broker.subscribe("a", seen.append)
+            for _ in range(100):
+                await sender.publish("a", b"")
+            await broker.close(drain=drain)
+            assert len(seen) == wanted
+
+
+async def test_closing_stops_all_pulls_before_it_waits_for_one(
+    server: MemoryServer, broker: MemoryBroker
+) -> None:
+    await broker.ensure_stream(StreamConfig(name="S", subjects=("s.>",)))
+    leaving = server.connect()
+    taken: list[Delivery] = []
+
+    async def slow(delivery: Delivery) -> None:
+        taken.append(delivery)
+        await asyncio.sleep(10)
+        await delivery.ack()
+
+    for name in ("one", "two"):
+        await broker.ensure_consumer("S", ConsumerConfig(name=name, filters=(f"s.{name}",)))
+        await leaving.consume("S", name, slow, slots=5)
+    await broker.append("s.one", b"")
+    await asyncio.sleep(1)
+    closing = asyncio.ensure_future(leaving.close())
+    await asyncio.sleep(1)
+    await broker.append("s.two", b"")
+    began = clock.now()
+    await closing
+    assert clock.now() - began == pytest.approx(8.0)
+    assert [delivery.subject for delivery in taken] == ["s.one"]
 
 
 async def test_requests_fail_when_their_connection_closes(server: MemoryServer) -> None:
@@ -457,6 +600,15 @@ async def test_a_follower_ends_with_its_connection_and_with_its_block(server: Me
 
 async def _all(records: AsyncIterator[Record]) -> list[Record]:
     return [record async for record in records]
+
+
+async def test_a_follower_whose_block_was_left_ends(broker: MemoryBroker) -> None:
+    await broker.ensure_stream(StreamConfig(name="S", subjects=("s.>",)))
+    async with broker.follow("S", ">") as records:
+        pass
+    await broker.append("s.a", b"")
+    assert await _all(records) == []
+    assert broker.server.streams["S"].followers == set()
 
 
 async def test_a_follower_of_a_deleted_stream_is_told(broker: MemoryBroker) -> None:

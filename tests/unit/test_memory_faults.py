@@ -381,6 +381,43 @@ async def test_a_frozen_server_does_nothing_and_then_everything(
     assert len(worker.taken) == 1
 
 
+async def test_a_frozen_server_delivers_neither_what_was_published_nor_what_is_due(
+    broker: MemoryBroker, server: MemoryServer
+) -> None:
+    worker = Worker()
+    seen: list[float] = []
+    await broker.subscribe("a", lambda message: seen.append(clock.now()))
+    await broker.consume("Q", "c", worker, slots=2)
+    await broker.append("q.a", b"")
+    await asyncio.sleep(1)
+    began = clock.now()
+    await worker.taken[0].nak(delay=5.0)
+    await broker.publish("a", b"")
+    server.faults.pause()
+    await asyncio.sleep(8)
+    server.faults.resume()
+    await asyncio.sleep(1)
+    assert [when - began for when in seen] == [8.0]
+    assert [when - began for when in worker.times[1:]] == [8.0]
+
+
+async def test_a_callback_may_freeze_the_server(broker: MemoryBroker, server: MemoryServer) -> None:
+    seen: list[bytes] = []
+
+    def freeze(message: BusMessage) -> None:
+        seen.append(message.data)
+        server.faults.pause()
+
+    await broker.subscribe("a", freeze)
+    for body in (b"1", b"2"):
+        await broker.publish("a", body)
+    await asyncio.sleep(1)
+    assert seen == [b"1"]
+    server.faults.resume()
+    await asyncio.sleep(1)
+    assert seen == [b"1", b"2"]
+
+
 async def test_a_restart_keeps_files_and_forgets_memory(
     broker: MemoryBroker, server: MemoryServer
 ) -> None:

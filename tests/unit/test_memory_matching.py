@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aixgo.broker import BusMessage, Record
+from aixgo.broker import BusMessage, Record, StreamConfig
 from aixgo.broker.memory import MemoryServer
 from aixgo.broker.memory.matching import (
     MAX_SUBJECT_BYTES,
@@ -222,3 +222,11 @@ async def test_a_remembered_route_follows_changes_of_wildcards() -> None:
         await broker.publish("a.b", b"after")
         await broker.flush()
     assert [message.data for message in seen] == [b"while"]
+
+
+async def test_streams_and_wildcards_decide_a_route_together() -> None:
+    async with MemoryServer().connect() as broker:
+        await broker.ensure_stream(StreamConfig(name="S", subjects=("s.a.keep.*",)))
+        await broker.subscribe("s.>")
+        await broker.publish("s.a.drop.1", b"")
+        assert (await broker.append("s.a.keep.1", b"")).sequence == 1

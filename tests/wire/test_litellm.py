@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 
 from aixgo.errors import (
+    BadModelRequest,
+    ContentRefused,
     ContextTooLong,
     MissingExtra,
     ModelAuthFailed,
@@ -123,6 +125,7 @@ def adapter(all_formats: Any, service_account: dict[str, str]) -> Callable[[str]
             case "ollama_chat":
                 return LiteLLM(OLLAMA, base_url=f"{url}/v1")
             case _:
+                pytest.importorskip("google.auth", reason="pip install 'aixgo[vertex]'")
                 return LiteLLM(
                     PROVIDERS["vertex_ai"],
                     base_url=url,
@@ -312,6 +315,23 @@ async def test_what_litellm_calls_a_lost_connection_is_told_apart(
     error = model._translated(APIConnectionError(text), "vertex_ai/gemini", 1.0)
     assert type(error) is expected
     assert "litellm.API" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("ContextWindowExceededError", ContextTooLong),
+        ("ContentPolicyViolationError", ContentRefused),
+        ("UnsupportedParamsError", UnsupportedByModel),
+        ("BadRequestError", BadModelRequest),
+    ],
+)
+async def test_errors_that_share_a_status_are_told_apart_by_their_class(
+    name: str, expected: type[ModelError]
+) -> None:
+    error = type(name, (Exception,), {"status_code": 400})("it is wrong")
+    model = LiteLLM(PROVIDERS["gemini"], api_key="AIza-test")
+    assert type(model._translated(error, "gemini/gemini-2.5-flash", 1.0)) is expected
 
 
 async def test_a_refused_connection_is_a_provider_that_is_down() -> None:

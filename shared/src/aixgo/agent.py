@@ -243,10 +243,7 @@ class HandlerShape:
         if self._output is None or isinstance(given, Message):
             return
         kind = self._output.kind
-        if isinstance(kind, type):
-            fits = isinstance(given, kind)
-        else:
-            fits = self._output.accepts(given)
+        fits = isinstance(given, kind) if isinstance(kind, type) else self._output.accepts(given)
         if not fits:
             raise InvalidPayload(
                 f"the handler of agent {self.agent!r} gave a {type(given).__name__}, but is "

@@ -341,7 +341,7 @@ class Client:
         run = token(run_id, "run_id") if run_id else new_id()
         moment = now()
         return Envelope(
-            id=new_id(),
+            id=run,  # the message that begins a run: unique enough, and one id less to make
             kind=kind,
             source=self._source,
             target=agent,

@@ -184,7 +184,16 @@ class Context:
             agent, self._path(agent, key), to_payload(data), timeout, dict(meta or {})
         )
 
-    async def record(self, value: T | Callable[[], T], *, key: str = "") -> T:
+    @overload
+    async def record(self, value: Callable[[], Awaitable[T]], *, key: str = "") -> T: ...
+
+    @overload
+    async def record(self, value: Callable[[], T], *, key: str = "") -> T: ...
+
+    @overload
+    async def record(self, value: T, *, key: str = "") -> T: ...
+
+    async def record(self, value: Any, *, key: str = "") -> Any:
         """Choose a value once: the first run's value is returned for ever after.
 
         Args:
@@ -194,7 +203,7 @@ class Context:
         """
         return await self._chosen(self._path("record", key), value)
 
-    async def _chosen(self, path: str, value: T | Callable[[], T]) -> T:
+    async def _chosen(self, path: str, value: Any) -> Any:
         standing = await self._standing(self.agent, path)
         if standing is None:
             chosen = value() if callable(value) else value
@@ -202,7 +211,7 @@ class Context:
                 chosen = await chosen
             standing = await self._settle(path, to_payload(chosen))
         standing = await self._caller.claims.fetch(standing)
-        return msgspec.json.decode(standing.body)  # type: ignore[no-any-return]
+        return msgspec.json.decode(standing.body)
 
     @overload
     async def gather(self, *steps: Awaitable[T], need: None = None, key: str = "") -> list[T]: ...
@@ -260,7 +269,7 @@ class Context:
 
     async def sleep(self, seconds: float, *, key: str = "") -> None:
         """Wait, over crashes and restarts; a long wait parks the call and holds nothing."""
-        until: float = await self._chosen(self._path("sleep", key), _in(seconds))
+        until: float = await self._chosen(self._path("sleep", key), lambda: now() + seconds)
         left = until - now()
         if left > PARK_SECONDS:
             raise Parked(until=until)
@@ -456,19 +465,15 @@ class Context:
     async def _standing(self, agent: str, path: str) -> Envelope | None:
         """Return the step's recorded result.
 
-        A first execution has none, so nothing is asked; a repeated one reads all results of the
-        run in one batch, the first time it needs one. When a broker that crashed has forgotten
+        A first execution has none, so nothing is asked; a repeated one, and one of a run that was
+        replayed or forked, reads all results of the run in one batch, the first time it needs one. When a broker that crashed has forgotten
         that this is a repetition, the worker's own look-up still keeps the step from running twice.
         """
-        if self._attempt <= 1:
+        if self._attempt <= 1 and not self._request.epoch:
             return None
         if self._recorded is None:
             self._recorded = await self._caller.results.of_run(self.run_id)
         return self._recorded.get(self._caller.names.result(agent, self.run_id, path))
-
-
-def _in(seconds: float) -> Callable[[], float]:
-    return lambda: now() + seconds
 
 
 class _ModelTransport:
@@ -532,7 +537,16 @@ async def _until_answered(
 async def publish_event(caller: Caller, agent: str, event: Envelope, *, msg_id: str) -> None:
     """Store an event of an agent; the same `msg_id` within five minutes is stored once."""
     envelope = msgspec.structs.replace(
-        event, kind="event", target="", deadline=None, fingerprint="", depth=0
+        event,
+        kind="event",
+        target="",
+        deadline=None,
+        fingerprint="",
+        depth=0,
+        parent="",
+        # an event begins anew: what its emitter took for it is not its subscribers' business
+        attempt=0,
+        seconds=0.0,
     )
     await caller.broker.append(
         caller.names.event(agent), encode(await caller.claims.leave(envelope)), msg_id=msg_id

@@ -110,16 +110,17 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
         usage: of this result and everything below it; a call has none.
         deadline: Unix seconds after which nobody waits; None for no deadline.
         depth: calls above this one; a call from outside has 0.
-        parent: step of the call that made this one, when `depth` is not 0.
+        parent: step of the call that made this one, when `depth` is not 0; a result has its call's.
         budget: name of the budget that pays for the run; empty for none.
         attempt: executions that earlier publications of this call used up (delayed retries,
-            parking).
+            parking); of a result, the executions that it took, 0 when there was none.
         epoch: how often dead letters of the run were replayed; a call of a later epoch is another
             message to the broker, so that it does not take it for the one that failed.
         parks: how many of those were no failures: it was parked, or a dead letter was replayed.
         traceparent, tracestate: W3C trace context.
         sent_at: Unix seconds.
         status, error: of a result.
+        seconds: of a result: how long its last execution took.
         fingerprint: of the request, kept in its result, so that a replay notices changed code.
         blob: where the payload is, when it is too large to travel (`payload` is then null).
     """
@@ -146,6 +147,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     sent_at: float = 0.0
     status: Status | None = None
     error: Failure | None = None
+    seconds: float = 0.0
     fingerprint: str = ""
     blob: Blob | None = None
 

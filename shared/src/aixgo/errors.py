@@ -39,6 +39,8 @@
     │   ├── AgentTimeout        (retry) an execution took longer than the agent's own `timeout`
     │   ├── Abandoned                   every worker that took the call ended without an answer
     │   ├── NoDeadLetter                the DLQ has no entry of that number
+    │   ├── NoRun                       nothing is recorded of a run
+    │   ├── NoStep                      a run has no step of that path
     │   ├── NoQuestion                  a run asks no person anything, or several things
     │   ├── TooFewResults               so many steps of a gather failed that `need` is out of reach
     │   ├── TokensExceeded              a run used more tokens than its limit
@@ -432,6 +434,32 @@ class NoDeadLetter(CallError):
     def __init__(self, number: int) -> None:
         self.number = number
         super().__init__(f"there is no dead letter {number}; `aixgo dlq ls` lists those there are")
+
+
+class NoRun(CallError):
+    """Nothing is recorded of a run."""
+
+    code = "no_run"
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(
+            f"nothing is recorded of run {run_id!r}: look at the id and the namespace, and at "
+            "`aixgo runs ls`; results are kept for 7 days"
+        )
+
+
+class NoStep(CallError):
+    """A run has no step of that path."""
+
+    code = "no_step"
+    SHOWN = 20
+    """Steps in the message."""
+
+    def __init__(self, run_id: str, step: str, steps: Sequence[str]) -> None:
+        self.run_id, self.step, self.steps = run_id, step, steps
+        shown = ", ".join(steps[: self.SHOWN]) + "…" * (len(steps) > self.SHOWN)
+        super().__init__(f"run {run_id} has no step {step!r}; it has: {shown or 'none yet'}")
 
 
 class NoQuestion(CallError):

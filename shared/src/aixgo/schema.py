@@ -100,9 +100,10 @@ def to_payload(value: Any) -> msgspec.Raw:
     Raises:
         InvalidPayload: it cannot be written as JSON.
     """
-    dump = getattr(type(value), "__pydantic_serializer__", None)
-    if dump is not None:
-        return msgspec.Raw(dump.to_json(value))
+    if type(value) is not str:
+        dump = getattr(type(value), "__pydantic_serializer__", None)
+        if dump is not None:
+            return msgspec.Raw(dump.to_json(value))
     try:
         return msgspec.Raw(_plain.encode(value))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:

@@ -231,12 +231,13 @@ class AgentService:
     async def _execute(self, request: Envelope, ctx: Context, bounded: bool) -> Envelope:
         """Run the role until the deadline; `bounded` says that it is the agent's own limit."""
         name, alarms = self.agent.name, self._alarms
+        began = alarms.loop.time()
         limit = alarms.limit(alarms.loop.time() + ctx.remaining)
         try:
             with limit:
                 value = await self.role.execute(Message(request), ctx)
                 reply = value if isinstance(value, Reply) else Reply(value)
-                result = self._result(request, ctx, reply)
+                result = self._result(request, ctx, reply, began)
                 if request.kind == "event" and self.wiring.publishes:
                     event = replace(result, id=new_id(), usage=None, status=None)
                     await publish_event(
@@ -250,13 +251,18 @@ class AgentService:
             if bounded:
                 late = AgentTimeout(name, self._seconds)
                 raise HandlerFailed(late, ctx.usage) from error
-            return replace(expired_result(request, name), usage=ctx.usage)
+            return replace(
+                expired_result(request, name),
+                usage=ctx.usage,
+                attempt=ctx.attempt,
+                seconds=alarms.loop.time() - began,
+            )
         except Exception as error:
             raise HandlerFailed(error, ctx.usage) from error
         finally:
             await ctx.finish()
 
-    def _result(self, request: Envelope, ctx: Context, reply: Reply) -> Envelope:
+    def _result(self, request: Envelope, ctx: Context, reply: Reply, began: float) -> Envelope:
         data = reply.data
         if isinstance(data, Message):
             payload = data.envelope.payload
@@ -264,7 +270,14 @@ class AgentService:
         else:
             payload, meta = to_payload(data), reply.meta
         return result_of(
-            request, self.agent.name, "done", payload=payload, meta=meta, usage=ctx.usage
+            request,
+            self.agent.name,
+            "done",
+            payload=payload,
+            meta=meta,
+            usage=ctx.usage,
+            attempt=ctx.attempt,
+            seconds=self._alarms.loop.time() - began,
         )
 
     # -- rpc -----------------------------------------------------------------------------------

@@ -98,6 +98,16 @@ class Names:
         """Filter of all calls of a run, for whoever watches it."""
         return f"aixgo.{self.namespace}.call.*.{run}.>"
 
+    @property
+    def root_calls(self) -> str:
+        """Filter of the calls that began a run."""
+        return f"aixgo.{self.namespace}.call.*.*.{ROOT_STEP}"
+
+    @property
+    def root_results(self) -> str:
+        """Filter of the results that ended a run."""
+        return f"aixgo.{self.namespace}.res.*.*.{ROOT_STEP}"
+
     def step_id(self, agent: str, run: str, step: str) -> str:
         """Id of a step, unique in the CALLS stream: the `Nats-Msg-Id` of its call."""
         return f"{agent}.{run}.{step_token(step)}"
@@ -133,6 +143,15 @@ class Names:
     def wake(self, agent: str, run: str, step: str) -> str:
         """Where a schedule fires to."""
         return f"aixgo.{self.namespace}.wake.{token(agent, 'agent')}.{run}.{step_token(step)}"
+
+    def timers_in(self, run: str) -> str:
+        """Filter of the schedules of a run."""
+        return f"aixgo.{self.namespace}.timer.*.{run}.>"
+
+    @property
+    def root_timers(self) -> str:
+        """Filter of the schedules of runs' own calls."""
+        return f"aixgo.{self.namespace}.timer.*.*.{ROOT_STEP}"
 
     def wakes_of(self, agent: str) -> str:
         """Filter of an agent's fired schedules."""

@@ -205,6 +205,8 @@ def test_up_restarts_a_process_that_was_killed_and_drains_all_on_sigterm(
     assert all(line.startswith("echo  │ ") for line in lines)
     assert after["chain"] == before["chain"]
     assert after["echo"] != before["echo"]
+    # Ctrl-C reaches a process group: the agents drain when `up` says so, not all at once
+    assert os.getpgid(process.pid) not in {os.getpgid(pid) for pid in after.values()}
 
     process.send_signal(signal.SIGTERM)
     _, rest = process.communicate(timeout=PATIENCE)

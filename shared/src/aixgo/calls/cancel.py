@@ -7,6 +7,7 @@ stop what runs, and what is queued or parked gets its cancelled record, so that 
 from __future__ import annotations
 
 from aixgo.broker._port import Broker
+from aixgo.calls.history import History
 from aixgo.calls.parking import Parking
 from aixgo.calls.results import Results, cancelled_result
 from aixgo.clock import now
@@ -28,6 +29,7 @@ class Cancels:
     def __init__(self, broker: Broker, names: Names, results: Results, parking: Parking) -> None:
         self._broker, self._names = broker, names
         self._results, self._parking = results, parking
+        self._history = History(broker, names)
 
     async def cancel(self, request: Envelope, reason: str) -> Envelope:
         """Cancel a call and what it caused.
@@ -58,6 +60,7 @@ class Cancels:
             if is_below(parked.request.step, request.step):
                 await self._settle(parked.request, reason)
                 await self._parking.remove(parked.request)
+        await self._history.add("cancelled", request, detail=reason)
         return standing
 
     async def _queued(self, run: str) -> list[Envelope]:

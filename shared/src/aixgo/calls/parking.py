@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from aixgo.broker._port import Broker
 from aixgo.broker.keyvalue import Bucket
+from aixgo.calls.history import History
 from aixgo.calls.identity import publication
 from aixgo.clock import now, rfc3339
 from aixgo.envelope import Envelope, encode
@@ -88,6 +89,7 @@ class Parking:
     def __init__(self, broker: Broker, names: Names) -> None:
         self._broker, self._names = broker, names
         self._bucket = Bucket(broker, names.bucket(PARKED))
+        self._history = History(broker, names)
 
     async def park(self, request: Envelope, parked: Parked, executions: int) -> ParkedCall:
         """Keep a call until it is woken; its delivery may be acknowledged after a last look."""
@@ -113,6 +115,7 @@ class Parking:
         request = _decoder.decode(entry.value).request
         await self.publish(request)
         await self.remove(request)
+        await self._history.add("woken", request, attempt=request.attempt)
         return True
 
     async def publish(self, request: Envelope) -> None:

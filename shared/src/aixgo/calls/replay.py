@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from aixgo.calls.caller import Caller
 from aixgo.calls.dead_letters import DeadLetter, DeadLetters, Numbered
+from aixgo.calls.history import History
 from aixgo.calls.identity import publication
 from aixgo.clock import now
 from aixgo.envelope import Envelope, encode, new_id
@@ -53,6 +54,9 @@ async def replay(caller: Caller, number: int) -> Envelope:
     published = await _publish(caller, outermost)
     for one in letters:
         await dead_letters.remove(one.number)
+    await History(caller.broker, caller.names).add(
+        "replayed", published, attempt=published.attempt, detail=f"dead letter {number}"
+    )
     return published
 
 

@@ -93,8 +93,15 @@ def result_of(
     meta: dict[str, Any] | None = None,
     error: Failure | None = None,
     usage: Usage | None = None,
+    attempt: int = 0,
+    seconds: float = 0.0,
 ) -> Envelope:
-    """Return a result of `request`."""
+    """Return a result of `request`.
+
+    Args:
+        attempt: executions that it took; 0 when nothing was executed.
+        seconds: how long the last of them took.
+    """
     return Envelope(
         id=new_id(),
         kind="result",
@@ -106,6 +113,9 @@ def result_of(
         meta=meta or {},
         usage=usage,
         depth=request.depth,
+        parent=request.parent,
+        attempt=attempt,
+        seconds=seconds,
         traceparent=request.traceparent,
         tracestate=request.tracestate,
         sent_at=now(),
@@ -131,10 +141,24 @@ def failure_of(error: BaseException, agent: str, attempts: int) -> Failure:
 
 
 def error_result(
-    request: Envelope, agent: str, error: BaseException, *, attempts: int, usage: Usage | None
+    request: Envelope,
+    agent: str,
+    error: BaseException,
+    *,
+    attempts: int,
+    usage: Usage | None,
+    seconds: float = 0.0,
 ) -> Envelope:
     """Return the result of a call that failed for good."""
-    return result_of(request, agent, "error", error=failure_of(error, agent, attempts), usage=usage)
+    return result_of(
+        request,
+        agent,
+        "error",
+        error=failure_of(error, agent, attempts),
+        usage=usage,
+        attempt=attempts,
+        seconds=seconds,
+    )
 
 
 def expired_result(request: Envelope, agent: str) -> Envelope:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from aixgo.broker._port import Broker, Delivery
 from aixgo.calls.dead_letters import DeadLetters
+from aixgo.calls.history import History
 from aixgo.calls.parking import Parked, Parking
 from aixgo.calls.results import Results, error_result, failure_of
 from aixgo.calls.retry import next_delay
@@ -47,11 +48,12 @@ class HandOver:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The execution failed; `attempts` counts this one too."""
+    """The execution failed, after so many seconds; `attempts` counts this one too."""
 
     error: BaseException
     attempts: int
     usage: Usage | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class Settler:
         self._parking = parking
         self._agent, self._retry = agent, retry
         self._dead_letters = DeadLetters(broker, names)
+        self._history = History(broker, names)
 
     async def settle(self, delivery: Delivery, request: Envelope, outcome: Outcome) -> Outcome:
         """Answer a delivery; returns the outcome for counting.
@@ -104,6 +107,10 @@ class Settler:
                 delay = next_delay(self._retry, attempts - request.parks, error)
                 if delay is not None and self._in_time(request, delay):
                     await self._again(delivery, request, delay, attempts)
+                    failure = failure_of(error, self._agent, attempts)
+                    await self._history.add(
+                        "failed", request, attempt=attempts, error=failure, retry_in=delay
+                    )
                 else:
                     await self._give_up(delivery, request, outcome)
                 log.warning(
@@ -123,13 +130,20 @@ class Settler:
     async def _park(
         self, delivery: Delivery, request: Envelope, parked: Parked, attempts: int
     ) -> None:
-        await self._parking.park(request, parked, attempts)
+        call = await self._parking.park(request, parked, attempts)
         for step in parked.awaited:
             if await self._results.get(step.agent, request.run, step.step) is not None:
                 await self._parking.remove(request)
                 await delivery.nak()
                 return
         await delivery.ack()
+        await self._history.add(
+            "parked",
+            request,
+            attempt=attempts,
+            until=call.until,
+            awaited=tuple(step.step for step in parked.awaited),
+        )
 
     async def _wake_parent(self, request: Envelope) -> None:
         """Wake the caller of a call that was parked: it may have parked to wait for it."""
@@ -161,11 +175,17 @@ class Settler:
         await self._results.settle(
             self._agent,
             error_result(
-                request, self._agent, failed.error, attempts=failed.attempts, usage=failed.usage
+                request,
+                self._agent,
+                failed.error,
+                attempts=failed.attempts,
+                usage=failed.usage,
+                seconds=failed.seconds,
             ),
         )
         await self._wake_parent(request)
         await delivery.term(f"{failure.code}: {failure.message}"[:200])
+        await self._history.add("dead_letter", request, attempt=failed.attempts, error=failure)
 
     async def refuse(self, delivery: Delivery, error: BaseException) -> None:
         """Answer a delivery whose bytes are no envelope: dead letter, error result, gone."""

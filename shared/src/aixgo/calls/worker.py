@@ -252,7 +252,7 @@ class Worker:
                 request = await self._claims.fetch(request)
             return Done(await self._handle(request, attempt))
         except HandlerFailed as failed:
-            return Failed(failed.error, attempt, failed.usage)
+            return Failed(failed.error, attempt, failed.usage, self._loop.time() - began)
         except Parked as parked:
             return Waits(parked, attempt)
         except BrokerError as error:

@@ -85,9 +85,9 @@ class Steps:
         return step
 
     def _above(self, path: str) -> Step:
-        """Return the step that a path belongs to: each level adds an agent and a key."""
+        """Return the step that a path belongs to: the nearest one whose path it begins with."""
         while path:
-            path = "/".join(path.split("/")[:-2])
+            path = path.rpartition("/")[0]
             if path in self._known:
                 return self._known[path]
         return self.root

@@ -98,7 +98,10 @@ async def _up(
             )
             supervisor.start()
             try:
-                work = _work(supervisor, document, url, inputs, entry, screen)
+                work = _work(
+                    *(supervisor, document, url, inputs, entry, screen),
+                    embedded=address == "embedded",
+                )
                 return await _first(work, supervisor.failed(), stop.wait())
             finally:
                 await supervisor.stop(hurry)
@@ -111,10 +114,14 @@ async def _work(
     inputs: Inputs | None,
     entry: str,
     screen: Screen,
+    *,
+    embedded: bool,
 ) -> bool:
     await supervisor.until_ready()
     if inputs is None:
-        note(f"{len(supervisor.children)} agents serve; the server is {url}. Ctrl-C stops all")
+        # a given address may hold a password; the embedded server's token is for this user to use
+        where = f"; others reach them with --broker {url}" if embedded else ""
+        note(f"{len(supervisor.children)} agents serve{where}. Ctrl-C stops all")
         await asyncio.Event().wait()
     assert inputs is not None
     async with connect(url, namespace=document.namespace, source="aixgo-up") as client:

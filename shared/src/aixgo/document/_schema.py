@@ -154,14 +154,26 @@ def _used(root: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_variables(part: Any) -> Any:
-    """Return the schema with `${VAR}` allowed wherever no text is expected."""
+    """Return the schema with `${VAR}` allowed wherever text of any kind is not."""
     if isinstance(part, list):
         return [_with_variables(item) for item in part]
     if not isinstance(part, dict):
         return part
     changed = {key: _with_variables(value) for key, value in part.items()}
+    if isinstance(changed.get("anyOf"), list):
+        changed["anyOf"] = _flat(changed["anyOf"])
     takes_any_text = changed.get("type") == "string" and not {"pattern", "enum"} & changed.keys()
     if "const" in changed or takes_any_text or changed.get("type") not in _WITH_VARIABLES:
         return changed
-    outside = {key: changed.pop(key) for key in ("description", "default") & changed.keys()}
-    return {"anyOf": [changed, _VARIABLE], **{key: outside[key] for key in sorted(outside)}}
+    outside = {key: changed.pop(key) for key in ("description", "default") if key in changed}
+    return {"anyOf": [changed, _VARIABLE], **outside}
+
+
+def _flat(parts: list[Any]) -> list[Any]:
+    """Return alternatives of alternatives as one list, each once."""
+    flat: list[Any] = []
+    for part in parts:
+        for one in part["anyOf"] if isinstance(part, dict) and part.keys() == {"anyOf"} else [part]:
+            if one not in flat:
+                flat.append(one)
+    return flat

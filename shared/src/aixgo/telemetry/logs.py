@@ -92,7 +92,6 @@ class JsonFormatter(logging.Formatter):
         return _encode(line).decode()
 
 
-_SAME = {"trace_id": "run"}
 _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31"}
 
 
@@ -117,7 +116,8 @@ class HumanFormatter(logging.Formatter):
 
     def line(self, time: str, level: str, message: str, given: dict[str, Any]) -> str:
         """Return one line of the parts given; a trace that only repeats the run is left out."""
-        given = {key: value for key, value in given.items() if value != given.get(_SAME.get(key, ""))}
+        if given.get("trace_id") == given.get("run"):
+            given = {key: value for key, value in given.items() if key != "trace_id"}
         shown = f"{level:<7}"
         if self._colour:
             shown = f"\x1b[{_COLOURS.get(level, '0')}m{shown}\x1b[0m"

@@ -11,15 +11,12 @@ from collections.abc import Callable
 from aixgo.broker._port import BrokerEvent, BusMessage, Headers
 from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.consumption import MemoryConsumption
-from aixgo.broker.memory.server import MemoryServer
+from aixgo.broker.memory.server import MAX_PAYLOAD, MemoryServer
 from aixgo.broker.memory.subscription import MemorySubscription
 from aixgo.broker.memory.timers import Deadlines
 from aixgo.errors import ConnectionClosed, Disconnected, PayloadTooLarge, RequestTimeout
 
 log = logging.getLogger("aixgo.broker")
-
-MAX_PAYLOAD = 1024 * 1024
-"""Bytes of a message with its headers; the default of a nats-server."""
 
 OUTBOX_BYTES = 8 * 1024 * 1024
 """What may wait to be sent while the connection is down; more is refused."""

@@ -68,7 +68,6 @@ class Consumer:
         self._stream, self.config = stream, config
         self.out: dict[int, MemoryDelivery] = {}
         self.paused_until: float | None = None
-        self._closed = False
         self._again: deque[int] = deque()
         self._line: deque[Puller] = deque()
         self._waits: Deadlines[int] = Deadlines(stream.host.loop, self._overdue)
@@ -147,8 +146,6 @@ class Consumer:
 
     def enqueue(self, puller: Puller) -> None:
         """Let a puller with free slots stand in line."""
-        if self._closed:
-            return
         if not puller.waiting and puller.free > 0:
             puller.waiting = True
             self._line.append(puller)
@@ -319,7 +316,6 @@ class Consumer:
 
     def close(self) -> None:
         """Stop every timer and send the line away: the consumer is gone."""
-        self._closed = True
         self.forget_all()
         for puller in self._line:
             puller.waiting = False

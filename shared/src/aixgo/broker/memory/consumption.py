@@ -122,6 +122,5 @@ class MemoryConsumption:
     def kill(self) -> None:
         """End like a killed process: handlers are cancelled and nothing is handed back."""
         self.halt()
-        self._consumer = None
         for task in self._running.values():
             task.cancel()

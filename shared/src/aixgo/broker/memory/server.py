@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("aixgo.broker")
 
 
+MAX_PAYLOAD = 1024 * 1024
+"""Bytes of a message with its headers; the default of a nats-server."""
+
+
 class MemoryServer:
     """A NATS server with JetStream, reduced to one process and no sockets.
 
@@ -46,11 +50,11 @@ class MemoryServer:
         self._dispatcher: Dispatcher | None = None
         self._numbers = itertools.count(1)
 
-    def connect(self, *, name: str = "") -> MemoryBroker:
-        """Return a new connection to this server."""
+    def connect(self, *, name: str = "", max_payload: int = MAX_PAYLOAD) -> MemoryBroker:
+        """Return a new connection to this server; the options are those of `MemoryBroker`."""
         from aixgo.broker.memory.broker import MemoryBroker  # it is built on this class
 
-        return MemoryBroker(self, name=name)
+        return MemoryBroker(self, name=name, max_payload=max_payload)
 
     # -- event loop and connections ------------------------------------------------------------
 

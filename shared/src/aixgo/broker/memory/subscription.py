@@ -193,6 +193,8 @@ class Dispatcher:
         queue = self._queue
         try:
             for _ in range(min(len(queue), self.BATCH)):
+                if self.frozen:  # a callback may freeze the server
+                    break
                 subscription, message = queue.popleft()
                 subscription.dispatch(message)
         finally:

@@ -24,8 +24,8 @@ from aixgo.errors import Disconnected
 
 CHECKED_VERSION = "2.16.0"
 
-MAX_CONTROL_LINE = 8192
-"""Bytes; the server's own limit is 4096, so a longer line means that we lost the place."""
+MAX_CONTROL_LINE = 64 * 1024
+"""Bytes; only the INFO of a large cluster is over 4096, so a longer line is no protocol."""
 
 WRITE_BYTES = 64 * 1024
 """Unwritten bytes over which a command is not held back for the next turn of the loop."""

@@ -149,7 +149,7 @@ class Follower:
             self._following = answer.delivered.stream_seq + 1
         self._consumer = name
         self._place, self._asked, self._heard = 0, 0, self._loop.time()
-        self._inbox = Listener(f"{self._connection.replies.root}.follow.{name}", self._arrive)
+        self._inbox = Listener(self._connection.replies.new_inbox("follow"), self._arrive)
         self._connection.link.listen(self._inbox)
         self._ask()
 

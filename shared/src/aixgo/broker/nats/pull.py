@@ -12,6 +12,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 from aixgo.broker._port import BusMessage, Delivery
 from aixgo.broker.nats.connection import Connection
@@ -22,7 +23,7 @@ from aixgo.broker.nats.wire import DESCRIPTION, STATUS
 from aixgo.errors import BrokerError, ConnectionClosed, Disconnected
 
 EXPIRES_SECONDS, HEARTBEAT_SECONDS = 30.0, 2.0
-"""An idle request ends after the first and says every second that it is alive."""
+"""An idle request ends after the former, and says at intervals of the latter that it lives."""
 
 FRESH_EXPIRES_SECONDS, FRESH_HEARTBEAT_SECONDS = 5.0, 0.5
 """For the first request of a generation: a server that is just starting, or a consumer that is just
@@ -36,6 +37,9 @@ STRAGGLER_SECONDS = 2.0
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 1.0
 """Back-off after a request that the server has refused."""
+
+CANCEL_SECONDS = 5.0
+"""For a cancelled handler to end; one that does not is left behind."""
 
 HANDED_BACK_SECONDS = 1.0
 """For the server to read what is handed back when a worker stops."""
@@ -132,13 +136,15 @@ class Pull:
         for inbox in (self._inbox, *self._older):
             if inbox is not None:
                 await retire(self._connection, inbox)
-        if self._tasks and grace > 0:
-            await asyncio.wait(self._tasks, timeout=grace)
-        running = list(self._tasks)
-        for task in running:
-            task.cancel()
+        try:
+            if self._tasks and grace > 0:
+                await asyncio.wait(self._tasks, timeout=grace)
+        finally:
+            running = list(self._tasks)
+            for task in running:
+                task.cancel()
         if running:
-            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.wait(running, timeout=CANCEL_SECONDS)
         self._forget_left()
         unanswered = [*self._open, *(delivery for delivery, _ in self._left.values())]
         for delivery in unanswered:
@@ -165,8 +171,9 @@ class Pull:
             self._older.add(older)
             self._loop.call_later(STRAGGLER_SECONDS, self._forget, older)
         self._generation += 1
-        subject = f"{self._connection.replies.root}.pull.{id(self)}.{self._generation}"
-        self._inbox = Listener(subject, self._arrive)
+        self._inbox = Listener(
+            self._connection.replies.new_inbox("pull"), partial(self._arrive, self._generation)
+        )
         self._connection.link.listen(self._inbox)
         self._asked = 0
         self._heard = self._loop.time()
@@ -214,26 +221,34 @@ class Pull:
 
     # -- receiving -----------------------------------------------------------------------------
 
-    def _arrive(self, message: BusMessage) -> None:
-        self._heard = self._loop.time()
+    def _arrive(self, generation: int, message: BusMessage) -> None:
+        """Take what came to the inbox of a generation.
+
+        A delivery carries the subject of its stream, so only its inbox tells which request it
+        answers.
+        """
+        current = generation == self._generation
         if not message.reply.startswith(ACK_PREFIX):
-            self._status(message)
+            if current:
+                self._status(message)
             return
         delivery = NatsDelivery(self._connection, message, self._open.discard)
-        self._pause = FIRST_PAUSE_SECONDS
-        self._refused = False
-        if self._asked:
-            self._asked -= 1
+        if current:
+            self._heard = self._loop.time()
+            self._pause = FIRST_PAUSE_SECONDS
+            self._refused = False
+            self._asked = max(self._asked - 1, 0)
         if self._stopping:
             self._hand_back(delivery)
         elif len(self._tasks) >= self._slots:
-            self._held.append((delivery, self._heard))
+            self._held.append((delivery, self._loop.time()))
         else:
             self._begin(delivery)
             self._ask()
 
     def _status(self, message: BusMessage) -> None:
         """Handle what the server says about a request."""
+        self._heard = self._loop.time()
         status = message.headers.get(STATUS, "")
         if status == HEARTBEAT or self._inbox is None or self._stopping:
             return

@@ -145,6 +145,11 @@ class Replies:
         """Drop an entry; its late answers are ignored."""
         self._waiting.pop(token, None)
 
+    def new_inbox(self, kind: str) -> str:
+        """Return a subject of its own, for a subscription that takes answers itself."""
+        self._count += 1
+        return f"{self._base}{kind}.{self._count}"
+
     def many(self, subject: str) -> Many:
         """Return an inbox for the sequence of answers to one question on `subject`."""
         return Many(self, subject)

@@ -1,0 +1,11 @@
+"""Runs, for people and tools: list them, look inside, begin another one from a recorded step.
+
+Everything is read from what the protocol keeps anyway: results, queued and parked calls, timers,
+and the history of what went wrong in between.
+"""
+
+from aixgo.calls.history import Happened
+from aixgo.runs._runs import Runs
+from aixgo.runs._shapes import LIVE, Run, RunStatus, RunTree, Step
+
+__all__ = ["LIVE", "Happened", "Run", "RunStatus", "RunTree", "Runs", "Step"]

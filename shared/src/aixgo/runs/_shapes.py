@@ -1,0 +1,90 @@
+"""What is told of a run and of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+
+from aixgo.calls.history import Happened
+from aixgo.envelope import Failure, Usage
+
+RunStatus = Literal["queued", "running", "parked", "done", "error", "expired", "cancelled"]
+
+LIVE: tuple[RunStatus, ...] = ("queued", "running", "parked")
+"""Of what is not over."""
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A run in one line.
+
+    Attributes:
+        agent: whose call began it; empty for the run of an event.
+        status: `queued` waits for a worker or for its next attempt, `running` is with a worker,
+            `parked` waits for a person or a timer.
+        started: Unix seconds.
+        seconds: from its start to its result, or up to now.
+        usage: of all its steps that are over; reused ones of a fork are not counted again.
+    """
+
+    run_id: str
+    agent: str
+    status: RunStatus
+    started: float
+    seconds: float
+    usage: Usage
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A step of a run, with those that it caused.
+
+    Attributes:
+        path: inside the run; empty for the run's own call.
+        agent: who executes it; for a recorded value, whose it is.
+        kind: `call`, `model`, or what a handler did by itself: `record`, `gather`, `sleep`, `ask`,
+            `emit`.
+        attempts: executions up to now; 0 for what is only recorded, as in a fork.
+        seconds: of its last execution; since it was called, while it is not over.
+        usage: of the step and everything below it.
+        error: why it failed, or why its last execution did.
+        question, options: what a person is asked, when it is parked for that.
+        until: Unix seconds at which it goes on by itself, when it is parked.
+        steps: what it caused, in the order of their results, unfinished ones last.
+    """
+
+    path: str
+    agent: str
+    kind: str
+    status: RunStatus
+    attempts: int
+    seconds: float
+    usage: Usage
+    error: Failure | None = None
+    question: Any = None
+    options: tuple[str, ...] = ()
+    until: float | None = None
+    steps: tuple[Step, ...] = ()
+
+    def walk(self) -> Iterator[Step]:
+        """Yield the step and everything below it, from the top."""
+        yield self
+        for step in self.steps:
+            yield from step.walk()
+
+
+class RunTree(Run, frozen=True, kw_only=True):
+    """A run with everything that is known of it.
+
+    Attributes:
+        steps: the run's own call; for the run of an event, what its subscribers did.
+        history: what happened besides results, oldest first.
+    """
+
+    steps: tuple[Step, ...]
+    history: tuple[Happened, ...]
+
+    def walk(self) -> Iterator[Step]:
+        """Yield every step, from the top."""
+        for step in self.steps:
+            yield from step.walk()

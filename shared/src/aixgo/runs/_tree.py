@@ -1,0 +1,146 @@
+"""From records to a tree: each step below the call that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aixgo.calls.history import Happened
+from aixgo.clock import now
+from aixgo.envelope import NO_USAGE, Envelope, Failure, Usage
+from aixgo.models.bus import GATEWAY
+from aixgo.runs._records import Key, Open
+from aixgo.runs._shapes import LIVE, RunStatus, Step
+
+
+@dataclass(slots=True)
+class _Node:
+    path: str
+    agent: str
+    parent: str | None
+    """Path of the step above; None when no record says it."""
+    status: RunStatus
+    attempts: int = 0
+    seconds: float = 0.0
+    usage: Usage | None = None
+    error: Failure | None = None
+    question: Any = None
+    options: tuple[str, ...] = ()
+    until: float | None = None
+    below: list[_Node] = field(default_factory=list)
+
+    def step(self, above: _Node | None) -> Step:
+        steps = tuple(node.step(self) for node in self.below)
+        usage = self.usage
+        if usage is None:
+            usage = sum((step.usage for step in steps), NO_USAGE)
+        return Step(
+            path=self.path,
+            agent=self.agent,
+            kind=_kind(self, above),
+            status=self.status,
+            attempts=self.attempts,
+            seconds=self.seconds,
+            usage=usage,
+            error=self.error,
+            question=self.question,
+            options=self.options,
+            until=self.until,
+            steps=steps,
+        )
+
+
+def steps_of(
+    results: Iterable[Envelope], open_calls: Mapping[Key, Open], history: Sequence[Happened]
+) -> tuple[Step, ...]:
+    """Return the topmost steps of a run; a result counts more than what else is known.
+
+    Args:
+        results: in the order of their storing.
+    """
+    nodes: dict[str, _Node] = {}
+    for result in results:
+        nodes[result.step] = _finished(result)
+    for call in open_calls.values():
+        if call.request.step not in nodes:
+            nodes[call.request.step] = _unfinished(call)
+        for asked in call.awaited:
+            if asked.question is not None and asked.step not in nodes:
+                nodes[asked.step] = _Node(
+                    path=asked.step,
+                    agent=asked.agent,
+                    parent=call.request.step,
+                    status="parked",
+                    question=asked.question,
+                    options=asked.options,
+                    until=call.until,
+                )
+    _tell(nodes, history)
+    return tuple(node.step(None) for node in _hang(nodes))
+
+
+def _finished(result: Envelope) -> _Node:
+    return _Node(
+        path=result.step,
+        agent=result.source,
+        parent=result.parent if result.depth else None,
+        status=result.status or "done",
+        attempts=result.attempt,
+        seconds=result.seconds,
+        usage=result.usage or NO_USAGE,
+        error=result.error,
+    )
+
+
+def _unfinished(call: Open) -> _Node:
+    request = call.request
+    return _Node(
+        path=request.step,
+        agent=request.target,
+        parent=request.parent if request.depth else None,
+        status=call.status,
+        attempts=request.attempt,
+        seconds=max(0.0, now() - request.sent_at),
+        until=call.until,
+    )
+
+
+def _tell(nodes: Mapping[str, _Node], history: Sequence[Happened]) -> None:
+    """Let unfinished steps know the executions that failed."""
+    for record in history:
+        node = nodes.get(record.step)
+        if node is not None and node.status in LIVE and record.what in ("failed", "parked"):
+            node.attempts = max(node.attempts, record.attempt)
+            node.error = record.error
+
+
+def _hang(nodes: Mapping[str, _Node]) -> list[_Node]:
+    """Put each node below its parent; returns those that have none."""
+    top = []
+    for node in nodes.values():
+        above = _above(node, nodes)
+        (top if above is None else above.below).append(node)
+    return top
+
+
+def _above(node: _Node, nodes: Mapping[str, _Node]) -> _Node | None:
+    if not node.path:
+        return None
+    if node.parent is not None and node.parent in nodes:
+        return nodes[node.parent]
+    path = node.path  # else the nearest step whose path it continues
+    while path:
+        path = path.rpartition("/")[0]
+        if path in nodes:
+            return nodes[path]
+    return None
+
+
+def _kind(node: _Node, above: _Node | None) -> str:
+    """Say what a step is; one of the handler's own is named by its path."""
+    if above is not None and node.agent == above.agent:
+        name = "/".join(node.path.split("/")[-2:]).partition("/")[0]
+        if name != node.agent:
+            return name
+    return "model" if node.agent == GATEWAY and above is not None else "call"
