@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Awaitable, Callable
 
 from aixgo import Agent, App, Context, Message, serve
 
@@ -23,7 +24,7 @@ async def slow(message: Message, ctx: Context) -> int:
     return ctx.attempt
 
 
-AGENTS = {"leaf": leaf, "middle": middle, "slow": slow}
+AGENTS: dict[str, Callable[..., Awaitable[object]]] = {"leaf": leaf, "middle": middle, "slow": slow}
 
 
 def main() -> None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from aixgo.broker._port import Broker
-from aixgo.calls.claim_check import ClaimCheck
+from aixgo.calls.caller import Caller
 from aixgo.calls.history import Happened, History
-from aixgo.calls.results import Results
 from aixgo.clock import now
-from aixgo.envelope import NO_USAGE, Envelope, Usage, decode
-from aixgo.errors import NoRun
-from aixgo.runs._fork import Fork
-from aixgo.runs._records import SCANNED, Key, Open, OpenCalls
+from aixgo.envelope import NO_USAGE, Envelope, decode
+from aixgo.errors import NoRun, NoStep
+from aixgo.runs._fork import fork
+from aixgo.runs._records import SCANNED, Open, OpenCalls
 from aixgo.runs._shapes import LIVE, Run, RunStatus, RunTree, Step
 from aixgo.runs._tree import steps_of
 from aixgo.subjects import RESULTS, Names, token
@@ -40,7 +38,7 @@ class Runs:
 
     def __init__(self, broker: Broker, names: Names, *, source: str = "client") -> None:
         self._broker, self._names, self._source = broker, names, source
-        self._results = Results(broker, names, ClaimCheck(broker, names))
+        self._caller = Caller(broker, names)
         self._open = OpenCalls(broker, names)
         self._history = History(broker, names)
 
@@ -49,16 +47,192 @@ class Runs:
 
         Args:
             limit: at most so many.
-            status: only those; looks at the newest 10,000 results.
+            status: only those, as far as the newest 10,000 records tell.
 
         Raises:
             StreamNotFound: the namespace is not provisioned.
         """
         # in this order, so that a run which ends in between is not missed
-        unfinished = await self._open.roots()
-        found = {run: _unfinished(call) for (run, _), call in unfinished.items()}
-        if status not in LIVE or found:
-            wanted = {status} if status not in LIVE else set()
-            found |= await self._finished(limit, {*wanted, *()}, set(found))
-        chosen = [run for run in found.values() if status in (None, run.status)]
-        return sorted(chosen, key=lambda run: run.started, reverse=True)[:limit]
+        found = await self._unfinished(limit, status)
+        if status not in LIVE:
+            found |= await self._finished(limit, status)
+        return sorted(found.values(), key=lambda run: run.started, reverse=True)[:limit]
+
+    async def tree(self, run: str) -> RunTree:
+        """Return everything that is known of a run: its steps, and what happened to them.
+
+        Raises:
+            NoRun: nothing is known of it.
+        """
+        token(run, "run")
+        open_calls = await self._open.of_run(run)
+        history = await self.history(run)
+        results = [*(await self._caller.results.of_run(run)).values()]
+        if not (results or open_calls or history):
+            raise NoRun(run)
+        steps = steps_of(results, open_calls, history)
+        moments = [result.sent_at - result.seconds for result in results]
+        moments += [call.request.sent_at for call in open_calls.values()]
+        moments += [record.at for record in history]
+        status = _status(steps)
+        ended = max((result.sent_at for result in results), default=0.0)
+        began = started(run, min(moments))
+        return RunTree(
+            run_id=run,
+            agent=steps[0].agent if steps and not steps[0].path else "",
+            status=status,
+            started=began,
+            seconds=max(0.0, (now() if status in LIVE else ended) - began),
+            usage=sum((step.usage for step in steps), NO_USAGE),
+            steps=steps,
+            history=tuple(history),
+        )
+
+    async def history(self, run: str) -> Sequence[Happened]:
+        """Return what happened in a run besides its results, oldest first: failed executions,
+        parking, dead letters, replays, cancels, forks.
+
+        Written without waiting for the broker's word, so a record can be missing after a lost
+        connection.
+        """
+        return await self._history.of_run(run)
+
+    async def fork(
+        self,
+        run: str,
+        step: str = "",
+        *,
+        data: Any = msgspec.UNSET,
+        timeout: float = FORK_TIMEOUT,
+    ) -> tuple[str, str]:
+        """Begin a new run that takes over what a run had recorded before a step.
+
+        The steps before it give their recorded results and are not paid again; the step itself,
+        what is below it and what came after it are executed, with the prompts, models and code
+        that agents have now. A reused step whose request is not the recorded one, because it
+        depends on other input or on changed code, ends the new run with `ReplayMismatch`.
+
+        Args:
+            step: path of the step; empty to do the whole run again.
+            data: input of the new run. Without it the run's own one, which is known as long as the
+                run is not over, or has a dead letter.
+            timeout: seconds for the new run.
+
+        Returns:
+            Agent and run id of the new run.
+
+        Raises:
+            NoRun: nothing is known of the run, or no call began it.
+            NoStep: it has no such step.
+            InvalidPayload: `data` is needed, or cannot be sent.
+        """
+        tree = await self.tree(run)
+        known = [one.path for one in tree.walk()]
+        if step not in known:
+            raise NoStep(run, step, [path for path in known if path])
+        if not tree.agent:
+            raise NoRun(run)
+        return await fork(
+            self._caller,
+            await self._open.of_run(run),
+            run=run,
+            agent=tree.agent,
+            step=step,
+            data=data,
+            timeout=timeout,
+            source=self._source,
+        )
+
+    # -- the parts of a list -------------------------------------------------------------------
+
+    async def _unfinished(self, limit: int, status: RunStatus | None) -> dict[str, Run]:
+        """Return the newest runs that are not over."""
+        runs = [_open_run(call) for call in (await self._open.roots()).values()]
+        found: dict[str, Run] = {}
+        for run in sorted(runs, key=lambda run: run.started, reverse=True):
+            if len(found) == limit:
+                break
+            if status not in (None, run.status):
+                continue
+            # its timer may be all that is left of a run that is over
+            if await self._caller.results.get(run.agent, run.run_id, "") is None:
+                found[run.run_id] = run
+        return found
+
+    async def _finished(self, limit: int, status: RunStatus | None) -> dict[str, Run]:
+        """Return the runs that ended last, reading backwards in growing windows."""
+        stream = self._names.stream(RESULTS)
+        info = await self._broker.stream_info(stream)
+        found: dict[str, Run] = {}
+        if info is None:
+            return found
+        end, width, seen = info.last_sequence + 1, FIRST_WINDOW, 0
+        while end > max(info.first_sequence, 1) and len(found) < limit and seen < SCANNED:
+            begin = max(info.first_sequence, end - width, 1)
+            records = await self._broker.read(
+                stream, self._names.root_results, start=begin, limit=SCANNED
+            )
+            for record in reversed(records):
+                if record.sequence >= end or len(found) == limit:
+                    continue
+                run = _ended_run(decode(record.data))
+                if status in (None, run.status):
+                    found[run.run_id] = run
+            end, width, seen = begin, width * 2, seen + len(records)
+        return found
+
+
+def started(run: str, earliest: float) -> float:
+    """Return Unix seconds of a run's start: its id says it, unless somebody chose the id.
+
+    Args:
+        earliest: Unix seconds of the first thing that is known of the run.
+    """
+    if len(run) == 32 and run[12] == "7" and not set(run) - set("0123456789abcdef"):
+        moment = int(run[:12], 16) / 1000
+        if 0 <= earliest - moment < PLAUSIBLE_SECONDS:
+            return moment
+    return earliest
+
+
+def _open_run(call: Open) -> Run:
+    request = call.request
+    began = started(request.run, request.sent_at)
+    return Run(
+        run_id=request.run,
+        agent=request.target,
+        status=call.status,
+        started=began,
+        seconds=max(0.0, now() - began),
+        usage=NO_USAGE,
+    )
+
+
+def _ended_run(result: Envelope) -> Run:
+    began = started(result.run, result.sent_at - result.seconds)
+    return Run(
+        run_id=result.run,
+        agent=result.source,
+        status=result.status or "done",
+        started=began,
+        seconds=max(0.0, result.sent_at - began),
+        usage=result.usage or NO_USAGE,
+    )
+
+
+_WORST_LAST: tuple[RunStatus, ...] = (
+    "done",
+    "cancelled",
+    "expired",
+    "error",
+    "queued",
+    "parked",
+    "running",
+)
+
+
+def _status(steps: Sequence[Step]) -> RunStatus:
+    """Return the status of a run: of its own call, or of what the subscribers of an event did."""
+    if not steps:
+        return "running"  # only its history is known yet
+    return max((step.status for step in steps), key=_WORST_LAST.index)
