@@ -37,9 +37,10 @@ def test_the_page_of_the_command_line_names_every_option_of_a_verb(verb: str) ->
     page = (ROOT / "docs/reference/cli.md").read_text()
     section = page.split(f"## `aixgo {verb}")[1].split("\n## ")[0]
     command: Any = build().get_command(None, verb)
+    commands = getattr(command, "commands", {"": command}).values()
     options = {
         name
-        for parameter in command.params
+        for parameter in (one for command in commands for one in command.params)
         if not getattr(parameter, "hidden", False)
         for name in parameter.opts
         if name.startswith("--") and name != "--help"

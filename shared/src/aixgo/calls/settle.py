@@ -136,7 +136,6 @@ class Settler:
                 await self._parking.remove(request)
                 await delivery.nak()
                 return
-        await delivery.ack()
         await self._history.add(
             "parked",
             request,
@@ -144,6 +143,7 @@ class Settler:
             until=call.until,
             awaited=tuple(step.step for step in parked.awaited),
         )
+        await delivery.ack()
 
     async def _wake_parent(self, request: Envelope) -> None:
         """Wake the caller of a call that was parked: it may have parked to wait for it."""
@@ -172,6 +172,7 @@ class Settler:
             envelope=request,
             usage=failed.usage,
         )
+        await self._history.add("dead_letter", request, attempt=failed.attempts, error=failure)
         await self._results.settle(
             self._agent,
             error_result(
@@ -185,7 +186,6 @@ class Settler:
         )
         await self._wake_parent(request)
         await delivery.term(f"{failure.code}: {failure.message}"[:200])
-        await self._history.add("dead_letter", request, attempt=failed.attempts, error=failure)
 
     async def refuse(self, delivery: Delivery, error: BaseException) -> None:
         """Answer a delivery whose bytes are no envelope: dead letter, error result, gone."""

@@ -13,13 +13,16 @@ VERBS = (
     "up",
     "service",
     "call",
+    "runs",
+    "dlq",
     "validate",
     "provision",
     "doctor",
     "subjects",
     "version",
 )
-"""In the order of the help; each is the function `command` of the module of its name."""
+"""In the order of the help; each is the function `command` of the module of its name, or the group
+`verbs` of it."""
 
 
 class Verbs(TyperGroup):
@@ -34,6 +37,8 @@ class Verbs(TyperGroup):
         if cmd_name not in VERBS:
             return None
         module = import_module(f"aixgo.cli.{cmd_name}")
+        if hasattr(module, "verbs"):
+            return typer.main.get_command(module.verbs)
         verb = typer.Typer(add_completion=False, rich_markup_mode="markdown")
         verb.command(cmd_name)(module.command)
         return typer.main.get_command(verb)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from aixgo.calls.history import Happened
 from aixgo.envelope import NO_USAGE, Failure, Usage
 from aixgo.models.bus import GATEWAY
 from aixgo.watch import RunEvent, StepFinished, StepStarted, TokensArrived
@@ -67,6 +68,8 @@ class Steps:
                 step = self._above(event.step)
                 step.text = event.text if event.again else step.text + event.text
                 return step
+            case Happened():
+                return None  # `aixgo runs tail` tells it
 
     def _started(self, path: str, agent: str) -> Step | None:
         if path in self._known:

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from aixgo.calls.cancel import is_below
 from aixgo.calls.caller import Caller
+from aixgo.calls.cancel import is_below
 from aixgo.calls.dead_letters import DeadLetters
 from aixgo.calls.history import History
 from aixgo.clock import now

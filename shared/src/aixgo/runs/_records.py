@@ -55,8 +55,8 @@ class OpenCalls:
         """
         found: dict[Key, Open] = {}
         records = await self._broker.read(self._names.stream(TIMERS), timers, limit=SCANNED)
-        for request in filter(None, map(_request, records)):
-            found[request.run, request.step] = Open(request=request, status="queued")
+        for timer in filter(None, map(_request, records)):
+            found[timer.run, timer.step] = Open(request=timer, status="queued")
         records = await self._broker.read(self._names.stream(CALLS), calls, limit=SCANNED)
         requests = [(record, request) for record in records if (request := _request(record))]
         delivered = {

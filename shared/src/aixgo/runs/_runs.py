@@ -89,11 +89,10 @@ class Runs:
         )
 
     async def history(self, run: str) -> Sequence[Happened]:
-        """Return what happened in a run besides its results, oldest first: failed executions,
-        parking, dead letters, replays, cancels, forks.
+        """Return what happened in a run besides its results, oldest first.
 
-        Written without waiting for the broker's word, so a record can be missing after a lost
-        connection.
+        That is: executions that failed, parking, dead letters, replays, cancels, forks. Written
+        without waiting for the broker's word, so a record can be missing after a lost connection.
         """
         return await self._history.of_run(run)
 
@@ -122,16 +121,16 @@ class Runs:
             Agent and run id of the new run.
 
         Raises:
-            NoRun: nothing is known of the run, or no call began it.
+            NoRun: nothing is known of the run.
+            NotSupported: an event began it, or its own call is not known any more.
             NoStep: it has no such step.
             InvalidPayload: `data` is needed, or cannot be sent.
         """
         tree = await self.tree(run)
+        tree.check_own_call()
         known = [one.path for one in tree.walk()]
         if step not in known:
             raise NoStep(run, step, [path for path in known if path])
-        if not tree.agent:
-            raise NoRun(run)
         return await fork(
             self._caller,
             await self._open.of_run(run),

@@ -9,6 +9,7 @@ import msgspec
 
 from aixgo.calls.history import Happened
 from aixgo.envelope import Failure, Usage
+from aixgo.errors import NotSupported
 
 RunStatus = Literal["queued", "running", "parked", "done", "error", "expired", "cancelled"]
 
@@ -46,6 +47,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
             `emit`.
         attempts: executions up to now; 0 for what is only recorded, as in a fork.
         seconds: of its last execution; since it was called, while it is not over.
+        ended: Unix seconds of its result; None while it has none.
         usage: of the step and everything below it.
         error: why it failed, or why its last execution did.
         question, options: what a person is asked, when it is parked for that.
@@ -59,6 +61,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     status: RunStatus
     attempts: int
     seconds: float
+    ended: float | None
     usage: Usage
     error: Failure | None = None
     question: Any = None
@@ -83,6 +86,18 @@ class RunTree(Run, frozen=True, kw_only=True):
 
     steps: tuple[Step, ...]
     history: tuple[Happened, ...]
+
+    def check_own_call(self) -> None:
+        """Refuse what needs the call that began the run.
+
+        Raises:
+            NotSupported: there is none, or it is not known any more.
+        """
+        if not self.agent:
+            raise NotSupported(
+                f"no call of its own is known of run {self.run_id}: an event began it, or its "
+                "result is older than 7 days; cancel or fork works for what a call began"
+            )
 
     def walk(self) -> Iterator[Step]:
         """Yield every step, from the top."""

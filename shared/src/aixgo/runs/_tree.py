@@ -23,6 +23,7 @@ class _Node:
     status: RunStatus
     attempts: int = 0
     seconds: float = 0.0
+    ended: float | None = None
     usage: Usage | None = None
     error: Failure | None = None
     question: Any = None
@@ -42,6 +43,7 @@ class _Node:
             status=self.status,
             attempts=self.attempts,
             seconds=self.seconds,
+            ended=self.ended,
             usage=usage,
             error=self.error,
             question=self.question,
@@ -88,6 +90,7 @@ def _finished(result: Envelope) -> _Node:
         status=result.status or "done",
         attempts=result.attempt,
         seconds=result.seconds,
+        ended=result.sent_at,
         usage=result.usage or NO_USAGE,
         error=result.error,
     )
@@ -117,7 +120,7 @@ def _tell(nodes: Mapping[str, _Node], history: Sequence[Happened]) -> None:
 
 def _hang(nodes: Mapping[str, _Node]) -> list[_Node]:
     """Put each node below its parent; returns those that have none."""
-    top = []
+    top: list[_Node] = []
     for node in nodes.values():
         above = _above(node, nodes)
         (top if above is None else above.below).append(node)

@@ -1,0 +1,202 @@
+"""`aixgo runs`: what a person sees of runs on a real server, and does to them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from aixgo import Agent, App, Context, Message, System
+from aixgo.envelope import new_id
+from aixgo.errors import Cancelled, ModelTimeout
+from aixgo.models.scripted import ScriptedModel
+from aixgo.runs import Runs, RunStatus
+from aixgo.testing.nats_server import NatsServer
+from aixgo.testing.waiting import eventually
+
+pytestmark = pytest.mark.nats
+
+Cli = Callable[..., Awaitable[Any]]
+
+
+async def writer(message: Message, ctx: Context) -> str:
+    if ctx.attempt == 1:
+        raise ModelTimeout("the first try fails")
+    return (await ctx.model.chat(f"write {message.text}")).text
+
+
+async def publish(message: Message, ctx: Context) -> str:
+    draft = await ctx.call("writer", message.text)
+    answer = await ctx.ask_human({"publish": draft.text}, options=["yes", "no"])
+    return f"{draft.text}: {answer}"
+
+
+class Stage:
+    """A system on a server, and the command line beside it."""
+
+    def __init__(self, aixgo: Any, system: System) -> None:
+        self._aixgo, self.system = aixgo, system
+        self._runs = Runs(system.broker, system.names)
+
+    async def __call__(self, *arguments: str) -> Any:
+        """Run `aixgo` to its end in a thread, so that the system goes on."""
+        return await asyncio.to_thread(self._aixgo, *arguments)
+
+    async def json(self, *arguments: str) -> Any:
+        """Return the only value that a command writes as JSON."""
+        done = await self(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    async def parked_run(self, text: str = "a poem") -> str:
+        """Begin a run and return its id when it waits for its answer."""
+        run = await self.system.send("publish", text, timeout=3600)
+        await self.until(run, "parked")
+        return run
+
+    async def until(self, run: str, status: RunStatus) -> None:
+        async def reached() -> bool:
+            return (await self._runs.tree(run)).status == status
+
+        await eventually(reached, within=30)
+
+
+@pytest.fixture
+def staged(aixgo: Any, nats_server: NatsServer) -> Callable[[], Any]:
+    """Return `staged()`: the system, in a namespace that the command line knows."""
+
+    @asynccontextmanager
+    async def stage() -> AsyncIterator[Stage]:
+        namespace = f"t{new_id()[-12:]}"
+        aixgo.environment = {"AIXGO_BROKER": nats_server.url, "AIXGO_NAMESPACE": namespace}
+        quick = {"initial_backoff": 0.05, "max_backoff": 0.1}
+        agents = [
+            Agent("writer", writer, model="scripted/any", retry=quick),
+            Agent("publish", publish),
+        ]
+        model = ScriptedModel([lambda request: request.messages[-1].content], repeat=True)
+        app = App(agents, namespace=namespace, model=model)
+        async with app.running(broker=nats_server.url, grace=2.0) as system:
+            try:
+                yield Stage(aixgo, system)
+            finally:
+                await system.stop(2.0)
+                for stream in await system.broker.stream_names():
+                    if f"aixgo-{namespace}" in stream:
+                        await system.broker.delete_stream(stream)
+
+    return stage
+
+
+async def test_a_run_is_listed_shown_and_answered(staged: Any) -> None:
+    async with staged() as aixgo:
+        assert (await aixgo("runs", "ls")).stdout == "no runs\n"
+        run = await aixgo.parked_run()
+
+        listed = await aixgo.json("runs", "ls", "--status", "parked")
+        assert (listed["run_id"], listed["agent"], listed["status"]) == (run, "publish", "parked")
+        assert run in (await aixgo("runs", "ls")).stdout
+
+        shown = (await aixgo("runs", "show", run)).stdout
+        assert f"run {run} · publish · parked" in shown
+        assert "● writer writer/1  2 attempts" in shown
+        assert "attempt 1 failed, again in" in shown
+        assert "model_timeout: the first try fails" in shown
+        assert "● model writer/1/model/1" in shown
+        assert '{"publish":"write a poem"} (yes | no)' in shown
+        assert f"aixgo runs answer {run} … --step ask/1" in shown
+
+        refused = await aixgo("runs", "answer", run, "perhaps")
+        assert refused.returncode == 1
+        assert "choose one of: yes, no" in refused.stderr
+        assert (await aixgo("runs", "answer", run, "yes")).stdout == f"{run} goes on\n"
+        await aixgo.until(run, "done")
+        tree = await aixgo.json("runs", "show", run)
+        (root,) = tree["steps"]
+        assert (tree["status"], tree["usage"]["model_calls"]) == ("done", 1)
+        assert [step["kind"] for step in root["steps"]] == ["call", "ask"]
+        assert {record["what"] for record in tree["history"]} >= {"failed", "parked", "woken"}
+
+
+async def test_a_run_is_followed_from_its_past_to_its_end(staged: Any, started: Any) -> None:
+    async with staged() as aixgo:
+        run = await aixgo.parked_run()
+        process = started(["runs", "tail", run])
+        assert process.stdout is not None
+        lines: list[str] = []
+        async with asyncio.timeout(30):
+            while not any("▸ publish" in line for line in lines):  # all that was before
+                lines.append(await asyncio.to_thread(process.stdout.readline))
+            await aixgo.system.answer(run, "no")
+            lines += (await asyncio.to_thread(process.stdout.read)).splitlines()
+        assert await asyncio.to_thread(process.wait, 30) == 0
+        assert lines[-1].startswith(f"run {run} · publish · done")
+        for words in ("● writer writer/1", "↻ writer writer/1  attempt 1 failed", "● publish  "):
+            assert len([line for line in lines if words in line]) == 1, (words, lines)
+
+        again = await aixgo("runs", "tail", run, "--json")
+        events = [json.loads(line) for line in again.stdout.splitlines()]
+        assert {event["event"] for event in events} == {"history", "step"}
+        assert events[-1]["step"] == ""
+
+
+async def test_a_run_is_cancelled_once(staged: Any) -> None:
+    async with staged() as aixgo:
+        run = await aixgo.parked_run()
+        first = await aixgo("runs", "cancel", run, "--reason", "not today")
+        assert (first.returncode, first.stdout) == (0, f"{run} cancelled\n")
+        with pytest.raises(Cancelled, match="not today"):
+            await aixgo.system.result("publish", run, timeout=5)
+        finished = await aixgo.parked_run("another")
+        await aixgo.system.answer(finished, "yes")
+        await aixgo.until(finished, "done")
+        second = await aixgo("runs", "cancel", finished)
+        assert second.returncode == 1
+        assert "is over already (done)" in second.stdout
+        assert (await aixgo("runs", "tail", run)).returncode == 1
+
+
+async def test_a_run_is_forked_from_one_of_its_steps(staged: Any) -> None:
+    async with staged() as aixgo:
+        run = await aixgo.parked_run()
+        await aixgo.system.answer(run, "yes")
+        await aixgo.until(run, "done")
+        short = await aixgo.system.call("writer", "a note")
+        lost = await aixgo("runs", "fork", short.run_id)
+        assert lost.returncode == 1
+        assert f"the input of run {short.run_id} is not kept" in lost.stderr
+        forked = await aixgo.json("runs", "fork", run, "a poem", "--from", "ask/1")
+        assert (forked["agent"], forked["forked_from"]) == ("publish", run)
+        await aixgo.until(forked["run_id"], "parked")
+        await aixgo("runs", "answer", forked["run_id"], "--data", '"no"')
+        result = await aixgo.system.result("publish", forked["run_id"], timeout=20)
+        assert result.text == "write a poem: no"
+        tree = await aixgo.json("runs", "show", forked["run_id"])
+        assert tree["usage"]["model_calls"] == 0
+        assert tree["history"][0]["detail"] == f"from ask/1 of run {run}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (["ls"], 2, "give --broker nats://host:4222, or set AIXGO_BROKER"),
+        (["ls", "--broker", "memory"], 2, "other processes reach, not 'memory'"),
+        (["ls", "--status", "doen", "--broker", "URL"], 2, "did you mean 'done'?"),
+        (["show", "0" * 32, "--broker", "URL"], 1, "run `aixgo provision`"),
+        (["answer", "x", "--broker", "URL"], 2, "either as TEXT or as --data JSON"),
+        (["answer", "x", "--data", "yes", "--broker", "URL"], 2, "text needs its quotes"),
+        (["fork", "x", "--data", "@gone.json", "--broker", "URL"], 2, "gone.json: cannot be read"),
+        (["fork", "x", "--timeout", "soon", "--broker", "URL"], 2, "--timeout: not a duration"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_reason(
+    aixgo: Any, nats_server: NatsServer, arguments: list[str], code: int, reason: str
+) -> None:
+    done = aixgo("runs", *(nats_server.url if one == "URL" else one for one in arguments))
+
+    assert done.returncode == code
+    assert reason in done.stderr
