@@ -32,6 +32,10 @@ test: .venv/.dev ## Run the default tests: no network, no containers (ARGS="-k w
 test-containers: .venv/.dev ## Run the end-to-end tests that need a container engine
 	$(BIN)/python -m pytest -m containers tests/e2e $(ARGS)
 
+.PHONY: crash
+crash: .venv/.dev ## Run the large crash tests: minutes of SIGKILL; prints the kill matrix
+	$(BIN)/python -m pytest -m slow -s tests/crash $(ARGS)
+
 .PHONY: check
 check: lint test ## Check format, lint, types and layers, then run the default tests
 

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+# tests run beside each other's processes: one thread of the model is faster than two that wait
+os.environ.setdefault("AIXGO_LOCAL_MODEL_THREADS", "1")
+
 REQUIRED = frozenset(filter(None, os.environ.get("AIXGO_REQUIRE", "").split(",")))
 
 

@@ -29,11 +29,9 @@ class Service:
 
     def __init__(self, url: str, namespace: str, agent: str, environment: dict[str, str]) -> None:
         self.port = _free_port()
-        self.log = tempfile.TemporaryFile(mode="w+")
+        self.log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 - open as long as the process
         command = [sys.executable, str(WORKER), url, namespace, agent, str(self.port)]
-        self.process = subprocess.Popen(
-            command, stderr=self.log, env={**os.environ, **environment}
-        )
+        self.process = subprocess.Popen(command, stderr=self.log, env={**os.environ, **environment})
 
     def get(self, path: str) -> tuple[int, dict[str, Any]]:
         """Return status and body of an HTTP path."""

@@ -101,9 +101,7 @@ async def test_another_instance_takes_over_after_a_kill(
         assert (await asyncio.wait_for(waiting, 10)).data == 2
 
 
-async def test_a_port_in_use_is_one_clear_error(
-    service: Start, nats_server: NatsServer
-) -> None:
+async def test_a_port_in_use_is_one_clear_error(service: Start, nats_server: NatsServer) -> None:
     space = namespace()
     leaf = service(space, "leaf")
     await asyncio.to_thread(leaf.until_ready)

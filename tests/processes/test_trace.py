@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -35,7 +36,9 @@ class Collector:
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
                 for group in ExportTraceServiceRequest.FromString(body).resource_spans:
-                    names = {pair.key: pair.value.string_value for pair in group.resource.attributes}
+                    names = {
+                        pair.key: pair.value.string_value for pair in group.resource.attributes
+                    }
                     for scope in group.scope_spans:
                         spans.extend((names["service.name"], span) for span in scope.spans)
                 self.send_response(200)
@@ -93,7 +96,7 @@ async def test_a_call_over_three_processes_is_one_trace(
     found = {(name, span.name): span for name, span in spans}
     assert set(found) == set(chain)
     assert not found[chain[0]].parent_span_id
-    for parent, child in zip(chain, chain[1:], strict=False):
+    for parent, child in pairwise(chain):
         name, span = by_id[found[child].parent_span_id]
         assert (name, span.name) == parent
 
@@ -123,7 +126,7 @@ async def test_a_model_call_is_a_span_below_the_agent_that_made_it(
     ]
     assert set(spans) == set(chain)
     assert {span.trace_id.hex() for span in spans.values()} == {result.trace_id}
-    for parent, child in zip(chain, chain[1:], strict=False):
+    for parent, child in pairwise(chain):
         assert spans[child].parent_span_id == spans[parent].span_id
     attributes = {pair.key: pair.value for pair in spans[chain[-1]].attributes}
     assert attributes["gen_ai.operation.name"].string_value == "chat"

@@ -54,7 +54,7 @@ def test_a_wrong_option_is_refused_by_the_builder(
 
 
 def test_an_unknown_role_names_the_installed_ones() -> None:
-    with pytest.raises(UnknownRole, match="'astrologer'.*installed roles"):
+    with pytest.raises(UnknownRole, match=r"'astrologer'.*installed roles"):
         Agent("a", role="astrologer")
 
 
@@ -77,7 +77,7 @@ def test_two_agents_of_one_name_are_refused() -> None:
 
 
 def test_an_edge_to_nobody_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(ConfigError, match="'tickr'.*did you mean 'ticker'"):
+    with pytest.raises(ConfigError, match=r"'tickr'.*did you mean 'ticker'"):
         App(agents=[Agent("ticker", echo), Agent("b", echo, inputs=["tickr"])])
 
 

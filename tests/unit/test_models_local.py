@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -218,3 +219,10 @@ async def test_strangers_on_the_host_are_refused(files: LocalFiles) -> None:
         await stranger.chat(HI)
     await stranger.close()
     await model.close()
+
+
+def test_a_server_that_died_and_was_not_buried_is_not_alive() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        # without an init nobody waits for it, as in a container
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert not ServerState(pid=process.pid, port=0, key="").alive()

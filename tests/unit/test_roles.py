@@ -59,14 +59,14 @@ async def test_a_third_party_role_works_like_a_shipped_one() -> None:
 
 
 def test_its_options_are_checked_with_a_suggestion() -> None:
-    with pytest.raises(ConfigError, match="'time'.*did you mean 'times'"):
+    with pytest.raises(ConfigError, match=r"'time'.*did you mean 'times'"):
         Agent("polly", role="parrot", time=3)
     with pytest.raises(ConfigError, match="times"):
         Agent("polly", role="parrot", times="many")
 
 
 def test_an_entry_point_that_is_no_role_or_not_there_is_a_clear_error() -> None:
-    with pytest.raises(ConfigError, match="no subclass of aixgo.Role"):
+    with pytest.raises(ConfigError, match=r"no subclass of aixgo.Role"):
         find_role("stone")
-    with pytest.raises(ConfigError, match="cannot be loaded.*aixgo_ghost"):
+    with pytest.raises(ConfigError, match=r"cannot be loaded.*aixgo_ghost"):
         find_role("ghost")

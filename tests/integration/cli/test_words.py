@@ -23,6 +23,8 @@ def test_help_names_every_verb(aixgo: Any) -> None:
         "up",
         "service",
         "call",
+        "runs",
+        "dlq",
         "validate",
         "provision",
         "doctor",

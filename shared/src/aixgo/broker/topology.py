@@ -57,7 +57,16 @@ class AgentNeeds:
     ack_wait: float = ACK_WAIT_SECONDS
 
 
-def streams(names: Names, *, replicas: int = 1) -> list[StreamConfig]:
+RESULTS_AGE_SECONDS = 7 * DAY
+"""How long a finished step is remembered: runs, their late readers and `aixgo runs` have a week."""
+
+RESULTS_AGE_IN_PROCESS = 3_600.0
+"""The same in one process, whose memory the results fill."""
+
+
+def streams(
+    names: Names, *, replicas: int = 1, results_age: float = RESULTS_AGE_SECONDS
+) -> list[StreamConfig]:
     """Return the streams, buckets and object stores of a namespace.
 
     A server reserves what `max_bytes` says: 2.3 GB of file storage and 32 MB of memory together.
@@ -81,7 +90,7 @@ def streams(names: Names, *, replicas: int = 1) -> list[StreamConfig]:
             discard="new",
             max_bytes=1024 * MIB,
             max_messages_per_subject=1,
-            max_age=7 * DAY,
+            max_age=results_age,
             republish=(f"{p}res.>", f"{p}live.res.>"),
             description="the one result of every step; the first wins",
         ),
@@ -182,7 +191,9 @@ async def provision(
     broker: Broker, names: Names, agents: Sequence[AgentNeeds] = (), *, replicas: int = 1
 ) -> list[Change]:
     """Create or update everything that is declared; returns one change for each, in order."""
-    changes = [await broker.ensure_stream(stream) for stream in streams(names, replicas=replicas)]
+    age = RESULTS_AGE_IN_PROCESS if broker.name == "memory" else RESULTS_AGE_SECONDS
+    declared = streams(names, replicas=replicas, results_age=age)
+    changes = [await broker.ensure_stream(stream) for stream in declared]
     for stream, consumer in consumers(names, agents):
         changes.append(await broker.ensure_consumer(stream, consumer))
     return changes

@@ -95,9 +95,10 @@ class Settler:
             case Done(result):
                 await self._results.settle(self._agent, result)
                 await self._wake_parent(request)
-                await delivery.ack()
+                # the record answers a redelivery, so a lost acknowledgement costs one look
+                await delivery.ack(confirm=False)
             case Standing():
-                await delivery.ack()
+                await delivery.ack(confirm=False)
             case HandOver():
                 await delivery.nak()
             case Waits(parked, attempts):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -26,6 +27,9 @@ log = logging.getLogger("aixgo.calls")
 MAX_DELIVERIES = 20
 """A call that was delivered more often without an answer ends its worker each time; it becomes a
 dead letter. Above what the retries of any policy (15) and some rolling deployments need."""
+
+FLUSH_SECONDS = 2.0
+"""For the last acknowledgements of a worker that stops; a lost one costs a look later."""
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 10.0
 """Back-off of storing a result while the broker cannot take it."""
@@ -135,6 +139,10 @@ class Worker:
         self._stopping = True
         consumptions, self._consumptions = self._consumptions, []
         await asyncio.gather(*(consumption.stop(grace) for consumption in consumptions))
+        if consumptions:
+            # acknowledgements are not waited for; let the broker read the last ones
+            with suppress(BrokerError):
+                await self._broker.flush(timeout=FLUSH_SECONDS)
         if self._cancels is not None:
             await self._cancels.unsubscribe()
             self._cancels = None

@@ -27,14 +27,23 @@ class ServerState(msgspec.Struct, frozen=True, kw_only=True):
     key: str
 
     def alive(self) -> bool:
-        """Whether the process still exists."""
+        """Whether the process still runs; one that ended and was not waited for does not."""
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return False
         except PermissionError:
             return True
-        return True
+        return not _is_zombie(self.pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether a process is dead but unburied, as it stays in a container without an init."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:  # not Linux, or gone in between
+        return False
+    return status.rpartition(b")")[2].split()[:1] == [b"Z"]
 
 
 class LocalFiles:

@@ -35,6 +35,9 @@ class Listeners:
 
     def remove(self, subscription: MemorySubscription) -> bool:
         """Take a subscription out; returns whether nobody is left."""
+        if not self.groups and self.plain == (subscription,):
+            self.plain = ()
+            return True
         self.plain = tuple(each for each in self.plain if each is not subscription)
         if subscription.queue:
             groups = {

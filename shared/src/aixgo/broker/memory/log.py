@@ -15,7 +15,7 @@ from aixgo.broker.memory.follow import Follower
 from aixgo.broker.memory.matching import check_filter, check_subject, is_wild
 from aixgo.errors import BadSubject, ConsumerNotFound, RequestTimeout, StreamRefused, WrongSequence
 
-HEADER_ROOM = 64
+HEADER_ROOM = 128
 """Bytes that a header block with one key takes beside its value, and some more."""
 
 
@@ -35,8 +35,12 @@ class MemoryLog(Connection):
     ) -> Appended:
         """See `Log.append`."""
         sent = h.EMPTY
-        if msg_id and not (headers or ttl) and self._fits(msg_id, data):
-            sent = h.sealed({h.MSG_ID: msg_id})
+        if msg_id and not headers and (not ttl or ttl >= 1) and self._fits(msg_id, data):
+            own = {h.MSG_ID: msg_id}
+            if ttl:
+                ttl = float(math.ceil(ttl))
+                own[h.TTL] = f"{ttl:.0f}"
+            sent = h.sealed(own)
         elif headers or msg_id or ttl or type(data) is not bytes or len(data) > self.max_payload:
             cleaned = h.clean(headers) if headers else {}
             if headers and expect is None:
