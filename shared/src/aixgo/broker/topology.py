@@ -58,15 +58,10 @@ class AgentNeeds:
 
 
 RESULTS_AGE_SECONDS = 7 * DAY
-"""How long a finished step is remembered: runs, their late readers and `aixgo runs` have a week."""
-
-RESULTS_AGE_IN_PROCESS = 3_600.0
-"""The same in one process, whose memory the results fill."""
+"""How long a finished step is remembered; a run that is parked for longer forgets its steps."""
 
 
-def streams(
-    names: Names, *, replicas: int = 1, results_age: float = RESULTS_AGE_SECONDS
-) -> list[StreamConfig]:
+def streams(names: Names, *, replicas: int = 1) -> list[StreamConfig]:
     """Return the streams, buckets and object stores of a namespace.
 
     A server reserves what `max_bytes` says: 2.3 GB of file storage and 32 MB of memory together.
@@ -90,7 +85,7 @@ def streams(
             discard="new",
             max_bytes=1024 * MIB,
             max_messages_per_subject=1,
-            max_age=results_age,
+            max_age=RESULTS_AGE_SECONDS,
             republish=(f"{p}res.>", f"{p}live.res.>"),
             description="the one result of every step; the first wins",
         ),
@@ -191,9 +186,7 @@ async def provision(
     broker: Broker, names: Names, agents: Sequence[AgentNeeds] = (), *, replicas: int = 1
 ) -> list[Change]:
     """Create or update everything that is declared; returns one change for each, in order."""
-    age = RESULTS_AGE_IN_PROCESS if broker.name == "memory" else RESULTS_AGE_SECONDS
-    declared = streams(names, replicas=replicas, results_age=age)
-    changes = [await broker.ensure_stream(stream) for stream in declared]
+    changes = [await broker.ensure_stream(stream) for stream in streams(names, replicas=replicas)]
     for stream, consumer in consumers(names, agents):
         changes.append(await broker.ensure_consumer(stream, consumer))
     return changes
