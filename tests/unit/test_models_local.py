@@ -188,6 +188,7 @@ async def test_the_server_stays_while_somebody_holds_it_and_then_ends(files: Loc
     assert files.state() is None
 
 
+@pytest.mark.slow
 @real_model
 @pytest.mark.local_model
 async def test_an_answer_is_as_long_as_asked_for_and_short_by_default(files: LocalFiles) -> None:
