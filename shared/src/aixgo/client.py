@@ -15,10 +15,10 @@ from aixgo.broker._port import Broker
 from aixgo.broker.open import open_broker
 from aixgo.calls.caller import Caller
 from aixgo.calls.dead_letters import DeadLetters
+from aixgo.calls.events import publish_event
 from aixgo.calls.replay import replay as replay_letter
 from aixgo.calls.results import raise_for_status, result_of
 from aixgo.clock import now
-from aixgo.context import publish_event
 from aixgo.discovery import present
 from aixgo.envelope import Envelope, decode, encode, fingerprint, new_id
 from aixgo.errors import (

@@ -13,8 +13,6 @@ import asyncio
 import inspect
 import logging
 from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
     Awaitable,
     Callable,
     Coroutine,
@@ -22,7 +20,6 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar, overload
@@ -30,8 +27,8 @@ from typing import Any, TypeVar, overload
 import msgspec
 
 from aixgo.branches import Gather
-from aixgo.broker._port import BusMessage
 from aixgo.calls.caller import Caller
+from aixgo.calls.events import publish_event
 from aixgo.calls.parking import Awaited, Parked
 from aixgo.calls.results import raise_for_status, result_of
 from aixgo.calls.tokens import TokenWriter
@@ -41,20 +38,17 @@ from aixgo.envelope import (
     NO_USAGE,
     Envelope,
     Usage,
-    encode,
     fingerprint,
     new_id,
 )
 from aixgo.errors import (
     DepthExceeded,
-    ModelError,
-    RemoteError,
     ReplayMismatch,
     TokensExceeded,
-    by_code,
 )
 from aixgo.message import Message
-from aixgo.models.bus import GATEWAY, BusModel, ModelTask, TokenBatch
+from aixgo.model_calls import StepTransport
+from aixgo.models.bus import GATEWAY, BusModel, ModelTask
 from aixgo.models.steps import ModelSteps
 from aixgo.schema import to_payload
 from aixgo.scopes import Scope, branch
@@ -322,7 +316,17 @@ class Context:
         return ModelSteps(self._model, self._setting.spec, self._setting.default_model)
 
     def _model(self, key: str) -> BusModel:
-        return BusModel(_ModelTransport(self, self._path("model", key)))
+        path = self._path("model", key)
+
+        async def ask(task: ModelTask) -> Message:
+            timeout = task.chat.timeout if task.chat is not None else None
+            return await self._call(GATEWAY, path, to_payload(task), timeout, {})
+
+        async def drop() -> None:
+            await self._cancel_step(GATEWAY, path)
+
+        tokens = self._caller.names.tokens(GATEWAY, self.run_id, path)
+        return BusModel(StepTransport(self._caller.broker, tokens, ask, drop))
 
     async def write_token(self, text: str) -> None:
         """Stream a piece of this call's text to whoever watches; best effort, never waits long."""
@@ -475,80 +479,3 @@ class Context:
         if self._recorded is None:
             self._recorded = await self._caller.results.of_run(self.run_id)
         return self._recorded.get(self._caller.names.result(agent, self.run_id, path))
-
-
-class _ModelTransport:
-    """Carries one model call to the gateway as a durable step of a context."""
-
-    def __init__(self, ctx: Context, path: str) -> None:
-        self._ctx, self._path = ctx, path
-
-    async def send(self, task: ModelTask) -> bytes:
-        timeout = task.chat.timeout if task.chat is not None else None
-        try:
-            answer = await self._ctx._call(GATEWAY, self._path, to_payload(task), timeout, {})
-        except RemoteError as error:
-            kind = by_code().get(error.cause)
-            if kind is not None and issubclass(kind, ModelError):
-                failed = kind(str(error))
-                # the gateway has retried, and the failure is recorded: again would only repeat it
-                failed.retryable = False
-                raise failed from error
-            raise
-        return answer.envelope.body
-
-    @asynccontextmanager
-    async def send_streaming(
-        self, task: ModelTask
-    ) -> AsyncGenerator[AsyncIterator[TokenBatch | bytes], None]:
-        caller, run = self._ctx._caller, self._ctx.run_id
-        pieces: asyncio.Queue[TokenBatch | None] = asyncio.Queue()
-
-        def arrive(message: BusMessage) -> None:
-            pieces.put_nowait(_batches.decode(message.data))
-
-        live = await caller.broker.subscribe(caller.names.tokens(GATEWAY, run, self._path), arrive)
-        answer = asyncio.create_task(self.send(task), name=f"model step {self._path}")
-        answer.add_done_callback(lambda _: pieces.put_nowait(None))
-        try:
-            yield _until_answered(pieces, answer)
-        finally:
-            await live.unsubscribe()
-            if not answer.done():
-                answer.cancel()
-                await self._ctx._cancel_step(GATEWAY, self._path)
-            await asyncio.gather(answer, return_exceptions=True)
-
-
-_batches = msgspec.json.Decoder(TokenBatch)
-
-
-async def _until_answered(
-    pieces: asyncio.Queue[TokenBatch | None], answer: asyncio.Task[bytes]
-) -> AsyncGenerator[TokenBatch | bytes, None]:
-    expected = 0
-    while (batch := await pieces.get()) is not None:
-        if batch.n < expected:  # a repeated execution streams from the beginning again
-            continue
-        expected = batch.n + 1
-        yield batch
-    yield answer.result()
-
-
-async def publish_event(caller: Caller, agent: str, event: Envelope, *, msg_id: str) -> None:
-    """Store an event of an agent; the same `msg_id` within five minutes is stored once."""
-    envelope = msgspec.structs.replace(
-        event,
-        kind="event",
-        target="",
-        deadline=None,
-        fingerprint="",
-        depth=0,
-        parent="",
-        # an event begins anew: what its emitter took for it is not its subscribers' business
-        attempt=0,
-        seconds=0.0,
-    )
-    await caller.broker.append(
-        caller.names.event(agent), encode(await caller.claims.leave(envelope)), msg_id=msg_id
-    )

@@ -18,11 +18,12 @@ from aixgo.broker.topology import ACK_WAIT_SECONDS
 from aixgo.calls.alarms import Alarms
 from aixgo.calls.caller import Caller
 from aixgo.calls.claim_check import fits
+from aixgo.calls.events import publish_event
 from aixgo.calls.parking import Parked
 from aixgo.calls.results import error_result, expired_result, result_of
 from aixgo.calls.worker import Counts, HandlerFailed, Worker
 from aixgo.clock import now
-from aixgo.context import Context, Setting, publish_event
+from aixgo.context import Context, Setting
 from aixgo.discovery import Endpoint
 from aixgo.envelope import Envelope, decode, encode, new_id
 from aixgo.errors import (

@@ -1,0 +1,29 @@
+"""Publishing an event: a fact that goes to every agent that has its publisher in its `inputs`."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from aixgo.calls.caller import Caller
+from aixgo.envelope import Envelope, encode
+
+
+async def publish_event(caller: Caller, agent: str, event: Envelope, *, msg_id: str) -> None:
+    """Store an event of an agent; the same `msg_id` within five minutes is stored once."""
+    envelope = replace(
+        event,
+        kind="event",
+        target="",
+        deadline=None,
+        fingerprint="",
+        depth=0,
+        parent="",
+        # an event begins anew: what its emitter took for it is not its subscribers' business
+        attempt=0,
+        parks=0,
+        epoch=0,
+        seconds=0.0,
+    )
+    await caller.broker.append(
+        caller.names.event(agent), encode(await caller.claims.leave(envelope)), msg_id=msg_id
+    )
