@@ -34,7 +34,7 @@ test-containers: .venv/.dev ## Run the end-to-end tests that need a container en
 
 .PHONY: crash
 crash: .venv/.dev ## Run the large crash tests: minutes of SIGKILL; prints the kill matrix
-	$(BIN)/python -m pytest -m slow -s tests/crash $(ARGS)
+	$(BIN)/python -m pytest -m slow -s --timeout 1800 tests/crash $(ARGS)
 
 .PHONY: check
 check: lint test ## Check format, lint, types and layers, then run the default tests
