@@ -1,9 +1,9 @@
 """The kill matrix: SIGKILL whoever works, at random moments, and count what ran twice.
 
-Three orchestrator processes, two of agents, one model gateway, a real nats-server and a counting
+Two orchestrator processes, two of agents, one model gateway, a real nats-server and a counting
 model provider over HTTP. Required: every accepted run finishes with the right result, and no step
 runs again whose result was recorded. What may repeat is the one execution in flight; it is counted.
-`make crash` runs the large matrix and prints the table of `docs/durability.md`.
+`make crash` runs the large matrix and prints a table like that of `docs/durability.md`.
 """
 
 from __future__ import annotations
