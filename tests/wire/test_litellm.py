@@ -86,7 +86,6 @@ async def stage() -> AsyncIterator[Stage]:
         await model.close()
 
 
-@pytest.mark.slow  # once, as litellm's very first call, the deadline check never came back
 @pytest.mark.parametrize("check", model_checks.ALL, ids=lambda check: check.__name__)
 async def test_litellm_keeps_the_promises_of_every_adapter(stage: Stage, check: Check) -> None:
     await check(stage)
@@ -389,6 +388,7 @@ async def test_importing_litellm_makes_no_connection_and_reads_no_env_file(
         "sys.addaudithook(hook)\n"
         "from aixgo.models.litellm import load\n"
         "asyncio.run(load())\n"
+        "assert 'openai.resources' in sys.modules, 'the first call would import on the loop'\n"
         "print(seen)\n"
     )
     (tmp_path / ".env").write_text("OPENAI_API_KEY=from-a-file")

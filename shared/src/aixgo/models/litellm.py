@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
+from functools import cache
 from importlib import import_module
 from typing import Any
 from weakref import WeakSet
@@ -46,6 +47,7 @@ async def load() -> Any:
     return await asyncio.to_thread(_load)
 
 
+@cache
 def _load() -> Any:
     os.environ.update(_SWITCHES)
     try:
@@ -56,7 +58,16 @@ def _load() -> Any:
     # its log lines can hold prompts and keys; what went wrong arrives as an exception anyway
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    _warm(module)
     return module
+
+
+def _warm(module: Any) -> None:
+    """Let litellm import here what its first call would import on the event loop, for 0.9 s."""
+    with suppress(Exception):
+        module.completion(model="openai/warm", messages=[], mock_response="warm", api_key="none")
+    with suppress(ImportError):
+        import_module("openai.resources")
 
 
 class LiteLLM:

@@ -31,6 +31,10 @@ from aixgo.models._port import ToolCall
 
 _encode = msgspec.json.Encoder().encode
 
+_PATIENCE_SECONDS = 10.0
+"""For a request that a test waits for; one that never comes fails the test instead of holding it.
+"""
+
 PROMPT_TOKENS, COMPLETION_TOKENS, CACHED_TOKENS = 50, 12, 20
 """What every answer claims to have used."""
 
@@ -131,8 +135,12 @@ class FakeProvider:
         self._ordered.extend(behaviours)
 
     async def received(self, number: int = 1) -> Received:
-        """Return the `number`th request, waiting until it is there."""
-        async with self._came:
+        """Return the `number`th request, waiting until it is there.
+
+        Raises:
+            TimeoutError: it did not come within 10 s.
+        """
+        async with asyncio.timeout(_PATIENCE_SECONDS), self._came:
             await self._came.wait_for(lambda: len(self.requests) >= number)
         return self.requests[number - 1]
 
