@@ -78,13 +78,14 @@ class MemoryBus(Connection):
         queue: str = "",
         limit: int = 0,
         pending: int = 65_536,
+        prompt: bool = False,
     ) -> MemorySubscription:
         """See `Bus.subscribe`."""
         if not self.direct:
             self._bind()
         check_filter(subject)
         subscription = MemorySubscription(
-            self, subject, on_message, queue=queue, limit=limit, pending=pending
+            self, subject, on_message, queue=queue, limit=limit, pending=pending, prompt=prompt
         )
         self.add_subscription(subscription)
         return subscription

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from random import random
+from types import MappingProxyType
 from typing import NamedTuple
 
 from aixgo.broker._port import BusMessage
@@ -11,6 +13,7 @@ from aixgo.broker.memory.stream import Stream
 from aixgo.broker.memory.subscription import MemorySubscription
 
 INBOX = "_INBOX"
+_NO_GROUPS: Mapping[str, tuple[MemorySubscription, ...]] = MappingProxyType({})
 
 
 class Listeners:
@@ -23,7 +26,7 @@ class Listeners:
 
     def __init__(self) -> None:
         self.plain: tuple[MemorySubscription, ...] = ()
-        self.groups: dict[str, tuple[MemorySubscription, ...]] = {}
+        self.groups: Mapping[str, tuple[MemorySubscription, ...]] = _NO_GROUPS
 
     def add(self, subscription: MemorySubscription) -> None:
         """Let a subscription take part."""
@@ -60,9 +63,10 @@ class Listeners:
         """Return both together; groups of one name become one."""
         both = Listeners()
         both.plain = self.plain + other.plain
-        both.groups = dict(self.groups)
+        groups = dict(self.groups)
         for name, members in other.groups.items():
-            both.groups[name] = both.groups.get(name, ()) + members
+            groups[name] = groups.get(name, ()) + members
+        both.groups = groups
         return both
 
 
@@ -98,6 +102,10 @@ class Interest:
             BadSubject: nobody can publish to it.
         """
         check_subject(subject)
+        return self.lead(subject)
+
+    def lead(self, subject: str) -> Route:
+        """Return the route of a subject that was made of good ones."""
         route = self._memo.find(subject)
         if route is None:
             tokens = subject.split(".")
@@ -124,13 +132,6 @@ class Interest:
         else:
             (literal | wild).offer(message)
         return True
-
-    def leads_anywhere(self, subject: str) -> bool:
-        """Return whether somebody listens on the subject or a stream keeps it."""
-        if subject in self.literal:
-            return True
-        route = self.routes.get(subject) or self.find(subject)
-        return route.wild is not None or route.stream is not None
 
     def subscribe(self, subscription: MemorySubscription) -> None:
         """Let a subscription take part from now on."""

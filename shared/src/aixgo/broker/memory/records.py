@@ -27,10 +27,11 @@ def size_of(record: Record) -> int:
 class Records:
     """What a stream keeps. `last` is the newest sequence ever given, kept or not."""
 
-    __slots__ = ("_fresh", "_subjects", "_tree", "by_sequence", "bytes", "first", "last")
+    __slots__ = ("_fresh", "_sizes", "_subjects", "_tree", "by_sequence", "bytes", "first", "last")
 
     def __init__(self) -> None:
         self.by_sequence: dict[int, Record] = {}
+        self._sizes: dict[int, int] = {}
         # most subjects have one record, so one sequence is kept bare; more of them in a deque
         self._subjects: dict[str, int | deque[int]] = {}
         self._tree: SubjectTree | None = None
@@ -45,6 +46,7 @@ class Records:
         sequence, subject = record.sequence, record.subject
         self.last = sequence
         self.by_sequence[sequence] = record
+        self._sizes[sequence] = size
         self.bytes += size
         held = self._subjects.get(subject)
         if held is None:
@@ -61,7 +63,7 @@ class Records:
         record = self.by_sequence.pop(sequence, None)
         if record is None:
             return None
-        self.bytes -= size_of(record)
+        self.bytes -= self._sizes.pop(sequence)
         held = self._subjects[record.subject]
         if isinstance(held, int) or len(held) == 1:
             del self._subjects[record.subject]
@@ -85,6 +87,7 @@ class Records:
         """Forget everything and return how many records that were."""
         count = len(self.by_sequence)
         self.by_sequence.clear()
+        self._sizes.clear()
         self._subjects.clear()
         self._tree, self._fresh = None, []
         self.bytes, self.first = 0, self.last + 1

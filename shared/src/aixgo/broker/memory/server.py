@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from aixgo.broker._port import Appended, BusMessage, Expect, Headers, StreamConfig
+from aixgo.broker._port import Appended, BusMessage, Expect, Headers, Record, StreamConfig
 from aixgo.broker.memory import declare
 from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.faults import Faults
@@ -155,6 +155,28 @@ class MemoryServer:
             return True
         return heard
 
+    def _republish(self, subject: str, record: Record, previous: int) -> None:
+        """Give what a stream just stored to whoever listens on another subject, if anybody does.
+
+        Args:
+            previous: sequence of the record that its subject had before, 0 for none.
+        """
+        interest = self.interest
+        route = interest.routes.get(subject) or interest.lead(subject)
+        if route.wild is None and route.stream is None and subject not in interest.literal:
+            return
+        headers = {
+            **record.headers,
+            "Nats-Stream": record.stream,
+            "Nats-Subject": record.subject,
+            "Nats-Sequence": str(record.sequence),
+            "Nats-Last-Sequence": str(previous),
+        }
+        sealed = h.sealed(headers)
+        interest.deliver(BusMessage(subject, record.data, "", sealed), route.wild)
+        if route.stream is not None:
+            self._keep(route.stream, subject, record.data, "", sealed)
+
     def append(
         self, subject: str, data: bytes, headers: Headers, msg_id: str, expect: Expect | None,
         ttl: float,
@@ -224,7 +246,7 @@ class MemoryServer:
             self.faults,
             self.now,
             self.publish,
-            self.interest.leads_anywhere,
+            self._republish,
             self._report,
         )
         stream = self.streams[config.name] = Stream(config, host)

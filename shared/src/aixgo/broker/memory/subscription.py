@@ -27,6 +27,7 @@ class MemorySubscription:
         "_link",
         "_muted",
         "_pending",
+        "_prompt",
         "_queue",
         "_queued",
         "_wake",
@@ -44,8 +45,10 @@ class MemorySubscription:
         queue: str,
         limit: int,
         pending: int,
+        prompt: bool,
     ) -> None:
         self.subject, self.queue, self.dropped = subject, queue, 0
+        self._prompt = prompt
         self._link, self._callback = link, callback
         self._left, self._pending = limit or -1, pending
         self._queue: deque[BusMessage] = deque()
@@ -68,7 +71,11 @@ class MemorySubscription:
                 self._drop()
                 return
             self._queued += 1
-            self._link.server.dispatcher.put(self, message)
+            dispatcher = self._link.server.dispatcher
+            if self._prompt and not self._queued > 1 and not dispatcher.frozen:
+                self.dispatch(message)
+            else:
+                dispatcher.put(self, message)
         elif len(self._queue) >= self._pending:
             self._drop()
         else:
