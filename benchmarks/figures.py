@@ -62,11 +62,14 @@ def _at_least(value: float, limit: float) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """The ratio that is asked for, against one baseline; without one, the figure itself."""
+    """The ratio that is asked for, against one baseline; without one, the figure itself.
+
+    Without `must` and `aim` nothing is asked for: the ratio is for information.
+    """
 
     baseline: str
-    must: float
-    aim: float
+    must: float | None = None
+    aim: float | None = None
 
 
 def compare(

@@ -12,6 +12,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stage import python_of, variables
 
@@ -54,11 +55,15 @@ class Contender:
 
     def measure(self, *, seconds: float, at_once: int) -> dict[str, float]:
         """Return its calls/s and latencies, measured for so long."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"seconds": seconds, "at_once": at_once}) + "\n")
-        self.process.stdin.flush()
-        result: dict[str, float] = json.loads(self.line())
+        result: dict[str, float] = self.ask(seconds=seconds, at_once=at_once)
         return result
+
+    def ask(self, **command: float) -> Any:
+        """Return what it answers to a command."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.line())
 
     def megabytes(self) -> float:
         """Return its resident memory in 10⁶ bytes."""

@@ -13,15 +13,18 @@ import traceback
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+import cancel
 import in_process
 import model_calls
 import over_nats
 import processes
+import sequential_durable
+from cancel import CANCELS
 from figures import Figure, table, tell
 from referee import Options, options
 from stage import HERE, nats_server_version
 
-SCRIPTS = (in_process, over_nats, model_calls, processes)
+SCRIPTS = (in_process, over_nats, sequential_durable, model_calls, processes, cancel)
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 
 
@@ -59,8 +62,8 @@ better; for times and memory less is better. *must* and *aim* are the budgets th
 before the code was written; the last column says which one was met.
 
 Every call carries 1 kB there and 1 kB back, to an agent that only gives back what it gets. CPython,
-asyncio without uvloop. All NATS figures share one nats-server with file storage and its default
-sync.
+asyncio without uvloop. Each script has one nats-server with file storage for all its figures; only
+row 8 has another sync than the server's default.
 
 Measured on {datetime.now(UTC):%Y-%m-%d}: {platform.system()} {platform.machine()},
 {os.cpu_count()} cores, Python {platform.python_version()}, nats-py {version("nats-py")},
@@ -80,12 +83,23 @@ nats-server {nats_server_version()}; peers as in
 * **nats-py publish, pull, reply** is the least that survives a crash of the worker: an acknowledged
   publish into a work queue, `fetch(64)`, a reply, an acknowledgement that nobody waits for. The
   durable call does more: the call is stored once however often it is sent, the result is a record
-  that late and restarted callers find, and the acknowledgement is confirmed.
+  that late and restarted callers find, and it is stored before anything is acknowledged.
+* **LangGraph** is a graph of five nodes with `AsyncSqliteSaver` and `durability="sync"`; **DBOS**
+  a workflow of five steps on SQLite; both with the SQLite settings that they choose, which sync
+  every commit. **Aixgo sequential** is the sequential pattern over five agents, called from a
+  process of its own; with two processes the pattern and the agents share the other one, with three
+  they do not. In row 8 the nats-server has `sync_interval: always`, so nobody goes on before a step
+  is on the disk. The peers do all in one process and need no server. **nats-py, 6 publishes** is
+  what such a run must at least store in turn.
 * **litellm** and Aixgo's OpenAI-compatible adapter talk to the same fake server, which answers at
   once, in a process of its own.
 * **Processes**: from the start of the interpreter until the server has confirmed the
   subscriptions, with compiled bytecode; resident memory at that moment. Streams and consumers were
   declared before.
+* **Cancel**: from `client.cancel()` until the fourth level's handler is cancelled, and until the
+  provider sees its socket closed; {CANCELS} cancels in each round. **Direct model call** is
+  `Task.cancel` on the adapter, without a system around it. A 99th percentile is that of all
+  cancels together.
 """
 
 

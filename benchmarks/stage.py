@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -40,12 +41,21 @@ def nats_server_version() -> str:
 
 
 @contextmanager
-def nats_server() -> Generator[str, None, None]:
-    """Run a nats-server with JetStream on files and a free port; yields its URL."""
+def nats_server(*, sync: str = "") -> Generator[str, None, None]:
+    """Run a nats-server with JetStream on files and a free port; yields its URL.
+
+    Args:
+        sync: its `sync_interval`, such as `always`; empty takes its default, two minutes.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-nats-") as store:
         port = free_port()
+        settings = [f"store_dir: {json.dumps(store)}"]
+        if sync:
+            settings.append(f"sync_interval: {sync}")
+        config = Path(store, "server.conf")
+        config.write_text(f"jetstream {{ {', '.join(settings)} }}\n")
         process = subprocess.Popen(
-            [_binary(), "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", store],
+            [_binary(), "-a", "127.0.0.1", "-p", str(port), "-c", str(config)],
             stderr=subprocess.DEVNULL,
         )
         try:
