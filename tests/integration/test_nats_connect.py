@@ -61,6 +61,34 @@ async def test_where_nobody_listens_the_error_comes_at_once_and_hides_the_passwo
     assert "secret" not in str(caught.value)
 
 
+async def test_a_server_that_comes_later_is_waited_for_and_said_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with NatsServer() as server:
+        server.kill()
+        connecting = asyncio.create_task(NatsBroker.connect(server.url, wait=30.0))
+        async with asyncio.timeout(10):
+            while "broker.awaited" not in caplog.text:  # noqa: ASYNC110 - a log
+                await asyncio.sleep(0.01)
+        server.spawn()
+        await works(await asyncio.wait_for(connecting, 10))
+
+
+async def test_nobody_waits_for_a_server_that_refuses_the_client() -> None:
+    with NatsServer(USERS) as server:
+        begun = time.monotonic()
+        with pytest.raises(AuthenticationFailed):
+            await NatsBroker.connect(server.url, user="ann", password="wrong", wait=30.0)
+        assert time.monotonic() - begun < 5.0
+
+
+async def test_waiting_for_a_server_has_an_end() -> None:
+    with pytest.raises(Unreachable, match=r"It was waited for 0\.3 s"):
+        await NatsBroker.connect(f"nats://127.0.0.1:{free_port()}", wait=0.3)
+    with pytest.raises(ConfigError, match="wait is -1 s"):
+        await NatsBroker.connect("nats://127.0.0.1:4222", wait=-1)
+
+
 async def test_a_name_that_does_not_exist_is_unreachable() -> None:
     with pytest.raises(Unreachable, match=r"nats://no-such-host\.invalid:4222"):
         await NatsBroker.connect("nats://no-such-host.invalid:4222", connect_timeout=2.0)

@@ -65,8 +65,8 @@ class Service:
 
     def output(self) -> str:
         """Return what it logged."""
-        self.log.seek(0)
-        return self.log.read()
+        # not by seek and read: the process writes where this file is
+        return os.pread(self.log.fileno(), os.fstat(self.log.fileno()).st_size, 0).decode()
 
     def close(self) -> None:
         """End it, whatever it does."""

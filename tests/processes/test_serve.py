@@ -111,9 +111,45 @@ async def test_a_port_in_use_is_one_clear_error(service: Start, nats_server: Nat
 
 
 async def test_an_unreachable_broker_is_one_clear_error() -> None:
-    code, text = await run_worker("nats://127.0.0.1:9", namespace(), "leaf", 0)
+    code, text = await run_worker("nats://127.0.0.1:9", namespace(), "leaf", 0, "0.5")
     assert code != 0
-    assert "127.0.0.1:9" in text
+    assert "broker.awaited" in text
+    assert "127.0.0.1:9" in text.splitlines()[-1]
+    assert "waited for 0.5 s" in text.splitlines()[-1]
+
+
+async def test_a_service_that_is_started_before_its_server_waits_for_it(
+    service: Start, nats_server: NatsServer
+) -> None:
+    nats_server.kill()
+    try:
+        leaf = service(namespace(), "leaf")
+        await said(leaf, "broker.awaited")
+    finally:
+        nats_server.start()
+    await asyncio.to_thread(leaf.until_ready)
+    assert leaf.process.poll() is None
+
+
+async def test_sigterm_ends_a_service_that_waits_for_its_server(
+    service: Start, nats_server: NatsServer
+) -> None:
+    nats_server.kill()
+    try:
+        leaf = service(namespace(), "leaf")
+        await said(leaf, "broker.awaited")
+        leaf.send(signal.SIGTERM)
+        assert await asyncio.to_thread(leaf.wait) == 0
+    finally:
+        nats_server.start()
+    assert "service.stopped" in leaf.output()
+
+
+async def said(service: Any, text: str) -> None:
+    """Wait until a service has logged a text."""
+    async with asyncio.timeout(10):
+        while text not in service.output():  # noqa: ASYNC110 - a file of another process
+            await asyncio.sleep(0.02)
 
 
 async def working(client: Any, agent: str) -> None:
@@ -126,7 +162,7 @@ async def working(client: Any, agent: str) -> None:
             await asyncio.sleep(0.02)
 
 
-async def run_worker(url: str, space: str, agent: str, port: int) -> tuple[int, str]:
+async def run_worker(url: str, space: str, agent: str, port: int, *more: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(Path(__file__).with_name("worker.py")),
@@ -134,6 +170,7 @@ async def run_worker(url: str, space: str, agent: str, port: int) -> tuple[int, 
         space,
         agent,
         str(port),
+        *more,
         stderr=asyncio.subprocess.PIPE,
     )
     _, text = await asyncio.wait_for(process.communicate(), 15)

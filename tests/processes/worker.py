@@ -1,4 +1,4 @@
-"""A service process for tests: `worker.py BROKER NAMESPACE AGENT HEALTH_PORT_FILE`."""
+"""A service process for tests: `worker.py BROKER NAMESPACE AGENT HEALTH_PORT [WAIT]`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 
 from aixgo import Agent, App, Context, Message, serve
+from aixgo.serving import WAIT_SECONDS
 
 
 async def leaf(message: Message) -> str:
@@ -28,7 +29,7 @@ AGENTS: dict[str, Callable[..., Awaitable[object]]] = {"leaf": leaf, "middle": m
 
 
 def main() -> None:
-    broker, namespace, name, health_port = sys.argv[1:]
+    broker, namespace, name, health_port, *wait = sys.argv[1:]
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     app = App(
         [Agent(agent, handler) for agent, handler in AGENTS.items()],
@@ -36,7 +37,15 @@ def main() -> None:
         ack_wait=2.0,
     )
     asyncio.run(
-        serve(app, broker, agents=[name], provision=True, health_port=int(health_port), grace=5.0)
+        serve(
+            app,
+            broker,
+            agents=[name],
+            provision=True,
+            health_port=int(health_port),
+            grace=5.0,
+            wait=float(wait[0]) if wait else WAIT_SECONDS,
+        )
     )
 
 

@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Coroutine, Generator, Iterable
+from contextlib import AsyncExitStack, contextmanager
+from typing import Any, TypeVar
 
 from aixgo.app import DRAIN_SECONDS, App, System
+from aixgo.broker._port import Broker
 from aixgo.broker.open import open_broker
 from aixgo.health import health_server
 from aixgo.telemetry import otel
 
 log = logging.getLogger("aixgo.serving")
+T = TypeVar("T")
 
 HEALTH_PORT = 8081
 """Default port of `/health` and `/ready`."""
+
+WAIT_SECONDS = 30.0
+"""For a broker that is started next to its services, or comes back while one of them starts."""
 
 
 async def serve(
@@ -26,6 +31,7 @@ async def serve(
     *,
     agents: Iterable[str] | None = None,
     provision: bool = False,
+    wait: float = WAIT_SECONDS,
     health_host: str = "127.0.0.1",
     health_port: int = HEALTH_PORT,
     grace: float = DRAIN_SECONDS,
@@ -41,6 +47,8 @@ async def serve(
         broker: address; the connection is restored for ever once it was there.
         agents: names of those to serve; all without it.
         provision: declare streams and consumers first; needs the permission to.
+        wait: seconds for which a server that is not there yet is waited for; one that refuses this
+            client ends it at once.
         health_port: 0 takes a free port.
         options: those of `open_broker`.
 
@@ -51,7 +59,14 @@ async def serve(
     names = list(app.agents) if agents is None else [app.agent(name).name for name in agents]
     title = names[0] if len(names) == 1 else app.name
     with _signals(stop, hurry), otel.configured(title):
-        async with open_broker(broker, name=title, **options) as connection:
+        async with AsyncExitStack() as stack:
+            connecting = stack.enter_async_context(
+                open_broker(broker, name=title, wait=wait, **options)
+            )
+            connection: Broker | None = await _unless(stop, connecting)
+            if connection is None:
+                log.info("service.stopped", extra={"agents": names, "reason": "before it began"})
+                return
             if provision:
                 await app.provision(connection)
             system = System(app, connection, names)
@@ -72,6 +87,22 @@ async def serve(
                     log.info("service.draining", extra={"agents": names, "grace": grace})
                     await _drain(system, grace, hurry)
     log.info("service.stopped", extra={"agents": names})
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """Return what `work` returns, or cancel it and return None when `stop` is set first."""
+    working = asyncio.create_task(work, name="connect")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        return None
+    finally:
+        stopping.cancel()
+        if not working.done():
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
 
 
 def _failed(system: System) -> bool:

@@ -20,6 +20,7 @@ async def open_broker(
     name: str = "aixgo",
     store: str | Path | None = None,
     server: str | Path | None = None,
+    wait: float = 0.0,
     **options: Any,
 ) -> AsyncGenerator[Broker, None]:
     """Open a broker for the length of a block.
@@ -30,6 +31,8 @@ async def open_broker(
         name: of this client, as the server's monitoring shows it.
         store: folder in which the embedded server keeps its streams; temporary without it.
         server: path of the nats-server that `embedded` starts, if not the installed one.
+        wait: seconds for which a server at an address that is not there yet is tried again;
+            `memory` and `embedded` are there at once.
         options: those of `NatsBroker.connect`.
 
     Raises:
@@ -64,7 +67,7 @@ async def open_broker(
     elif address.startswith(("nats://", "tls://")):
         from aixgo.broker.nats import NatsBroker
 
-        async with await NatsBroker.connect(address, name=name, **options) as broker:
+        async with await NatsBroker.connect(address, name=name, wait=wait, **options) as broker:
             yield broker
     else:
         raise ConfigError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import ssl
 from collections.abc import Awaitable, Callable
@@ -25,6 +26,8 @@ from aixgo.errors import (
     Unreachable,
 )
 
+log = logging.getLogger("aixgo.broker.nats")
+
 OLDEST_SERVER = (2, 12)
 """Older ones silently ignore TTLs, wildcard compare-and-set, several filters and schedules."""
 
@@ -34,6 +37,9 @@ server does not meet all its clients at once."""
 
 PING_SECONDS = 5
 """With two pings missing a silent connection is given up after 15 s (nats-py's default: 6 min)."""
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 1.0
+"""Back-off between two attempts at a server that is awaited."""
 
 Callback = Callable[[], Awaitable[None]]
 
@@ -52,6 +58,7 @@ class ConnectOptions:
     tls_hostname: str | None = None
     inbox_prefix: str = "_INBOX"
     connect_timeout: float = 5.0
+    wait: float = 0.0
     fast: bool = True
 
     @property
@@ -123,6 +130,34 @@ def without_credentials(address: str) -> str:
         scheme, separator, rest = server.strip().rpartition("://")
         shown.append(f"{scheme}{separator}{rest.rpartition('@')[2]}")
     return ",".join(shown)
+
+
+async def with_patience(attempt: Callable[[], Awaitable[Client]], seconds: float) -> Client:
+    """Return the client of the first attempt that succeeds, of those begun within `seconds`.
+
+    Only an absent server is waited for; one that answers and refuses ends it at once.
+
+    Raises:
+        Unreachable: nobody answered so long.
+        AuthenticationFailed, ServerTooOld, ConfigError: from the attempt.
+    """
+    loop = asyncio.get_running_loop()
+    until, pause = loop.time() + seconds, FIRST_PAUSE_SECONDS
+    told = False
+    while True:
+        try:
+            return await attempt()
+        except Unreachable as error:
+            left = until - loop.time()
+            if left <= 0:
+                if not told:
+                    raise
+                raise Unreachable(f"{error} It was waited for {seconds:g} s") from error
+            if not told:
+                log.warning("broker.awaited", extra={"seconds": seconds, "reason": str(error)})
+                told = True
+        await asyncio.sleep(min(pause * random.uniform(0.5, 1.0), left))
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
 async def connect(

@@ -14,7 +14,12 @@ from nats.errors import StaleConnectionError
 
 from aixgo.broker._port import BusMessage
 from aixgo.broker.nats import _fastpath
-from aixgo.broker.nats.connecting import ConnectOptions, check_server, connect
+from aixgo.broker.nats.connecting import (
+    ConnectOptions,
+    check_server,
+    connect,
+    with_patience,
+)
 from aixgo.broker.nats.events import Events
 from aixgo.broker.nats.link import Link
 from aixgo.broker.nats.plain import PlainLink
@@ -88,7 +93,7 @@ class Connection:
             Unreachable, AuthenticationFailed, ServerTooOld, JetStreamDisabled, ConfigError.
         """
         self.replies.start()
-        client = await self._new_client()
+        client = await with_patience(self._new_client, self._options.wait)
         self._adopt(client)
         self._watchdog = asyncio.create_task(self._watch(), name="nats-watchdog")
         if not _fastpath.server_info(client).get("jetstream"):
