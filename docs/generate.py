@@ -22,6 +22,7 @@ SECTIONS = (
     ("ModelSettings", "`models`"),
     ("ProviderSettings", "`models.providers.<name>`"),
     ("Price", "`models.providers.<name>.prices.<model>`"),
+    ("Retention", "`retention`"),
     ("Agent", "Every agent"),
     ("Retry", "`retry`"),
     ("Limits", "`limits`"),

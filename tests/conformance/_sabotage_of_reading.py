@@ -104,14 +104,25 @@ class CountsWrong(Wrapper):
         return info and replace(info, pending=info.pending + info.ack_pending)
 
 
+class ForgetsWhatIsOut(Wrapper):
+    async def consumer_info(self, stream: str, consumer: str) -> Any:
+        info = await self.real.consumer_info(stream, consumer)
+        return info and replace(info, ack_floor=info.ack_floor + info.ack_pending)
+
+
 class ListsInAnyOrder(Wrapper):
     async def stream_names(self) -> Sequence[str]:
         return list(reversed(await self.real.stream_names()))
 
 
 class PurgesEverything(Wrapper):
-    async def purge(self, stream: str, subject: str = "") -> int:
+    async def purge(self, stream: str, subject: str = "", *, before: int = 0) -> int:
         return int(await self.real.purge(stream))
+
+
+class PurgesWithoutRegardToAge(Wrapper):
+    async def purge(self, stream: str, subject: str = "", *, before: int = 0) -> int:
+        return int(await self.real.purge(stream, subject))
 
 
 class SaysItWasThere(Wrapper):
@@ -225,6 +236,10 @@ READING: Table = {
         the_counts_of_a_consumer_are_right_at_each_step
         """,
     ),
+    "forgets what is out": (
+        ForgetsWhatIsOut,
+        "everything_up_to_the_floor_of_a_consumer_is_answered",
+    ),
     "lists in any order": (
         ListsInAnyOrder,
         "streams_are_listed_in_order",
@@ -235,6 +250,10 @@ READING: Table = {
         a_schedule_is_cancelled_by_a_purge
         a_purge_removes_what_matches
         """,
+    ),
+    "purges what is newer too": (
+        PurgesWithoutRegardToAge,
+        "a_purge_removes_what_is_older_than_a_sequence",
     ),
     "purges nothing": (
         does_nothing("purge", answer=0),

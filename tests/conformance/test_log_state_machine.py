@@ -165,11 +165,11 @@ class LogMachine(RuleBasedStateMachine):
             self.log.records[record.sequence][1] for record in records
         ]
 
-    @rule(subject_filter=filters)
-    def purge(self, subject_filter: str) -> None:
+    @rule(subject_filter=filters, before=st.integers(min_value=0, max_value=20))
+    def purge(self, subject_filter: str, before: int) -> None:
         name = self.log_stream.name
-        removed = self.run(self.broker.purge(name, f"{name}.{subject_filter}"))
-        gone = self.log.matching(subject_filter)
+        removed = self.run(self.broker.purge(name, f"{name}.{subject_filter}", before=before))
+        gone = [seq for seq in self.log.matching(subject_filter) if not before or seq < before]
         assert removed == len(gone)
         for sequence in gone:
             del self.log.records[sequence]

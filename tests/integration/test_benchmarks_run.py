@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = ("in_process.py", "over_nats.py", "model_calls.py", "processes.py")
+SCRIPTS = (
+    "in_process.py",
+    "over_nats.py",
+    "sequential_durable.py",
+    "model_calls.py",
+    "processes.py",
+    "cancel.py",
+)
 
 
 @pytest.mark.slow

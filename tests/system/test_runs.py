@@ -6,10 +6,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import pytest
 
 from aixgo import Agent, Context, Message, System
+from aixgo.calls import settle
 from aixgo.clock import now
 from aixgo.errors import (
     Cancelled,
@@ -251,6 +253,52 @@ async def test_what_hears_an_answer_begins_with_its_own_first_attempt(running: R
             await runs_of(system).fork(run)
 
 
+async def test_every_kind_of_step_has_its_name_and_its_place(running: Running) -> None:
+    async def leaf(message: Message) -> str:
+        if message.text == "bad":
+            raise InvalidPayload("no")
+        return message.text
+
+    async def middle(message: Message, ctx: Context) -> str:
+        async def branch(name: str) -> str:
+            await ctx.record(name)
+            return (await ctx.call("leaf", name)).text
+
+        await ctx.gather(branch("one"), branch("bad"), need=1)
+        await ctx.sleep(0.001)
+        await ctx.version("change")
+        return (await ctx.model.chat("hello")).text
+
+    async def top(message: Message, ctx: Context) -> str:
+        await ctx.call("middle")
+        await ctx.emit("news")
+        return "done"
+
+    agents = [Agent("leaf", leaf), Agent("middle", middle, model=MODEL), Agent("top", top)]
+    async with running(*agents, model=echo_model()) as system:
+        result = await system.call("top", {"on": 1})
+        tree = await runs_of(system).tree(result.run_id)
+        assert tree.input == {"on": 1}
+        (root,) = tree.steps
+        steps = {step.path.removeprefix("middle/1/"): step.kind for step in root.walk()}
+        steps.pop("gather/1/1/leaf/1", None)  # cancelled, or as quick as the other
+        steps.pop("gather/1/1/record/1", None)
+        assert steps == {
+            "": "call",
+            "middle/1": "call",
+            "gather/1": "gather",
+            "gather/1/0/record/1": "record",
+            "gather/1/0/leaf/1": "call",
+            "sleep/1": "sleep",
+            "version/change": "version",
+            "model/1": "model",
+            "emit/1": "emit",
+        }
+        assert [step.path for step in root.steps] == ["middle/1", "emit/1"]
+        middle_step = root.steps[0]
+        assert all(not step.steps for step in middle_step.steps)
+
+
 async def test_the_time_of_a_step_is_that_of_its_last_execution(
     running: Running, kind: str
 ) -> None:
@@ -403,6 +451,61 @@ async def test_a_run_that_waits_long_for_its_next_attempt_is_queued_and_says_why
         assert await runs.list(status="queued") == []
 
 
+async def test_a_call_that_was_parked_and_then_waits_long_for_its_next_attempt_is_not_lost(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settle, "LONG_DELAY_SECONDS", 0.1)
+    executions = 0
+
+    async def asks(message: Message, ctx: Context) -> str:
+        nonlocal executions
+        executions += 1
+        answer = await ctx.ask_human("go on?")
+        if executions < 4:
+            raise ModelTimeout("the provider is away")
+        return str(answer)
+
+    slow = {"initial_backoff": 1.0, "max_backoff": 1.0}
+    async with running(Agent("asks", asks, retry=slow)) as system:
+        run = await system.send("asks", timeout=100_000)
+        await eventually(lambda: system.questions(run))
+        await system.answer(run, "yes")
+        result = await system.result("asks", run, timeout=20)
+        assert result is not None
+        assert (result.text, executions) == ("yes", 4)
+
+
+async def test_a_call_that_parks_again_while_it_is_being_woken_is_not_lost(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def asks(message: Message, ctx: Context) -> str:
+        return "".join([str(await ctx.ask_human(f"part {number}?")) for number in range(3)])
+
+    async with running(Agent("asks", asks)) as system:
+        run = await system.send("asks", timeout=100_000)
+        parking, answered = system._caller.parking, 0
+        forget = parking.remove
+
+        async def asked() -> bool:
+            """Whether the next question is asked; after the last one there is nothing to see."""
+            questions = [one.question for one in await system.questions(run)]
+            return answered == 3 or questions == [f"part {answered}?"]
+
+        async def forget_late(*args: Any, **options: Any) -> None:
+            nonlocal answered
+            answered += 1
+            await eventually(asked, within=5)
+            await forget(*args, **options)
+
+        monkeypatch.setattr(parking, "remove", forget_late)
+        for text in "abc":
+            await eventually(asked)
+            await system.answer(run, text)
+        result = await system.result("asks", run, timeout=20)
+        assert result is not None
+        assert result.text == "abc"
+
+
 async def test_a_run_that_nobody_began_is_an_error_with_a_hint(running: Running) -> None:
     async def fine(message: Message) -> str:
         return "fine"
@@ -484,14 +587,18 @@ async def test_a_fork_from_the_beginning_does_everything_again_with_other_input(
     async def shout(message: Message, ctx: Context) -> str:
         return str(await ctx.record(message.text.upper()))
 
-    async with running(Agent("shout", shout)) as system:
+    async def plain(message: Message) -> str:
+        return message.text
+
+    async with running(Agent("shout", shout), Agent("plain", plain)) as system:
         first = await system.call("shout", "one")
-        with pytest.raises(InvalidPayload, match="is not kept, because the run is over"):
-            await runs_of(system).fork(first.run_id)
         agent, run = await runs_of(system).fork(first.run_id, data="two")
         result = await system.result(agent, run, timeout=20)
         assert result is not None
         assert result.text == "TWO"
+        stepless = await system.call("plain", "one")
+        with pytest.raises(InvalidPayload, match="is not kept: it is over, and took no steps"):
+            await runs_of(system).fork(stepless.run_id)
 
 
 async def test_a_fork_of_a_failed_run_knows_its_input(running: Running) -> None:

@@ -60,6 +60,14 @@ def test_a_budget_without_a_baseline_is_about_the_figure_itself(figures: ModuleT
     assert (figure.value, figure.ratio, figure.verdict) == (3.0, None, "must")
 
 
+def test_a_ratio_for_which_nothing_is_asked_has_no_verdict(figures: ModuleType) -> None:
+    values = {"ours": [9.0], "theirs": [3.0]}
+    budgets = {"ours": [figures.Budget(baseline="theirs")]}
+    found = {f.contender: f for f in figures.compare("x", "x", "ms", values, budgets)}
+    assert (found["ours"].ratio, found["ours"].verdict) == (3.0, "")
+    assert "| 3.00 × (3.00 … 3.00) |  |  |" in figures.table([found["ours"]])
+
+
 def test_the_table_has_a_line_for_each_figure_with_its_spread(figures: ModuleType) -> None:
     budget = figures.Budget(baseline="theirs", must=2.0, aim=4.0)
     values = {"ours": [3000.0], "theirs": [1000.0]}

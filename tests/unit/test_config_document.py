@@ -154,7 +154,7 @@ def test_all_mistakes_are_reported_together_in_the_order_of_the_document() -> No
         "names are unique",
         "f.yaml:5:33: agents.1.tempature: unknown key 'tempature'; did you mean 'temperature'?",
         "f.yaml:6:1: extra: unknown key 'extra'; known: agents, deployment, models, name, "
-        "namespace, orchestration, version",
+        "namespace, orchestration, retention, version",
     ]
 
 

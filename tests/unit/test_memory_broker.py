@@ -562,7 +562,7 @@ async def test_nothing_of_a_closed_connection_stays_on_the_server(server: Memory
             await keeper.request("a", b"", timeout=1.0)
         assert server.interest.literal == {}
         assert server.interest._wild._root.empty
-        assert server.streams["S"].followers == set()
+        assert server.streams["S"].followers == {}
         info = await keeper.consumer_info("S", "c")
         assert info is not None
         assert info.waiting == 0
@@ -608,7 +608,7 @@ async def test_a_follower_whose_block_was_left_ends(broker: MemoryBroker) -> Non
         pass
     await broker.append("s.a", b"")
     assert await _all(records) == []
-    assert broker.server.streams["S"].followers == set()
+    assert broker.server.streams["S"].followers == {}
 
 
 async def test_a_follower_of_a_deleted_stream_is_told(broker: MemoryBroker) -> None:

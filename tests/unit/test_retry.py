@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from aixgo.calls.retry import backoff, is_retryable, next_delay
 from aixgo.config.agents import Retry
-from aixgo.errors import InvalidPayload, ModelTimeout, RateLimited
+from aixgo.errors import Disconnected, InvalidPayload, ModelTimeout, RateLimited, RequestTimeout
 
 
 @given(attempt=st.integers(1, 10_000), jitter=st.floats(0, 1))
@@ -44,6 +44,11 @@ def test_the_last_attempt_is_followed_by_none() -> None:
     policy = Retry(max_attempts=3)
     assert next_delay(policy, 2, TimeoutError()) is not None
     assert next_delay(policy, 3, TimeoutError()) is None
+
+
+@pytest.mark.parametrize("error", [RequestTimeout("no answer"), Disconnected("down")])
+def test_a_broker_that_is_away_uses_up_no_attempts(error: BaseException) -> None:
+    assert next_delay(Retry(max_attempts=1), 7, error) is not None
 
 
 def test_a_longer_retry_after_is_honoured() -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aixgo.message import Message, Reply
     from aixgo.roles import Role
     from aixgo.serving import serve
+    from aixgo.tools import tool
 
 _HOMES = {
     "Agent": "agent",
@@ -33,6 +34,7 @@ _HOMES = {
     "Usage": "envelope",
     "connect": "client",
     "serve": "serving",
+    "tool": "tools",
 }
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "Usage",
     "connect",
     "serve",
+    "tool",
 ]
 
 

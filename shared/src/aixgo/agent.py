@@ -14,6 +14,8 @@ from aixgo.errors import ConfigError, InvalidPayload
 from aixgo.message import Message, Reply
 from aixgo.roles import NoOptions, Role, find_role
 from aixgo.schema import Shape
+from aixgo.tools._port import Tool
+from aixgo.tools.toolbox import NO_TOOLS, Toolbox
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -38,8 +40,9 @@ class Agent:
         name: token of the agent's subjects: 1 to 32 characters of A-Z, a-z, 0-9, '_' and '-'.
         handler: the behaviour; the role is then `custom`.
         role: an installed role, such as `react` or `classifier`.
+        tools: what the handler may use with `ctx.tool`; functions with `@tool`.
         options: every other field of `AgentSpec` (`model`, `prompt`, `temperature`, `max_tokens`,
-            `timeout`, `inputs`, `outputs`, `retry`, …) and the role's own options.
+            `timeout`, `inputs`, `outputs`, `retry`, `exclusive`, …) and the role's own options.
 
     Raises:
         ConfigError: a name, role or option is missing, unknown or out of its limits.
@@ -62,6 +65,7 @@ class Agent:
         retry: Retry | dict[str, Any] | None = None,
         limits: Limits | dict[str, Any] | None = None,
         concurrency: int | None = None,
+        tools: Sequence[Tool[Any]] = (),
         **options: Any,
     ) -> None:
         if not name:
@@ -78,7 +82,7 @@ class Agent:
             raise ConfigError(
                 f"agent {name!r} has the role 'custom' but no handler: Agent({name!r}, handler)"
             )
-        given = {
+        given: dict[str, Any] = {
             "name": name,
             "role": role or CUSTOM,
             "model": model or None,
@@ -94,6 +98,9 @@ class Agent:
             "concurrency": concurrency,
         }
         given = {key: value for key, value in given.items() if value not in (None, ())} | options
+        if tools and handler is None:  # a role says itself whether it takes any
+            given["tools"] = tools
+        self.tools = Toolbox(name, tools if handler is not None else ())
         self.role_class = HandlerRole if handler is not None else find_role(role)
         self.spec, self.options = split_options(self.role_class, given)
         self._shape = None if handler is None else HandlerShape(name, handler)
@@ -103,7 +110,7 @@ class Agent:
         """Return the agent of a declaration that was validated already (a configuration file)."""
         agent = cls.__new__(cls)
         agent.spec, agent.options, agent.role_class = spec, options, role_class
-        agent._shape = None
+        agent._shape, agent.tools = None, NO_TOOLS
         return agent
 
     @property

@@ -14,8 +14,10 @@ from aixgo.agent import CUSTOM, Agent
 from aixgo.broker._port import Broker
 from aixgo.broker.open import open_broker
 from aixgo.broker.topology import ACK_WAIT_SECONDS, AgentNeeds, provision
+from aixgo.calls.retention import Sweeper
 from aixgo.client import Client
 from aixgo.config.agents import AgentSpec, Retry
+from aixgo.config.retention import Retention
 from aixgo.config.suggest import did_you_mean
 from aixgo.discovery import Discovery
 from aixgo.envelope import new_id
@@ -67,6 +69,7 @@ class App:
         models: settings of the model gateway.
         model: a `Model` that the gateway uses instead of providers, such as a `ScriptedModel`.
         ack_wait: seconds after which a dead instance's work goes to another one.
+        retention: how long results of finished runs are kept.
 
     Raises:
         ConfigError: two agents share a name, or one names an agent that is not there.
@@ -81,7 +84,9 @@ class App:
         models: ModelSettings | None = None,
         model: Model | None = None,
         ack_wait: float = ACK_WAIT_SECONDS,
+        retention: Retention | None = None,
     ) -> None:
+        self.retention = retention or Retention()
         self.agents: dict[str, Agent] = {}
         for agent in agents:
             if agent.name in self.agents:
@@ -106,6 +111,7 @@ class App:
             name=document.name,
             namespace=document.namespace,
             models=document.models,
+            retention=document.retention,
         )
 
     @classmethod
@@ -163,7 +169,13 @@ class App:
 
     async def provision(self, broker: Broker, *, replicas: int = 1) -> list[Any]:
         """Declare the system's streams, buckets and consumers; returns what changed."""
-        return await provision(broker, self.names, self.needs(), replicas=replicas)
+        return await provision(
+            broker,
+            self.names,
+            self.needs(),
+            replicas=replicas,
+            results_bytes=self.retention.max_bytes,
+        )
 
     def agent(self, name: str) -> Agent:
         """Return a declared agent.
@@ -286,6 +298,9 @@ class System(Client):
             version="1.0.0",
             endpoints=lambda: [service.endpoint() for service in self.services.values()],
         )
+        subscribers = [name for name in app.agents if app.sources(name)]
+        self._sweeper = Sweeper(broker, app.names, app.retention, subscribers)
+        self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start every agent and wait until all are ready.
@@ -296,6 +311,7 @@ class System(Client):
         for service in self.services.values():
             await service.start()
         await self._discovery.start()
+        self._sweeping = asyncio.create_task(self._sweeper.run(), name="old results")
         loop = asyncio.get_running_loop()
         until = loop.time() + START_SECONDS
         while waiting := [name for name, one in self.services.items() if not one.ready]:
@@ -311,6 +327,10 @@ class System(Client):
     async def stop(self, grace: float = DRAIN_SECONDS) -> None:
         """Drain: take nothing new, finish within `grace` seconds, hand over the rest."""
         await self._discovery.stop()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
+            self._sweeping = None
         # callers first, the gateway last: what still runs may need a model to finish
         first = [one for name, one in self.services.items() if name != GATEWAY]
         await asyncio.gather(*(service.stop(grace) for service in first))

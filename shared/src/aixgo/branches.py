@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from aixgo.calls.parking import Parked
-from aixgo.errors import ConfigError, TooFewResults
+from aixgo.errors import BrokerError, ConfigError, ReplayMismatch, TooFewResults
 from aixgo.scopes import Scope, branch
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Gather:
         self._ctx, self._path, self._steps, self._need = ctx, path, steps, need
         self._scopes = [Scope(ctx, f"{path}/{index}") for index in range(len(steps))]
         self._tasks: dict[int, asyncio.Task[Any]] = {}
+        self._undecided = False
 
     async def run(self) -> dict[int, Any]:
         """Return the results that counted, by index.
@@ -55,10 +56,17 @@ class Gather:
             AixgoError: all were needed and one failed.
             Parked: what is still needed waits for a person or a timer.
         """
-        decision = await self._ctx.decided(self._path, Decision)
-        wanted = range(len(self._steps)) if decision is None else decision.counted
-        _close([step for index, step in enumerate(self._steps) if index not in wanted])
         try:
+            decision = await self._ctx.decided(self._path, Decision)
+            wanted = range(len(self._steps)) if decision is None else decision.counted
+            if decision is not None and max(wanted) >= len(self._steps):
+                raise ReplayMismatch(
+                    run_id=self._ctx.run_id,
+                    agent=self._ctx.agent,
+                    step=self._path,
+                    recorded=f"that branch {max(wanted)} counted",
+                    asked=f"for a gather of {len(self._steps)} branches",
+                )
             for index in wanted:
                 self._tasks[index] = asyncio.create_task(
                     self._branch(index), name=f"{self._path}/{index}"
@@ -66,6 +74,14 @@ class Gather:
             if decision is None:
                 decision = await self._decide()
             await asyncio.wait([self._tasks[index] for index in decision.counted])
+            if decision.failed >= 0 and _error(self._tasks[decision.failed]) is None:
+                raise ReplayMismatch(
+                    run_id=self._ctx.run_id,
+                    agent=self._ctx.agent,
+                    step=self._path,
+                    recorded=f"that branch {decision.failed} failed",
+                    asked="for a branch that succeeds (keep randomness, clocks and I/O in steps)",
+                )
             return {index: self._tasks[index].result() for index in decision.counted}
         finally:
             await self._drop_the_rest()
@@ -97,9 +113,16 @@ class Gather:
         raise next(error for error in errors if error is not None)
 
     async def _give_up(self, failed: list[int]) -> Decision:
+        errors = {index: _error(self._tasks[index]) for index in failed}
+        final = [index for index, error in errors.items() if error and not _may_pass(error)]
+        if len(self._tasks) - len(final) >= self._need:
+            # the broker was away, which is no outcome of a step: nothing is decided, and the others
+            # shall go on until the handler runs again
+            self._undecided = True
+            raise next(error for index, error in errors.items() if error and index not in final)
         if self._need == len(self._tasks):
-            return await self._ctx.decide(self._path, Decision(failed=min(failed)))
-        first = _error(self._tasks[min(failed)])
+            return await self._ctx.decide(self._path, Decision(failed=min(final)))
+        first = errors[min(failed)]
         raise TooFewResults(
             f"{len(failed)} of {len(self._tasks)} steps of {self._path!r} failed, so {self._need} "
             f"results cannot be reached; the first: {first}"
@@ -109,15 +132,20 @@ class Gather:
         """Cancel what still runs, down to the agents that work on it."""
         running = {i: task for i, task in self._tasks.items() if not task.done()}
         current = asyncio.current_task()
-        stopping = current is not None and current.cancelling() > 0
+        stopping = self._undecided or (current is not None and current.cancelling() > 0)
         for index, task in running.items():
             self._scopes[index].dropped = not stopping  # a process that stops only hands over
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        _close(self._steps)  # those that never had a turn
 
 
 def _error(task: asyncio.Task[Any]) -> BaseException | None:
     return asyncio.CancelledError() if task.cancelled() else task.exception()
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, BrokerError) and error.retryable
 
 
 def _close(steps: Sequence[Awaitable[Any]]) -> None:

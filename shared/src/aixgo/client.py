@@ -32,7 +32,7 @@ from aixgo.errors import (
     UnknownAgent,
 )
 from aixgo.message import Message
-from aixgo.schema import to_payload
+from aixgo.schema import to_meta, to_payload
 from aixgo.subjects import CALLS, Names, token
 from aixgo.telemetry import names as attribute
 from aixgo.telemetry import tracing
@@ -99,7 +99,7 @@ class Client:
         Args:
             timeout: seconds; everything below inherits the deadline.
             run_id: id of the run (`aixgo.envelope.new_id()`); the same id again returns the same
-                result and runs nothing twice.
+                result and runs nothing twice, as long as results are kept (`retention.keep`, 24 h).
 
         Raises:
             UnknownAgent: no agent of that name is provisioned.
@@ -109,7 +109,8 @@ class Client:
             InvalidPayload: `data` cannot be sent.
             StreamFull: the system has more work queued than it may keep (backpressure).
         """
-        await self._check(agent)
+        if agent not in self._known:
+            await self._check(agent)
         request = self._request(agent, data, timeout, meta, run_id)
         loop = asyncio.get_running_loop()
         began, self._traffic.sent = loop.time(), self._traffic.sent + 1
@@ -296,6 +297,7 @@ class Client:
         """Answer the question of a run; the run goes on. The first answer counts.
 
         Args:
+            answer: one of the question's options, or `{option: value}` to say more with it.
             step: which question, when the run asks several at once.
 
         Raises:
@@ -306,7 +308,8 @@ class Client:
         if len(asked) != 1:
             raise NoQuestion(run_id, [one.step for one in asked])
         (question,) = asked
-        if question.options and answer not in question.options:
+        chosen = next(iter(answer)) if isinstance(answer, dict) and len(answer) == 1 else answer
+        if question.options and chosen not in question.options:
             raise InvalidPayload(
                 f"{answer!r} is no answer to {question.question!r}; choose one of: "
                 f"{', '.join(question.options)}"
@@ -347,12 +350,12 @@ class Client:
             target=agent,
             run=run,
             payload=payload,
-            meta={} if meta is None else dict(meta),
+            meta=to_meta(meta) if meta else {},
             deadline=None if timeout is None else moment + timeout,
             traceparent=tracing.root_context(run),
             sent_at=moment,
-            # only a recorded result needs to know what was asked
-            fingerprint=fingerprint(agent, payload) if kind == "call" else "",
+            # nobody can ask for another thing under an id that is made here
+            fingerprint=fingerprint(agent, payload) if run_id else "",
         )
 
     def _root_span(self, request: Envelope) -> tracing.Span:

@@ -21,7 +21,7 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar, overload
 
 import msgspec
@@ -42,16 +42,22 @@ from aixgo.envelope import (
     new_id,
 )
 from aixgo.errors import (
+    ConfigError,
     DepthExceeded,
-    ReplayMismatch,
+    RemoteError,
     TokensExceeded,
+    ToolFailed,
 )
 from aixgo.message import Message
-from aixgo.model_calls import StepTransport
+from aixgo.model_calls import StepTransport, in_force, overridden
 from aixgo.models.bus import GATEWAY, BusModel, ModelTask
 from aixgo.models.steps import ModelSteps
-from aixgo.schema import to_payload
+from aixgo.replays import choose_version, mismatch, tell_untaken
+from aixgo.schema import to_meta, to_payload
 from aixgo.scopes import Scope, branch
+from aixgo.tool_calls import ToolStep, perform
+from aixgo.tools._port import Tool
+from aixgo.tools.toolbox import NO_TOOLS, Toolbox
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -70,6 +76,7 @@ class Setting:
     spec: AgentSpec
     default_model: str = ""
     publishes: bool = False
+    tools: Toolbox = NO_TOOLS
 
 
 class Context:
@@ -119,6 +126,11 @@ class Context:
         return self._request.depth
 
     @property
+    def epoch(self) -> int:
+        """How often the run was forked or its dead letters were replayed; 0 for most."""
+        return self._request.epoch
+
+    @property
     def deadline(self) -> float | None:
         """Unix seconds after which nobody waits for the result; children inherit it."""
         return self._request.deadline
@@ -138,6 +150,11 @@ class Context:
     def meta(self) -> Mapping[str, Any]:
         """Metadata that the caller sent."""
         return self._request.meta
+
+    @property
+    def took_steps(self) -> bool:
+        """Whether this execution took a step up to now."""
+        return self._scope.used
 
     @cached_property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -175,8 +192,89 @@ class Context:
             ReplayMismatch: the step was recorded with another request.
         """
         return self._call(
-            agent, self._path(agent, key), to_payload(data), timeout, dict(meta or {})
+            agent,
+            self._path(agent, key),
+            to_payload(data),
+            timeout,
+            to_meta(meta) if meta else {},
         )
+
+    @overload
+    def tool(
+        self,
+        tool: Tool[T],
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        key: str = "",
+        timeout: float | None = None,
+    ) -> Coroutine[Any, Any, T]: ...
+
+    @overload
+    def tool(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        key: str = "",
+        timeout: float | None = None,
+    ) -> Coroutine[Any, Any, Any]: ...
+
+    def tool(
+        self,
+        tool: Tool[Any] | str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        key: str = "",
+        timeout: float | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """Execute one of the agent's tools in this process, and return its value; a durable step.
+
+        A tool that must not be executed twice is not: when its end is not known, after a crash or
+        an error, its `reconcile` or a person says whether it took place, and the call is parked
+        for as long as that takes.
+
+        Args:
+            tool: one of the agent's `tools`, or its name.
+            arguments: by parameter; JSON values or what can be written as such.
+            key: names the step, instead of the order of use.
+            timeout: seconds for one execution, instead of the tool's own.
+
+        Raises:
+            UnknownTool: the agent has no such tool.
+            InvalidPayload: the arguments do not fit; nothing was executed.
+            ToolFailed: it failed for good.
+            ReplayMismatch: the step was recorded with other arguments.
+        """
+        found = self._setting.tools.find(tool)
+        if timeout is not None and timeout <= 0:
+            raise ConfigError(
+                f"timeout {timeout!r} s of tool {found.spec.name!r} is not above 0 s; give it time"
+            )
+        path = self._path(f"tool/{found.spec.name}", key)
+        return self._tool(found, path, to_payload({} if arguments is None else arguments), timeout)
+
+    async def _tool(
+        self, tool: Tool[T], path: str, payload: msgspec.Raw, timeout: float | None
+    ) -> T:
+        request = self._frame(self.agent, path, payload, None, {})
+        result = await self._standing(self.agent, path)
+        if result is None:
+            step = ToolStep(
+                caller=self._caller,
+                tool=tool,
+                request=request,
+                timeout=timeout or tool.spec.timeout,
+                check=partial(self._take, request),
+            )
+            result = await perform(step)
+        result = await self._caller.claims.fetch(result)
+        try:
+            self._take(request, result)
+        except RemoteError as error:
+            failure = result.error
+            text = str(error) if failure is None else failure.message
+            raise ToolFailed(tool.spec.name, error.cause, error.attempts, text) from error
+        return tool.read(result.body)
 
     @overload
     async def record(self, value: Callable[[], Awaitable[T]], *, key: str = "") -> T: ...
@@ -276,24 +374,39 @@ class Context:
         Give the run a `timeout` that leaves a person time: when it is over, the run expires.
 
         Args:
-            question: text or JSON values, shown to whoever answers.
+            question: text or JSON values, shown to whoever answers; at most 64 kB with its options.
             options: the answers to choose from; anything can be answered without them.
             key: names the step, instead of the order of use.
 
         Raises:
             Cancelled: the run was cancelled instead.
+            InvalidPayload: the question is too large, or no JSON.
         """
         path = self._path("ask", key)
+        asked = Awaited.asking(self.agent, path, question, options)
         answer = await self._caller.results.get(self.agent, self.run_id, path)
         if answer is None:
-            raise Parked(
-                awaited=[
-                    Awaited(agent=self.agent, step=path, question=question, options=tuple(options))
-                ]
-            )
+            raise Parked(awaited=[asked])
         raise_for_status(answer)
         answer = await self._caller.claims.fetch(answer)
         return msgspec.json.decode(answer.body)
+
+    async def version(self, change: str, newest: int = 2) -> int:
+        """Return which version of this handler the run goes by, from here on and for ever.
+
+        Put it where the handler changed, and do what the version says. A run that passed this
+        place before the marker was there gets 1, the way before the change; any other run gets
+        `newest`, and keeps it when `newest` is raised later. In a branch of a gather it is about
+        that branch.
+
+        Args:
+            change: names the change, once in the handler: 1 to 128 characters as in a `key`.
+            newest: 2 for the first change at this place, one more for each further one.
+
+        Raises:
+            ReplayMismatch: the run goes by a version that this code does not know yet.
+        """
+        return await choose_version(self, self._caller, self._place(), change, newest)
 
     async def emit(
         self, data: Any, *, key: str = "", meta: Mapping[str, Any] | None = None
@@ -303,7 +416,7 @@ class Context:
         # looked for in a first execution too: what the subscribers do with a second one is theirs
         if await self._caller.results.get(self.agent, self.run_id, path) is not None:
             return
-        event = self._frame(self.agent, path, to_payload(data), None, dict(meta or {}))
+        event = self._frame(self.agent, path, to_payload(data), None, to_meta(meta) if meta else {})
         await publish_event(self._caller, self.agent, event, msg_id=f"{self.run_id}.{path}")
         done = result_of(event, self.agent, "done")
         await self._caller.results.settle(
@@ -319,6 +432,8 @@ class Context:
         path = self._path("model", key)
 
         async def ask(task: ModelTask) -> Message:
+            if self._request.overrides:
+                task = await self._overridden(path, task)
             timeout = task.chat.timeout if task.chat is not None else None
             return await self._call(GATEWAY, path, to_payload(task), timeout, {})
 
@@ -327,6 +442,18 @@ class Context:
 
         tokens = self._caller.names.tokens(GATEWAY, self.run_id, path)
         return BusModel(StepTransport(self._caller.broker, tokens, ask, drop))
+
+    async def _overridden(self, path: str, task: ModelTask) -> ModelTask:
+        """Return a model step's task as the fork asks it; one that was taken over stays as it was.
+
+        So its fingerprint is that of its record, and every execution of the fork asks the same.
+        """
+        standing = await self._standing(GATEWAY, path)
+        executed_in = "" if standing is None else standing.reused
+        overrides = in_force(self._request.overrides, executed_in or self.run_id)
+        spec = self._setting.spec
+        declared = spec.model_name or self._setting.default_model
+        return overridden(task, overrides, path, spec, declared)
 
     async def write_token(self, text: str) -> None:
         """Stream a piece of this call's text to whoever watches; best effort, never waits long."""
@@ -359,11 +486,18 @@ class Context:
         if self._tokens is not None:
             await self._tokens.end()
 
-    def _path(self, name: str, key: str) -> str:
+    def tell_untaken(self) -> None:
+        """Log the recorded steps that a repeated execution, which has finished, did not take."""
+        # a replay takes failed steps away, and a fork may have other input: their ways differ
+        if self._recorded and not self._request.epoch:
+            tell_untaken(self, self._scope, self._recorded)
+
+    def _place(self) -> Scope:
         scope = branch.get()
-        if scope is None or scope.owner is not self:
-            scope = self._scope
-        return scope.path(name, key)
+        return self._scope if scope is None or scope.owner is not self else scope
+
+    def _path(self, name: str, key: str) -> str:
+        return self._place().path(name, key)
 
     async def _settle(self, path: str, payload: msgspec.Raw) -> Envelope:
         """Record a value of this handler's own; returns the record that stands."""
@@ -398,6 +532,7 @@ class Context:
             parent=request.step,
             epoch=request.epoch,
             budget=request.budget,
+            overrides=request.overrides,
             traceparent=self.traceparent,
             tracestate=self.tracestate,
             sent_at=now(),
@@ -432,7 +567,7 @@ class Context:
         if self._attempt > 1 and await self._caller.parking.get(request.run, request.step):
             raise Parked(awaited=[Awaited(agent=request.target, step=request.step)])
         try:
-            return await self._caller.call(request, look=False, parks=True)
+            return await self._caller.call(request, look=self._attempt > 1, parks=True)
         except asyncio.CancelledError:
             scope = branch.get()
             if scope is not None and scope.owner is self and scope.dropped:
@@ -442,13 +577,7 @@ class Context:
     def _take(self, request: Envelope, result: Envelope) -> Message:
         """Check a result against its request, count its usage, raise what it says."""
         if result.fingerprint and result.fingerprint != request.fingerprint:
-            raise ReplayMismatch(
-                f"step {request.step!r} of run {self.run_id} was recorded with another request "
-                f"(recorded {result.fingerprint}, asked {request.fingerprint}): the code or the "
-                "model of "
-                f"agent {self.agent!r} changed while the run was going on. Finish the run on the "
-                "old version, start the run again, or give the changed step a new `key`"
-            )
+            raise mismatch(self.agent, request, result, self._recorded or {})
         if result.usage is not None:
             self._usage = self._usage + result.usage
         raise_for_status(result)

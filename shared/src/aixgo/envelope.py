@@ -93,6 +93,34 @@ class Blob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     sha256: str
 
 
+class Override(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What a fork of a run asks models otherwise, from a step on.
+
+    Attributes:
+        run: the fork.
+        agent: whose model calls; empty when the fork asks nothing otherwise.
+        step: the first that is done again; a model call at just this path is overridden also where
+            its code names a model or a prompt.
+        prompt: instead of the agent's own; empty leaves it.
+        model: `provider/model` instead of the agent's own; empty leaves it.
+    """
+
+    run: str
+    agent: str = ""
+    step: str = ""
+    prompt: str = ""
+    model: str = ""
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What a run began with, kept in the result of its own call: see the fields of `Envelope`."""
+
+    payload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    blob: Blob | None = None
+    meta: dict[str, Any] = {}
+    overrides: tuple[Override, ...] = ()
+
+
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A message between agents.
 
@@ -123,6 +151,9 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
         seconds: of a result: how long its last execution took.
         fingerprint: of the request, kept in its result, so that a replay notices changed code.
         blob: where the payload is, when it is too large to travel (`payload` is then null).
+        overrides: of the forks that the run comes from, the latest last; inherited by every call.
+        reused: of a result that a fork took over: the run that it was recorded in.
+        origin: of the result of a run's own call, when it took steps: what the run began with.
     """
 
     v: int = WIRE_VERSION
@@ -150,6 +181,9 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     seconds: float = 0.0
     fingerprint: str = ""
     blob: Blob | None = None
+    overrides: tuple[Override, ...] = ()
+    reused: str = ""
+    origin: Origin | None = None
 
     @property
     def body(self) -> bytes:
@@ -189,30 +223,35 @@ def new_id() -> str:
 
     Source: UUID version 7, RFC 9562.
     """
-    random = next(_randomness, "") or _more_randomness()
-    variant = _VARIANTS[random[3]]
-    return f"{time.time_ns() // 1_000_000:012x}7{random[:3]}{variant}{random[4:]}"
+    return f"{time.time_ns() // 1_000_000:012x}{next(_randomness, '') or _more_randomness()}"
 
 
 _VARIANTS = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 _randomness: Iterator[str] = iter(())
+"""The part of ids that is not the time: version, variant and random digits."""
 
 
 def _more_randomness() -> str:
     """Ask the system for the random digits of many ids at once: three quarters of an id's cost."""
     global _randomness
     digits = os.urandom(256 * 10).hex()
-    _randomness = iter([digits[start : start + 19] for start in range(0, len(digits), 20)])
+    _randomness = iter(
+        [
+            f"7{digits[at : at + 3]}{_VARIANTS[digits[at + 3]]}{digits[at + 4 : at + 19]}"
+            for at in range(0, len(digits), 20)
+        ]
+    )
     return next(_randomness)
 
 
-def _forget_randomness() -> None:
+def forget_randomness() -> None:
+    """Let the next id ask the system again; a simulation asks its seed."""
     global _randomness
     _randomness = iter(())
 
 
 if hasattr(os, "register_at_fork"):  # two processes must not give the same ids
-    os.register_at_fork(after_in_child=_forget_randomness)
+    os.register_at_fork(after_in_child=forget_randomness)
 
 
 def fingerprint(target: str, payload: bytes) -> str:

@@ -20,6 +20,7 @@
     │   ├── BadSubject                  a subject or token breaks the rules
     │   ├── BadHeader                   a header key or value breaks the rules
     │   ├── PayloadTooLarge             over the broker's message limit
+    │   │   └── BodyTooLarge            over what the object store carries
     │   ├── StreamNotFound              the stream is not provisioned
     │   ├── ConsumerNotFound            the consumer is not provisioned
     │   ├── ConsumerConflict            filters overlap, or the declaration differs
@@ -52,6 +53,11 @@
     │   ├── ClassificationFailed        the router's classifier failed or gave no category
     │   ├── NoRoute                     no route for the category and no fallback
     │   └── RouteFailed                 the agent that the router chose failed
+    ├── ToolError
+    │   ├── UnknownTool                 the agent has no tool of that name
+    │   ├── ToolNotDone         (retry) the tool itself says that nothing happened
+    │   ├── ToolTimeout         (retry) an execution of a tool took longer than its `timeout`
+    │   └── ToolFailed                  a tool failed for good; the failure is recorded
     └── ModelError
         ├── RateLimited         (retry) 429; carries retry_after
         ├── ModelUnavailable    (retry) 5xx, connection refused or lost
@@ -276,6 +282,20 @@ class PayloadTooLarge(BrokerError):
         )
 
 
+class BodyTooLarge(PayloadTooLarge):
+    """A payload is over what even the object store carries."""
+
+    code = "body_too_large"
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        self.subject, self.size, self.limit = what, size, limit
+        BrokerError.__init__(
+            self,
+            f"the payload of {what} is {size:,} bytes, over the limit of {limit:,} bytes; "
+            "store it elsewhere, and send its address",
+        )
+
+
 class StreamNotFound(BrokerError):
     """The stream does not exist."""
 
@@ -445,7 +465,7 @@ class NoRun(CallError):
         self.run_id = run_id
         super().__init__(
             f"nothing is recorded of run {run_id!r}: look at the id and the namespace, and at "
-            "`aixgo runs ls`; results are kept for 7 days"
+            "`aixgo runs ls`; results of finished runs are kept for a time (`retention`)"
         )
 
 
@@ -491,9 +511,28 @@ class TokensExceeded(CallError):
 
 
 class ReplayMismatch(CallError):
-    """A handler asked for a step that differs from the recorded one."""
+    """A repeated execution asked for a step that differs from the recorded one.
+
+    Attributes:
+        run_id: of the run.
+        agent: whose handler changed.
+        step: path of the step.
+        recorded: what the run has recorded of it.
+        asked: what the handler asks now.
+    """
 
     code = "replay_mismatch"
+
+    def __init__(self, *, run_id: str, agent: str, step: str, recorded: str, asked: str) -> None:
+        self.run_id, self.agent, self.step = run_id, agent, step
+        self.recorded, self.asked = recorded, asked
+        super().__init__(
+            f"step {step!r} of run {run_id}: recorded is {recorded}, but agent {agent!r} now asks "
+            f"{asked}. Its code, prompt or model changed while the run was going on. Finish the "
+            f"run on the version that began it; or start it again, `aixgo runs fork {run_id} "
+            f"--from {step}` or as a new run; or let it skip the change: `ctx.version` where the "
+            "handler changed, or a new `key` for the step"
+        )
 
 
 class InboxFull(CallError):
@@ -586,6 +625,78 @@ class RouteFailed(PatternError):
     def __init__(self, category: str, agent: str, cause: str, text: str) -> None:
         self.category, self.agent, self.cause = category, agent, cause
         super().__init__(f"agent {agent!r}, chosen for category {category!r}, failed: {text}")
+
+
+# -- tools ---------------------------------------------------------------------------------------
+
+
+class ToolError(AixgoError):
+    """A tool could not be used, or failed."""
+
+    code = "tool"
+
+
+class UnknownTool(ToolError):
+    """The agent has no tool of that name."""
+
+    code = "unknown_tool"
+
+    def __init__(self, name: str, agent: str, near: str) -> None:
+        self.name, self.agent = name, agent
+        near = near or "; it has no tools"
+        super().__init__(
+            f"agent {agent!r} has no tool {name!r}{near}. Give it one: Agent({agent!r}, …, "
+            "tools=[…])"
+        )
+
+
+class ToolNotDone(ToolError):
+    """Raised by a tool that knows that nothing happened: it may be executed again.
+
+    Args:
+        retryable: whether that may help; with False the step fails at once.
+    """
+
+    code = "tool_not_done"
+    retryable = True
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        self.retryable = retryable
+        super().__init__(message)
+
+
+class ToolTimeout(ToolError):
+    """An execution of a tool took longer than its `timeout`."""
+
+    code = "tool_timeout"
+    retryable = True
+
+    def __init__(self, tool: str, seconds: float) -> None:
+        self.tool, self.seconds = tool, seconds
+        super().__init__(
+            f"tool {tool!r} did not finish within {seconds:g} s; raise its `timeout`, or look at "
+            "what it waits for"
+        )
+
+
+class ToolFailed(ToolError):
+    """A tool failed for good; the failure is recorded, so the step fails again until a replay.
+
+    Attributes:
+        tool: name of the tool.
+        cause: `code` of the original error, or the class name of a foreign one.
+        attempts: executions before it was given up.
+    """
+
+    code = "tool_failed"
+
+    def __init__(self, tool: str, cause: str, attempts: int, text: str) -> None:
+        self.tool, self.cause, self.attempts = tool, cause, attempts
+        times = "once" if attempts == 1 else f"{attempts} times"
+        super().__init__(
+            f"tool {tool!r} failed, executed {times}: {text}; mend the cause and let the run go on "
+            "with `aixgo dlq replay`"
+        )
 
 
 # -- models --------------------------------------------------------------------------------------

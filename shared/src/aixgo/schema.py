@@ -6,11 +6,12 @@ Text, JSON values, msgspec Structs, dataclasses and TypedDicts go through msgspe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
-from typing import Any, get_args
+from typing import Any, NotRequired, get_args
 
 import msgspec
+from typing_extensions import TypedDict
 
 from aixgo.errors import ConfigError, InvalidPayload
 
@@ -94,6 +95,25 @@ def _pydantic_shape(kind: Any) -> Shape:
     return Shape(kind, adapter.validate_json, adapter.json_schema())
 
 
+def members_shape(members: Mapping[str, Any], optional: Collection[str] = ()) -> Shape:
+    """Return the shape of a JSON object with these members, which decodes to a dict of them.
+
+    Args:
+        members: annotation by name; members of other names are ignored.
+        optional: those that may be missing.
+
+    Raises:
+        ConfigError: neither msgspec nor pydantic can validate one of them.
+    """
+    fields = {
+        name: NotRequired[kind] if name in optional else kind for name, kind in members.items()
+    }
+    kind = TypedDict("Arguments", fields)  # type: ignore[misc] # made at run time
+    if any(_has_pydantic(member) for member in members.values()):
+        return _pydantic_shape(kind)
+    return _shape_of(kind)
+
+
 def to_payload(value: Any) -> msgspec.Raw:
     """Return what a handler gave as a payload.
 
@@ -111,6 +131,31 @@ def to_payload(value: Any) -> msgspec.Raw:
             f"a {type(value).__name__} cannot be sent as JSON: {error}; send text, JSON values, "
             "a pydantic model, a msgspec Struct or a dataclass"
         ) from error
+
+
+META_BYTES = 256 * 1024
+"""Of the metadata of one message, as JSON: with the largest payload that travels with it, it stays
+below the 512 kB that the CALLS stream takes."""
+
+
+def to_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata that can travel.
+
+    Raises:
+        InvalidPayload: it is over `META_BYTES`, or cannot be written as JSON.
+    """
+    try:
+        size = len(msgspec.json.encode(meta))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidPayload(
+            f"the metadata cannot be sent as JSON: {error}; use text, numbers, lists and dicts"
+        ) from error
+    if size > META_BYTES:
+        raise InvalidPayload(
+            f"the metadata is {size:,} bytes of JSON, over the limit of {META_BYTES:,} bytes; "
+            "metadata is for labels: put large values into the data, which may be of any size"
+        )
+    return dict(meta)
 
 
 def _hook(value: Any) -> Any:

@@ -22,13 +22,19 @@ class Scope:
         dropped: nobody wants the branch's results any more, so what it waits for is cancelled.
     """
 
-    __slots__ = ("_base", "_counts", "_used", "dropped", "owner")
+    __slots__ = ("_base", "_counts", "_markers", "_used", "dropped", "owner")
 
     def __init__(self, owner: object, base: str) -> None:
         self.owner, self._base = owner, base
         self._counts: dict[str, int] = {}
         self._used: set[str] = set()
+        self._markers: set[str] = set()
         self.dropped = False
+
+    @property
+    def used(self) -> bool:
+        """Whether a path was handed out."""
+        return bool(self._used)
 
     def path(self, name: str, key: str) -> str:
         """Return the path of the next step called `name`, or of the step named by `key`.
@@ -51,6 +57,37 @@ class Scope:
             raise ConfigError(f"the step {path!r} is used twice; give each step its own `key`")
         self._used.add(path)
         return path
+
+    def marker(self, name: str, key: str) -> str:
+        """Return the path of the step `name` named by `key`, which may be taken again.
+
+        Raises:
+            ConfigError: the key is not allowed, or another step has it.
+        """
+        path = f"{self._below}{name}/{key}"
+        if path not in self._markers:
+            path = self.path(name, key)
+            self._markers.add(path)
+        return path
+
+    def is_marker(self, step: str, name: str) -> bool:
+        """Whether a path is one that `marker` gives for this name."""
+        return step.startswith(f"{self._below}{name}/")
+
+    def is_untaken(self, step: str) -> bool:
+        """Whether a step is below this place, but neither taken here nor part of one that was."""
+        if not step or not step.startswith(self._below):
+            return False
+        end = len(step)
+        while end > len(self._base):
+            if step[:end] in self._used:
+                return False
+            end = step.rfind("/", 0, end)
+        return True
+
+    @property
+    def _below(self) -> str:
+        return f"{self._base}/" if self._base else ""
 
 
 branch: ContextVar[Scope | None] = ContextVar("aixgo_branch", default=None)

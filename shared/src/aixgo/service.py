@@ -20,7 +20,7 @@ from aixgo.calls.caller import Caller
 from aixgo.calls.claim_check import fits
 from aixgo.calls.events import publish_event
 from aixgo.calls.parking import Parked
-from aixgo.calls.results import error_result, expired_result, result_of
+from aixgo.calls.results import error_result, expired_result, origin_of, result_of
 from aixgo.calls.worker import Counts, HandlerFailed, Worker
 from aixgo.clock import now
 from aixgo.context import Context, Setting
@@ -36,7 +36,7 @@ from aixgo.errors import (
 )
 from aixgo.message import Message, Reply
 from aixgo.roles import Role
-from aixgo.schema import to_payload
+from aixgo.schema import to_meta, to_payload
 from aixgo.subjects import CALLS, Names
 from aixgo.telemetry import names as attribute
 from aixgo.telemetry import tracing
@@ -76,7 +76,12 @@ class AgentService:
         self._broker, self._names = broker, names
         self._caller = Caller(broker, names)
         spec = agent.spec
-        self._setting = Setting(caller=self._caller, spec=spec, default_model=wiring.default_model)
+        self._setting = Setting(
+            caller=self._caller,
+            spec=spec,
+            default_model=wiring.default_model,
+            tools=agent.tools,
+        )
         self._seconds = spec.timeout or spec.limits.timeout
         self._template, self._rpc_name = f"call.{spec.name}", f"{spec.name}: rpc"
         self._worker = Worker(
@@ -88,6 +93,7 @@ class AgentService:
             concurrency=spec.concurrency,
             sources=wiring.sources,
             ack_wait=wiring.ack_wait,
+            exclusive=spec.exclusive,
         )
         self._rpc: list[Subscription] = []
         self._rpc_tasks: set[asyncio.Task[None]] = set()
@@ -199,13 +205,16 @@ class AgentService:
             HandlerFailed: the role failed, with what it used up to then.
         """
         # children inherit the deadline, so the agent's own limit has to be in it
-        own = now() + self._seconds
-        bounded = request.deadline is None or own < request.deadline
-        if bounded:
-            request = replace(request, deadline=own)
+        moment, seconds = now(), self._seconds
+        deadline = request.deadline
+        bounded = deadline is None or moment + seconds < deadline
+        if deadline is None or bounded:
+            request = replace(request, deadline=moment + seconds)
+        else:
+            seconds = max(0.0, deadline - moment)
         if not tracing.enabled():
             ctx = Context(self._setting, request, attempt)
-            return await self._execute(request, ctx, bounded)
+            return await self._execute(request, ctx, seconds, bounded)
         with tracing.span(
             f"process {self._template}",
             "consumer",
@@ -227,13 +236,15 @@ class AgentService:
         ) as span:
             ctx = Context(self._setting, request, attempt)
             ctx.traceparent, ctx.tracestate = span.traceparent, span.tracestate
-            return await self._execute(request, ctx, bounded)
+            return await self._execute(request, ctx, seconds, bounded)
 
-    async def _execute(self, request: Envelope, ctx: Context, bounded: bool) -> Envelope:
-        """Run the role until the deadline; `bounded` says that it is the agent's own limit."""
+    async def _execute(
+        self, request: Envelope, ctx: Context, seconds: float, bounded: bool
+    ) -> Envelope:
+        """Run the role for so long; `bounded` says that it is the agent's own limit."""
         name, alarms = self.agent.name, self._alarms
         began = alarms.loop.time()
-        limit = alarms.limit(alarms.loop.time() + ctx.remaining)
+        limit = alarms.limit(began + seconds)
         try:
             with limit:
                 value = await self.role.execute(Message(request), ctx)
@@ -264,6 +275,8 @@ class AgentService:
             await ctx.finish()
 
     def _result(self, request: Envelope, ctx: Context, reply: Reply, began: float) -> Envelope:
+        if ctx.attempt > 1:
+            ctx.tell_untaken()
         data = reply.data
         if isinstance(data, Message):
             payload = data.envelope.payload
@@ -275,10 +288,13 @@ class AgentService:
             self.agent.name,
             "done",
             payload=payload,
-            meta=meta,
+            meta=to_meta(meta) if meta else meta,
             usage=ctx.usage,
             attempt=ctx.attempt,
             seconds=self._alarms.loop.time() - began,
+            origin=None
+            if request.depth or not ctx.took_steps or request.kind != "call"
+            else origin_of(request),
         )
 
     # -- rpc -----------------------------------------------------------------------------------
@@ -360,7 +376,7 @@ class ServiceFeed:
             source=self._agent,
             run=run,
             payload=to_payload(data),
-            meta=dict(meta or {}),
+            meta=to_meta(meta) if meta else {},
             traceparent=tracing.root_context(run),
             sent_at=now(),
         )

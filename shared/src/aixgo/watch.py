@@ -19,6 +19,7 @@ from aixgo.envelope import NO_USAGE, Envelope, Failure, Status, Usage, decode
 from aixgo.errors import InvalidPayload
 from aixgo.models.bus import TokenBatch
 from aixgo.subjects import Names, step_token
+from aixgo.tool_calls import noted
 
 PENDING_EVENTS = 10_000
 """Events that may wait to be read; a slower reader misses some, and the run is not held up."""
@@ -99,9 +100,9 @@ class RunEvents:
         )
 
     def on_result(self, message: BusMessage) -> None:
-        """Take a stored result."""
+        """Take a stored result; how a tool came to its own is told by the history."""
         result = _envelope(message)
-        if result is not None:
+        if result is not None and not noted(result):
             self._put(
                 StepFinished(
                     step=result.step,

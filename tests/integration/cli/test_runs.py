@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from aixgo import Agent, App, Context, Message, System
 from aixgo.envelope import new_id
 from aixgo.errors import Cancelled, ModelTimeout
+from aixgo.models import ChatRequest
 from aixgo.models.scripted import ScriptedModel
 from aixgo.runs import Runs, RunStatus
 from aixgo.testing.nats_server import NatsServer
@@ -29,6 +31,10 @@ async def writer(message: Message, ctx: Context) -> str:
     return (await ctx.model.chat(f"write {message.text}")).text
 
 
+async def echo(message: Message) -> str:
+    return message.text
+
+
 async def publish(message: Message, ctx: Context) -> str:
     draft = await ctx.call("writer", message.text)
     answer = await ctx.ask_human({"publish": draft.text}, options=["yes", "no"])
@@ -38,8 +44,8 @@ async def publish(message: Message, ctx: Context) -> str:
 class Stage:
     """A system on a server, and the command line beside it."""
 
-    def __init__(self, aixgo: Any, system: System) -> None:
-        self._aixgo, self.system = aixgo, system
+    def __init__(self, aixgo: Any, system: System, asked: list[ChatRequest]) -> None:
+        self._aixgo, self.system, self.asked = aixgo, system, asked
         self._runs = Runs(system.broker, system.names)
 
     async def __call__(self, *arguments: str) -> Any:
@@ -77,12 +83,19 @@ def staged(aixgo: Any, nats_server: NatsServer) -> Callable[[], Any]:
         agents = [
             Agent("writer", writer, model="scripted/any", retry=quick),
             Agent("publish", publish),
+            Agent("echo", echo),
         ]
-        model = ScriptedModel([lambda request: request.messages[-1].content], repeat=True)
+        asked: list[ChatRequest] = []
+
+        def answer(request: ChatRequest) -> str:
+            asked.append(request)
+            return request.messages[-1].content
+
+        model = ScriptedModel([answer], repeat=True)
         app = App(agents, namespace=namespace, model=model)
         async with app.running(broker=nats_server.url, grace=2.0) as system:
             try:
-                yield Stage(aixgo, system)
+                yield Stage(aixgo, system, asked)
             finally:
                 await system.stop(2.0)
                 for stream in await system.broker.stream_names():
@@ -165,11 +178,11 @@ async def test_a_run_is_forked_from_one_of_its_steps(staged: Any) -> None:
         run = await aixgo.parked_run()
         await aixgo.system.answer(run, "yes")
         await aixgo.until(run, "done")
-        short = await aixgo.system.call("writer", "a note")
-        lost = await aixgo("runs", "fork", short.run_id)
+        stepless = await aixgo.system.call("echo", "a note")
+        lost = await aixgo("runs", "fork", stepless.run_id)
         assert lost.returncode == 1
-        assert f"the input of run {short.run_id} is not kept" in lost.stderr
-        forked = await aixgo.json("runs", "fork", run, "a poem", "--from", "ask/1")
+        assert f"the input of run {stepless.run_id} is not kept" in lost.stderr
+        forked = await aixgo.json("runs", "fork", run, "--from", "ask/1")
         assert (forked["agent"], forked["forked_from"]) == ("publish", run)
         await aixgo.until(forked["run_id"], "parked")
         await aixgo("runs", "answer", forked["run_id"], "--data", '"no"')
@@ -177,7 +190,42 @@ async def test_a_run_is_forked_from_one_of_its_steps(staged: Any) -> None:
         assert result.text == "write a poem: no"
         tree = await aixgo.json("runs", "show", forked["run_id"])
         assert tree["usage"]["model_calls"] == 0
+        assert tree["input"] == "a poem"
         assert tree["history"][0]["detail"] == f"from ask/1 of run {run}"
+
+
+async def test_the_rest_of_a_run_is_made_with_another_prompt_and_model(
+    staged: Any, tmp_path: Path
+) -> None:
+    async with staged() as aixgo:
+        run = await aixgo.parked_run()
+        await aixgo.system.answer(run, "yes")
+        await aixgo.until(run, "done")
+        words = tmp_path / "words.txt"
+        words.write_text("Rhyme.")
+        forked = await aixgo.json(
+            *("runs", "fork", run, "--from", "writer/1/model/1"),
+            *("--model", "scripted/large", "--prompt", f"@{words}"),
+        )
+        await aixgo.until(forked["run_id"], "parked")
+        assert aixgo.asked[-1].model == "scripted/large"
+        assert aixgo.asked[-1].messages[0].content == "Rhyme."
+        await aixgo("runs", "answer", forked["run_id"], "yes")
+        await aixgo.until(forked["run_id"], "done")
+        assert [request.model for request in aixgo.asked] == ["scripted/any", "scripted/large"]
+        shown = (await aixgo("runs", "show", forked["run_id"])).stdout
+        assert "\ninput: a poem\n" in shown
+        detail = f"forked: from writer/1/model/1 of run {run}, model scripted/large for writer"
+        assert detail in shown
+
+        later = await aixgo.json("runs", "fork", forked["run_id"], "--from", "ask/1")
+        await aixgo.until(later["run_id"], "parked")
+        shown = (await aixgo("runs", "show", later["run_id"])).stdout
+        assert "● writer writer/1  reused" in shown
+        assert len(aixgo.asked) == 2
+        refused = await aixgo("runs", "fork", run, "--model", "large")
+        assert refused.returncode == 2
+        assert "'large' names no provider" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -190,6 +238,11 @@ async def test_a_run_is_forked_from_one_of_its_steps(staged: Any) -> None:
         (["answer", "x", "--broker", "URL"], 2, "either as TEXT or as --data JSON"),
         (["answer", "x", "--data", "yes", "--broker", "URL"], 2, "text needs its quotes"),
         (["fork", "x", "--data", "@gone.json", "--broker", "URL"], 2, "gone.json: cannot be read"),
+        (
+            ["fork", "x", "--prompt", "@gone.txt", "--broker", "URL"],
+            2,
+            "--prompt @gone.txt: cannot",
+        ),
         (["fork", "x", "--timeout", "soon", "--broker", "URL"], 2, "--timeout: not a duration"),
     ],
 )

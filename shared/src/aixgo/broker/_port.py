@@ -225,7 +225,10 @@ class StreamInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class ConsumerInfo:
-    """State of a consumer: queued, delivered but unanswered, idle pulls, redelivered."""
+    """State of a consumer: queued, delivered but unanswered, idle pulls, redelivered.
+
+    Everything up to the sequence `ack_floor` is answered.
+    """
 
     stream: str
     config: ConsumerConfig
@@ -233,6 +236,7 @@ class ConsumerInfo:
     ack_pending: int
     waiting: int
     redelivered: int
+    ack_floor: int = 0
     paused_until: float | None = None
 
 
@@ -273,6 +277,7 @@ class Bus(Protocol):
         queue: str = "",
         limit: int = 0,
         pending: int = 65_536,
+        prompt: bool = False,
     ) -> Subscription:
         """Receive what is published from now on.
 
@@ -282,6 +287,8 @@ class Bus(Protocol):
             queue: of the members of one queue group, one gets each message.
             limit: end after so many messages; 0 for no end.
             pending: messages that may wait to be read; more are dropped and counted.
+            prompt: `on_message` only completes a future or notes the message, so a broker in this
+                process may call it before `publish` returns; a turn of the event loop is saved.
         """
         ...
 
@@ -405,8 +412,12 @@ class Upkeep(Protocol):
         """Remove the consumer; its unanswered messages wait for another. False: not there."""
         ...
 
-    async def purge(self, stream: str, subject: str = "") -> int:
-        """Remove the records that match the filter (all without one); returns how many."""
+    async def purge(self, stream: str, subject: str = "", *, before: int = 0) -> int:
+        """Remove the records that match the filter (all without one); returns how many.
+
+        Args:
+            before: only those whose sequence is lower; 0 for no such limit.
+        """
         ...
 
     async def delete_record(self, stream: str, sequence: int) -> bool:

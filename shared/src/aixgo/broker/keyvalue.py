@@ -191,13 +191,16 @@ class Bucket:
         """
         return await self._write(key, value, revision, ttl)
 
-    async def delete(self, key: str, *, revision: int | None = None) -> None:
+    async def delete(self, key: str, *, revision: int | None = None, ttl: float = 0.0) -> None:
         """Take the key's value away, only at `revision` if that is given; its history stays.
+
+        Args:
+            ttl: whole seconds ≥ 1 after which the record of the deletion goes too; 0 keeps it.
 
         Raises:
             WrongSequence: the revision is another.
         """
-        await self._write(key, b"", revision, 0.0, {_OPERATION: "DEL"})
+        await self._write(key, b"", revision, ttl, {_OPERATION: "DEL"})
 
     async def purge(self, key: str, *, revision: int | None = None) -> None:
         """Take the key's value and its history away; watchers see a `PURGE`.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from aixgo.broker._port import Broker, Change, ConsumerConfig, StreamConfig
 from aixgo.broker.keyvalue import bucket_stream
 from aixgo.broker.objects import store_stream
+from aixgo.config.retention import RESULTS_BYTES
 from aixgo.subjects import (
     BLOBS,
     CALLS,
@@ -57,14 +58,15 @@ class AgentNeeds:
     ack_wait: float = ACK_WAIT_SECONDS
 
 
-RESULTS_AGE_SECONDS = 7 * DAY
-"""How long a finished step is remembered; a run that is parked for longer forgets its steps."""
-
-
-def streams(names: Names, *, replicas: int = 1) -> list[StreamConfig]:
+def streams(
+    names: Names, *, replicas: int = 1, results_bytes: int = RESULTS_BYTES
+) -> list[StreamConfig]:
     """Return the streams, buckets and object stores of a namespace.
 
     A server reserves what `max_bytes` says: 2.3 GB of file storage and 32 MB of memory together.
+
+    Args:
+        results_bytes: room for results, bytes.
     """
     p = names.prefix
     declared = [
@@ -83,9 +85,9 @@ def streams(names: Names, *, replicas: int = 1) -> list[StreamConfig]:
             name=names.stream(RESULTS),
             subjects=(f"{p}res.>",),
             discard="new",
-            max_bytes=1024 * MIB,
+            max_bytes=results_bytes,
             max_messages_per_subject=1,
-            max_age=RESULTS_AGE_SECONDS,
+            # no age: a run that is not over needs its results however old it is (`calls.retention`)
             republish=(f"{p}res.>", f"{p}live.res.>"),
             description="the one result of every step; the first wins",
         ),
@@ -183,10 +185,16 @@ def consumers(names: Names, agents: Iterable[AgentNeeds]) -> list[tuple[str, Con
 
 
 async def provision(
-    broker: Broker, names: Names, agents: Sequence[AgentNeeds] = (), *, replicas: int = 1
+    broker: Broker,
+    names: Names,
+    agents: Sequence[AgentNeeds] = (),
+    *,
+    replicas: int = 1,
+    results_bytes: int = RESULTS_BYTES,
 ) -> list[Change]:
     """Create or update everything that is declared; returns one change for each, in order."""
-    changes = [await broker.ensure_stream(stream) for stream in streams(names, replicas=replicas)]
+    declared = streams(names, replicas=replicas, results_bytes=results_bytes)
+    changes = [await broker.ensure_stream(stream) for stream in declared]
     for stream, consumer in consumers(names, agents):
         changes.append(await broker.ensure_consumer(stream, consumer))
     return changes

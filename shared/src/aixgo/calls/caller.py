@@ -91,21 +91,23 @@ class Caller:
             Parked: the call is parked, and the caller should be too.
         """
         target = request.target
-        if look:
-            standing = await self.results.get(target, request.run, request.step)
-            if standing is not None:
-                return await self.claims.fetch(standing)
         waiting = _Waiting(self._alarms)
         live = await self.broker.subscribe(
-            self.names.live_result(target, request.run, request.step), waiting.arrive, limit=1
+            self.names.live_result(target, request.run, request.step),
+            waiting.arrive,
+            limit=1,
+            prompt=True,
         )
         try:
-            await self.send(request)
-            result = await self._result(request, waiting, parks)
+            # after subscribing: a result that is stored meanwhile is seen by one of the two
+            standing = await self.results.get(target, request.run, request.step) if look else None
+            if standing is None:
+                await self.send(request)
+                standing = await self._result(request, waiting, parks)
         finally:
             if waiting.data is None:
                 await live.unsubscribe()
-        return result if result.blob is None else await self.claims.fetch(result)
+        return standing if standing.blob is None else await self.claims.fetch(standing)
 
     async def _result(self, request: Envelope, waiting: _Waiting, parks: bool) -> Envelope:
         target, deadline = request.target, request.deadline

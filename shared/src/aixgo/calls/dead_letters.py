@@ -79,8 +79,8 @@ class DeadLetters:
         failure: Failure,
         envelope: Envelope | None,
         usage: Usage | None = None,
-    ) -> None:
-        """Keep a message that could not be handled; the same failure twice is kept once."""
+    ) -> int:
+        """Keep a message that could not be handled, once; returns its number."""
         stream = EVENTS if ".evt." in subject else CALLS
         letter: dict[str, Any] = {
             "stream": stream,
@@ -95,11 +95,12 @@ class DeadLetters:
             letter["raw"] = base64.b64encode(data).decode()
         entry = DeadLetter(**letter)
         original = envelope.id if envelope is not None else hashlib.sha256(data).hexdigest()[:32]
-        await self._broker.append(
+        appended = await self._broker.append(
             self._names.dead_letter(stream, subject),
             _encoder.encode(entry),
-            msg_id=f"{agent}.{original}.{failure.attempts}",
+            msg_id=f"{agent}.{original}",
         )
+        return appended.sequence
 
     async def list(self, *, run: str = "", agent: str = "") -> list[Numbered]:
         """Return the dead letters, oldest first: all, or those of a run or an agent."""
@@ -157,6 +158,10 @@ class DeadLetters:
             NoDeadLetter: there is none of that number.
         """
         await self.get(number)
+        await self._broker.delete_record(self._stream, number)
+
+    async def forget(self, number: int) -> None:
+        """Take a dead letter back, if it is there: what it is about did not fail after all."""
         await self._broker.delete_record(self._stream, number)
 
     async def purge(self) -> int:

@@ -25,14 +25,25 @@ log = logging.getLogger("aixgo.calls")
 MESSAGE_CHARS = 2_000
 """Of an error's message; the whole one is in the result or in the dead letter."""
 
-What = Literal["failed", "parked", "woken", "dead_letter", "replayed", "cancelled", "forked"]
+What = Literal[
+    "failed",
+    "parked",
+    "woken",
+    "dead_letter",
+    "replayed",
+    "cancelled",
+    "forked",
+    "in_doubt",
+    "resolved",
+]
 
 
 class Happened(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A record of the HISTORY stream.
 
     Attributes:
-        what: `failed` is an execution that will be repeated; `dead_letter` one that will not.
+        what: `failed` is an execution that will be repeated; `dead_letter` one that will not;
+            `in_doubt` a tool's execution that may have taken place, `resolved` when that is known.
         run, agent, step: which call.
         at: Unix seconds.
         attempt: executions of the call up to then.

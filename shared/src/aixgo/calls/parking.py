@@ -24,7 +24,12 @@ from aixgo.calls.history import History
 from aixgo.calls.identity import publication
 from aixgo.clock import now, rfc3339
 from aixgo.envelope import Envelope, encode
+from aixgo.errors import InvalidPayload
+from aixgo.schema import to_payload
 from aixgo.subjects import PARKED, Names, step_token
+
+QUESTION_BYTES = 64 * 1024
+"""Of a question to a person; it is kept beside the parked call, in one record with it."""
 
 
 class Awaited(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,6 +45,23 @@ class Awaited(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     step: str
     question: Any = None
     options: tuple[str, ...] = ()
+
+    @classmethod
+    def asking(cls, agent: str, step: str, question: Any, options: Iterable[str]) -> Self:
+        """Return a question to a person.
+
+        Raises:
+            InvalidPayload: it cannot be written as JSON, or is over `QUESTION_BYTES`.
+        """
+        asked = to_payload([question, *options])
+        size = memoryview(asked).nbytes
+        if size > QUESTION_BYTES:
+            raise InvalidPayload(
+                f"the question of step {step!r} is {size:,} bytes of JSON with its options, over "
+                f"the limit of {QUESTION_BYTES:,} bytes; ask shortly, and say where the rest is"
+            )
+        plain, *choices = msgspec.json.decode(asked)
+        return cls(agent=agent, step=step, question=plain, options=tuple(choices))
 
 
 class Parked(BaseException):
@@ -107,6 +129,13 @@ class Parking:
             await self.set_timer(call.request, until)
         return call
 
+    async def put_off(self, request: Envelope, until: float) -> None:
+        """Publish a call again at Unix time `until`, for another attempt."""
+        if request.parks:  # its timers wake what is in the bucket, because old ones may be about
+            call = ParkedCall(request=request, since=now(), until=until)
+            await self._bucket.put(_key(request), _encoder.encode(call))
+        await self.set_timer(request, until)
+
     async def wake(self, run: str, step: str) -> bool:
         """Publish a parked call again; False when it is not parked (any more)."""
         entry = await self._bucket.get(f"{run}.{step_token(step)}")
@@ -114,7 +143,8 @@ class Parking:
             return False
         request = _decoder.decode(entry.value).request
         await self.publish(request)
-        await self.remove(request)
+        # it may be executed, and parked anew, before this: then that stays
+        await self.remove(request, before=entry.revision + 1)
         await self._history.add("woken", request, attempt=request.attempt)
         return True
 
@@ -137,13 +167,16 @@ class Parking:
         records = await self._broker.read(f"KV_{bucket}", f"$KV.{bucket}.{run or '*'}.>")
         return [_decoder.decode(record.data) for record in records if record.data]
 
-    async def remove(self, request: Envelope) -> None:
+    async def remove(self, request: Envelope, *, before: int = 0) -> None:
         """Forget a parked call: it goes on, or it has its result.
 
         The record goes, not only its value: a marker for each call that was ever parked would stay.
+
+        Args:
+            before: only if it was parked at a lower revision; 0 for any.
         """
         bucket = self._names.bucket(PARKED)
-        await self._broker.purge(f"KV_{bucket}", f"$KV.{bucket}.{_key(request)}")
+        await self._broker.purge(f"KV_{bucket}", f"$KV.{bucket}.{_key(request)}", before=before)
 
     async def set_timer(self, request: Envelope, until: float) -> None:
         """Publish a call again at Unix time `until`, over restarts of everything."""

@@ -9,9 +9,9 @@ import msgspec
 from msgspec.structs import replace
 
 from aixgo.broker._port import Broker, Expect
-from aixgo.calls.claim_check import ClaimCheck, fits
+from aixgo.calls.claim_check import ClaimCheck, claim_of, fits
 from aixgo.clock import now
-from aixgo.envelope import Envelope, Failure, Status, Usage, decode, encode, new_id
+from aixgo.envelope import Envelope, Failure, Origin, Status, Usage, decode, encode, new_id
 from aixgo.errors import (
     AixgoError,
     Cancelled,
@@ -95,12 +95,14 @@ def result_of(
     usage: Usage | None = None,
     attempt: int = 0,
     seconds: float = 0.0,
+    origin: Origin | None = None,
 ) -> Envelope:
     """Return a result of `request`.
 
     Args:
         attempt: executions that it took; 0 when nothing was executed.
         seconds: how long the last of them took.
+        origin: what the run began with.
     """
     return Envelope(
         id=new_id(),
@@ -122,18 +124,37 @@ def result_of(
         status=status,
         error=error,
         fingerprint=request.fingerprint,
+        origin=origin,
     )
+
+
+def origin_of(request: Envelope) -> Origin:
+    """Return what a run began with, from its own call; a large payload is where it came from."""
+    large = not fits(request)
+    return Origin(
+        payload=msgspec.UNSET if large else request.payload,
+        blob=claim_of(request.body) if large else request.blob,
+        meta=request.meta,
+        overrides=request.overrides,
+    )
+
+
+MESSAGE_CHARACTERS = 8_000
+"""Of an error's text that travel: a result has to be stored, whatever a handler put into its error.
+"""
 
 
 def failure_of(error: BaseException, agent: str, attempts: int) -> Failure:
     """Return an exception as it travels; a child's failure keeps its own origin."""
+    text = str(error) or type(error).__name__
+    if len(text) > MESSAGE_CHARACTERS:
+        more = len(text) - MESSAGE_CHARACTERS
+        text = f"{text[:MESSAGE_CHARACTERS]} … ({more:,} characters more)"
     if isinstance(error, RemoteError):
-        return Failure(
-            code=error.cause, message=str(error), agent=error.agent, attempts=error.attempts
-        )
+        return Failure(code=error.cause, message=text, agent=error.agent, attempts=error.attempts)
     return Failure(
         code=code_of(error),
-        message=str(error) or type(error).__name__,
+        message=text,
         agent=agent,
         attempts=attempts,
         retryable=isinstance(error, AixgoError) and error.retryable,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 
 from aixgo.config.agents import Retry
-from aixgo.errors import AixgoError, code_of
+from aixgo.errors import AixgoError, Disconnected, RequestTimeout, code_of
+
+BROKER_AWAY = (Disconnected, RequestTimeout)
+"""What says nothing about the agent: its broker did not answer."""
 
 
 def is_retryable(error: BaseException, retry_on: tuple[str, ...] = ()) -> bool:
@@ -48,8 +51,12 @@ def backoff(policy: Retry, attempt: int, *, jitter: float | None = None) -> floa
 def next_delay(policy: Retry, attempt: int, error: BaseException) -> float | None:
     """Return seconds until the next execution, or None when there is none.
 
-    A rate limit's `retry_after` is honoured when it is longer than the back-off.
+    A rate limit's `retry_after` is honoured when it is longer than the back-off. While the broker
+    is away the policy's attempts are not used up: like a crash, an outage is no failure of the
+    agent.
     """
+    if isinstance(error, BROKER_AWAY):
+        return backoff(policy, attempt)
     if attempt >= policy.max_attempts or not is_retryable(error, policy.retry_on):
         return None
     delay = backoff(policy, attempt)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from aixgo.broker._port import Broker, Delivery
+from aixgo.calls.claims import REFUSED_SECONDS
 from aixgo.calls.dead_letters import DeadLetters
 from aixgo.calls.history import History
 from aixgo.calls.parking import Parked, Parking
@@ -47,6 +48,16 @@ class HandOver:
 
 
 @dataclass(frozen=True, slots=True)
+class Claimed:
+    """Another worker executes this exclusive call; a look later tells whether it still does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disowned:
+    """Another worker took this exclusive call over: it answers, and nothing is written here."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The execution failed, after so many seconds; `attempts` counts this one too."""
 
@@ -64,7 +75,7 @@ class Waits:
     attempts: int
 
 
-Outcome = Done | Standing | HandOver | Failed | Waits
+Outcome = Done | Standing | HandOver | Claimed | Disowned | Failed | Waits
 
 
 class Settler:
@@ -92,15 +103,25 @@ class Settler:
             BrokerError: nothing was answered; the delivery comes back by itself.
         """
         match outcome:
-            case Done(result):
-                await self._results.settle(self._agent, result)
-                await self._wake_parent(request)
+            case Done():
+                await self._results.settle(self._agent, outcome.result)
+                if request.parks:
+                    await self._wake_parent(request)
                 # the record answers a redelivery, so a lost acknowledgement costs one look
                 await delivery.ack(confirm=False)
             case Standing():
+                if request.parks:  # who stored it may have died before
+                    await self._wake_parent(request)
                 await delivery.ack(confirm=False)
             case HandOver():
                 await delivery.nak()
+            case Claimed():
+                await delivery.nak(REFUSED_SECONDS)
+            case Disowned():
+                log.warning(
+                    "claim.lost",
+                    extra={"agent": self._agent, "run": request.run, "step": request.step},
+                )
             case Waits(parked, attempts):
                 await self._park(delivery, request, parked, attempts)
             case Failed(error, attempts):
@@ -134,8 +155,9 @@ class Settler:
         call = await self._parking.park(request, parked, attempts)
         for step in parked.awaited:
             if await self._results.get(step.agent, request.run, step.step) is not None:
-                await self._parking.remove(request)
-                await delivery.nak()
+                # woken as it would be by whoever stored it, so that no attempt is used up
+                await self._parking.wake(request.run, request.step)
+                await delivery.ack()
                 return
         await self._history.add(
             "parked",
@@ -160,12 +182,12 @@ class Settler:
         if delay <= LONG_DELAY_SECONDS:
             await delivery.nak(delay)
             return
-        await self._parking.set_timer(replace(request, attempt=attempts), now() + delay)
+        await self._parking.put_off(replace(request, attempt=attempts), now() + delay)
         await delivery.ack()
 
     async def _give_up(self, delivery: Delivery, request: Envelope, failed: Failed) -> None:
         failure = failure_of(failed.error, self._agent, failed.attempts)
-        await self._dead_letters.add(
+        letter = await self._dead_letters.add(
             delivery.subject,
             delivery.data,
             agent=self._agent,
@@ -173,8 +195,7 @@ class Settler:
             envelope=request,
             usage=failed.usage,
         )
-        await self._history.add("dead_letter", request, attempt=failed.attempts, error=failure)
-        await self._results.settle(
+        standing = await self._results.settle(
             self._agent,
             error_result(
                 request,
@@ -185,6 +206,10 @@ class Settler:
                 seconds=failed.seconds,
             ),
         )
+        if standing.status == "error":
+            await self._history.add("dead_letter", request, attempt=failed.attempts, error=failure)
+        else:  # it ended otherwise before: another worker finished it, or it expired
+            await self._dead_letters.forget(letter)
         await self._wake_parent(request)
         await delivery.term(f"{failure.code}: {failure.message}"[:200])
 

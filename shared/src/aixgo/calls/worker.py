@@ -13,13 +13,30 @@ from msgspec.structs import replace
 from aixgo.broker._port import Broker, BusMessage, Consumption, Delivery, Subscription
 from aixgo.calls.cancel import CancelledRuns, is_below, reason_of
 from aixgo.calls.claim_check import ClaimCheck
+from aixgo.calls.claims import Claim, Claims
 from aixgo.calls.parking import Parked, Parking
 from aixgo.calls.results import Results, cancelled_result, expired_result
-from aixgo.calls.settle import Done, Failed, HandOver, Outcome, Settler, Standing, Waits
+from aixgo.calls.settle import (
+    Claimed,
+    Disowned,
+    Done,
+    Failed,
+    HandOver,
+    Outcome,
+    Settler,
+    Standing,
+    Waits,
+)
 from aixgo.clock import now
 from aixgo.config.agents import Retry
 from aixgo.envelope import Envelope, Usage, decode
-from aixgo.errors import Abandoned, BrokerError, InvalidPayload
+from aixgo.errors import (
+    Abandoned,
+    BrokerError,
+    InvalidPayload,
+    PayloadTooLarge,
+    StreamRefused,
+)
 from aixgo.subjects import CALLS, EVENTS, TIMERS, Names
 
 log = logging.getLogger("aixgo.calls")
@@ -30,6 +47,12 @@ dead letter. Above what the retries of any policy (15) and some rolling deployme
 
 FLUSH_SECONDS = 2.0
 """For the last acknowledgements of a worker that stops; a lost one costs a look later."""
+
+SETTLING_LOOK_SECONDS = 0.02
+"""Between two looks whether an execution was settled: some round trips to the broker."""
+
+TOO_LARGE = (PayloadTooLarge, StreamRefused)
+"""What the broker says of a result that it can never take."""
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 10.0
 """Back-off of storing a result while the broker cannot take it."""
@@ -61,6 +84,8 @@ class _Work:
     task: asyncio.Task[None] | None
     cancelled: str | None = None
     """Why it was cancelled."""
+    claim: Claim | None = None
+    """Of an exclusive call."""
 
 
 @dataclass(slots=True)
@@ -84,6 +109,7 @@ class Worker:
         sources: agents whose events are handled too.
         ack_wait: seconds after which an unanswered delivery goes elsewhere; deliveries at work are
             kept by a heartbeat every third of it.
+        exclusive: claim each call before it is executed (`aixgo.calls.claims`).
     """
 
     def __init__(
@@ -97,6 +123,7 @@ class Worker:
         concurrency: int,
         sources: tuple[str, ...],
         ack_wait: float,
+        exclusive: bool = False,
     ) -> None:
         self._broker, self._names, self._agent, self._handle = broker, names, agent, handle
         self._concurrency, self._sources, self._ack_wait = concurrency, sources, ack_wait
@@ -104,6 +131,7 @@ class Worker:
         self._results = Results(broker, names, self._claims)
         self._parking = Parking(broker, names)
         self._settler = Settler(broker, names, self._results, self._parking, agent, retry)
+        self._exclusive = Claims(broker, names, agent, ack_wait) if exclusive else None
         self._results_stream = names.stream("RESULTS")
         self._cancelled = CancelledRuns()
         self._work: dict[str, _Work] = {}
@@ -195,6 +223,8 @@ class Worker:
         step = self._names.step_id(self._agent, request.run, request.step)
         running = self._work.get(step)
         if running is not None:
+            running = await self._at_work(step, running, delivery)
+        if running is not None:
             # it came back while it is at work here (heartbeats were lost with a connection): the
             # newest delivery is the one to answer
             running.delivery = delivery
@@ -202,6 +232,9 @@ class Worker:
         work = _Work(delivery, request, asyncio.current_task(self._loop))
         self._work[step] = work
         try:
+            if self._exclusive is not None:
+                await self._serve_claimed(self._exclusive, work)
+                return
             outcome = await self._outcome(work)
             work.task = None  # a cancel that comes now is too late: the outcome is known
             await self._settle(work, outcome)
@@ -215,6 +248,41 @@ class Worker:
         finally:
             del self._work[step]
 
+    async def _at_work(self, step: str, running: _Work, delivery: Delivery) -> _Work | None:
+        """Return the execution that a delivery joins, if there is (still) one.
+
+        Another publication cannot join one that is being settled: a call that was just parked may
+        be woken before its first delivery is answered.
+        """
+        until = self._loop.time() + FLUSH_SECONDS
+        while running.task is None and running.delivery.sequence != delivery.sequence:
+            if self._work.get(step) is not running or self._loop.time() > until:
+                break
+            await asyncio.sleep(SETTLING_LOOK_SECONDS)
+        return self._work.get(step)
+
+    async def _serve_claimed(self, claims: Claims, work: _Work) -> None:
+        """Serve an exclusive call: claim it, execute it, and answer only if it is still ours."""
+        task, work.task = work.task, None  # what is cancelled meanwhile is remembered
+        claim = await claims.take(work.request, work.delivery.attempt)
+        if claim is None:
+            await self._settle(work, Claimed())
+            self._count(Claimed())
+            return
+        work.claim, work.task = claim, task
+        try:
+            outcome = await self._outcome(work, claim.refused)
+            work.task = None
+            if not await claim.holds():
+                outcome = Disowned()
+            elif not isinstance(outcome, Done):
+                # whoever gets it next must not find it claimed; but a result is stored first
+                await claim.release()
+            await self._settle(work, outcome)
+            self._count(outcome)
+        finally:
+            await claim.release()
+
     async def _settle(self, work: _Work, outcome: Outcome) -> None:
         """Answer the delivery; while the broker cannot take a result, keep it and try again.
 
@@ -226,6 +294,12 @@ class Worker:
                 await self._settler.settle(work.delivery, work.request, outcome)
                 return
             except BrokerError as error:
+                if isinstance(error, TOO_LARGE) and isinstance(outcome, (Done, Waits)):
+                    # it will be no smaller the next time: say so, instead of executing it again
+                    attempts = work.request.attempt + work.delivery.attempt
+                    usage = outcome.result.usage if isinstance(outcome, Done) else None
+                    outcome = Failed(error, attempts, usage)
+                    continue
                 deadline = work.request.deadline
                 late = deadline is not None and now() > deadline
                 if not error.retryable or late or self._stopping:
@@ -237,9 +311,15 @@ class Worker:
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
-    async def _outcome(self, work: _Work) -> Outcome:
+    async def _outcome(self, work: _Work, refused: int = 0) -> Outcome:
+        """Execute a call if it has to be.
+
+        Args:
+            refused: deliveries of it that were no executions.
+        """
         request = work.request
-        attempt = request.attempt + work.delivery.attempt
+        deliveries = work.delivery.attempt - refused
+        attempt = request.attempt + deliveries
         began = self._loop.time()
         try:
             record = await self._broker.get(
@@ -253,7 +333,7 @@ class Worker:
             reason = self._cancelled.reason(request)
             if reason is not None:
                 return Done(cancelled_result(request, self._agent, reason))
-            if work.delivery.attempt > MAX_DELIVERIES:
+            if deliveries > MAX_DELIVERIES:
                 return Failed(Abandoned(self._agent, MAX_DELIVERIES), attempt)
             self.counts.received += 1
             if request.blob is not None:
@@ -264,6 +344,8 @@ class Worker:
         except Parked as parked:
             return Waits(parked, attempt)
         except BrokerError as error:
+            if error.retryable:  # nothing was executed, so no attempt is used up: it comes back
+                raise
             return Failed(error, attempt)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
@@ -273,6 +355,9 @@ class Worker:
             if work.cancelled is not None:
                 task.uncancel()
                 return Done(cancelled_result(request, self._agent, work.cancelled))
+            if work.claim is not None and work.claim.lost:
+                task.uncancel()
+                return Disowned()
             if self._stopping:
                 task.uncancel()
                 return HandOver()
@@ -283,10 +368,11 @@ class Worker:
     def _count(self, outcome: Outcome) -> None:
         counts = self.counts
         match outcome:
-            case Done(result) if result.status == "done":
-                counts.succeeded += 1
             case Done():
-                counts.failed += 1
+                if outcome.result.status == "done":
+                    counts.succeeded += 1
+                else:
+                    counts.failed += 1
             case Failed(error):
                 counts.failed += 1
                 name = type(error).__name__
@@ -306,6 +392,38 @@ class Worker:
                     await work.delivery.in_progress()
                 except BrokerError:
                     break  # disconnected: the next beat tries again
+            with suppress(TimeoutError, BrokerError):
+                async with asyncio.timeout(period / 4):
+                    for work in list(self._work.values()):
+                        await self._stop_if_settled(work)
+            if self._exclusive is not None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(period):
+                        await asyncio.gather(*map(self._renew, list(self._work.values())))
+
+    async def _stop_if_settled(self, work: _Work) -> None:
+        """Stop what has its result: a cancel signal can be lost, its record cannot."""
+        request = work.request
+        record = await self._broker.get(
+            self._results_stream,
+            subject=self._names.result(self._agent, request.run, request.step),
+        )
+        if record is None or work.task is None or work.cancelled is not None:
+            return
+        failure = decode(record.data).error
+        work.cancelled = "it has its result already" if failure is None else failure.message
+        work.task.cancel()
+
+    async def _renew(self, work: _Work) -> None:
+        """Keep the claim of an exclusive call, or stop the handler at once when it is lost."""
+        if work.claim is None:
+            return
+        try:
+            held = await work.claim.renew()
+        except BrokerError:
+            return  # the next beat tries again
+        if not held and work.task is not None and work.cancelled is None:
+            work.task.cancel()
 
     def _on_cancel(self, message: BusMessage) -> None:
         try:

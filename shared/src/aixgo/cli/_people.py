@@ -63,14 +63,7 @@ def json_text(given: str, option: str = "--data") -> bytes:
     Raises:
         ConfigError: the file cannot be read, or it is no JSON.
     """
-    text = given.encode()
-    if given.startswith("@"):
-        try:
-            text = Path(given[1:]).read_bytes()
-        except OSError as error:
-            raise ConfigError(
-                f"{option} {given}: cannot be read: {error.strerror or error}; check the path"
-            ) from None
+    text = _bytes_of(given, option)
     try:
         msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -78,6 +71,31 @@ def json_text(given: str, option: str = "--data") -> bytes:
             f"{option} is no JSON: {error}; text needs its quotes, such as '\"hello\"'"
         ) from None
     return text
+
+
+def text_of(given: str, option: str) -> str:
+    """Return the text that an option gives, or that the file behind its `@` has.
+
+    Raises:
+        ConfigError: the file cannot be read, or is no text.
+    """
+    try:
+        return _bytes_of(given, option).decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{option} {given}: is no UTF-8 text: {error}; save it as UTF-8"
+        ) from None
+
+
+def _bytes_of(given: str, option: str) -> bytes:
+    if not given.startswith("@"):
+        return given.encode()
+    try:
+        return Path(given[1:]).read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{option} {given}: cannot be read: {error.strerror or error}; check the path"
+        ) from None
 
 
 def json_value(given: str, option: str = "--data") -> Any:

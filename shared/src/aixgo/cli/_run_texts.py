@@ -45,6 +45,8 @@ def run_json(run: Run) -> dict[str, Any]:
         "usage": usage_json(run.usage),
     }
     if isinstance(run, RunTree):
+        if run.input is not msgspec.UNSET:
+            found["input"] = run.input
         found["steps"] = [step_json(step) for step in run.steps]
         found["history"] = [happened_json(record) for record in run.history]
     return found
@@ -69,6 +71,8 @@ def step_json(step: Step) -> dict[str, Any]:
         found |= {"question": step.question, "options": list(step.options)}
     if step.until is not None:
         found["until"] = utc(step.until)
+    if step.reused:
+        found["reused"] = step.reused
     found["steps"] = [step_json(one) for one in step.steps]
     return found
 
@@ -106,6 +110,8 @@ def summary(run: Run) -> str:
 def said(step: Step) -> str:
     """Return in a few words how a step stands."""
     parts: list[str] = [] if step.status == "done" else [step.status]
+    if step.reused:
+        parts.append("reused")
     if step.attempts > 1:
         parts.append(f"{step.attempts} attempts")
     if step.attempts or step.status in LIVE:
@@ -158,6 +164,9 @@ def show(tree: RunTree) -> None:
     from rich.tree import Tree
 
     write(summary(tree))
+    if tree.input is not msgspec.UNSET:
+        asked = tree.input if isinstance(tree.input, str) else _json(tree.input)
+        write(f"input: {one_line(asked, 300)}")
     # a terminal wraps what is too long; what is read by `less` or `grep` stays in its line
     console = Console(highlight=False, width=None if is_terminal() else LINE_WIDTH)
     known = {step.path for step in tree.walk()}

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from aixgo.cli._options import Json, Server, run_async
-from aixgo.cli._people import Data, Space, columns, group, json_value, opened, utc
+from aixgo.cli._people import Data, Space, columns, group, json_value, opened, text_of, utc
 from aixgo.cli._run_texts import happened_json, run_json, said, show, step_json, summary, told, used
 from aixgo.cli._texts import clean, one_line, write, write_json
 from aixgo.client import Client
@@ -51,6 +51,24 @@ From = Annotated[
         "--from",
         metavar="STEP",
         help="The first step to do again; without it the whole run.",
+        show_default=False,
+    ),
+]
+Prompt = Annotated[
+    str,
+    typer.Option(
+        "--prompt",
+        metavar="TEXT",
+        help="System prompt for the agent of the step from there on; `@file` reads it.",
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="PROVIDER/MODEL",
+        help="Model for the agent of the step from there on.",
         show_default=False,
     ),
 ]
@@ -197,6 +215,8 @@ def fork(
     text: Input = "",
     data: Data = "",
     step: From = "",
+    prompt: Prompt = "",
+    model: Model = "",
     timeout: Timeout = "5m",
     broker: Server = "",
     namespace: Space = "default",
@@ -204,11 +224,13 @@ def fork(
 ) -> None:
     """Begin a new run that takes over what a run had recorded before a step.
 
-    The step and all after it are done again, with the prompts, models and code of today.
+    The step and all after it are done again, with the prompts, models and code of today, or with
+    those given here.
     """
     if text and data:
         raise ConfigError("give the input either as TEXT or as --data JSON")
     given = json_value(data) if data else text or msgspec.UNSET
+    words = text_of(prompt, "--prompt")
     try:
         seconds = parse_duration(timeout)
     except ValueError as error:
@@ -216,7 +238,9 @@ def fork(
 
     async def work() -> tuple[str, str]:
         async with opened(broker, namespace) as client:
-            return await _runs(client).fork(run, step, data=given, timeout=seconds)
+            return await _runs(client).fork(
+                run, step, data=given, prompt=words, model=model, timeout=seconds
+            )
 
     agent, new = run_async(work())
     if json:

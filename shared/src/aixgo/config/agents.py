@@ -125,6 +125,9 @@ class AgentSpec(Strict):
     """What happens after a failed execution."""
     concurrency: int = Field(default=64, ge=1, le=10_000)
     """Calls that all instances of the agent together work on at once."""
+    exclusive: bool = False
+    """Claim each call before it is executed, so that no second instance works on it meanwhile. For
+    costly calls; a takeover takes up to two seconds longer."""
     limits: Limits = Limits()
     """Ceilings of one run."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import Field
@@ -10,6 +10,7 @@ from pydantic import Field
 from aixgo.agent import Agent
 from aixgo.config.agents import AgentName, Strict
 from aixgo.config.deployment import Deployment
+from aixgo.config.retention import Retention
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError
 from aixgo.models.bus import GATEWAY
@@ -35,6 +36,8 @@ class Header(Strict):
     """Where the system runs."""
     models: ModelSettings = Field(default_factory=ModelSettings)
     """The default model, and what the providers need."""
+    retention: Retention = Retention()
+    """How long the results of finished runs are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,7 @@ class Document:
     deployment: Deployment
     models: ModelSettings
     agents: tuple[Agent, ...]
+    retention: Retention = field(default_factory=Retention)
     orchestrations: tuple[str, ...] = ()
 
     @property

@@ -57,6 +57,7 @@ def parse_document(
         namespace=header.namespace,
         deployment=header.deployment,
         models=header.models,
+        retention=header.retention,
         agents=tuple(agents),
         orchestrations=tuple(reader.orchestrations),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,18 +12,19 @@ from aixgo.calls.caller import Caller
 from aixgo.calls.history import Happened, History
 from aixgo.clock import now
 from aixgo.envelope import NO_USAGE, Envelope, decode
-from aixgo.errors import NoRun, NoStep
-from aixgo.runs._fork import fork
-from aixgo.runs._records import SCANNED, Open, OpenCalls
+from aixgo.errors import BlobMissing, NoRun, NoStep
+from aixgo.runs._fork import Fork, find_origin, fork, input_of
+from aixgo.runs._records import SCANNED, Key, Open, OpenCalls
 from aixgo.runs._shapes import LIVE, Run, RunStatus, RunTree, Step
 from aixgo.runs._tree import steps_of
+from aixgo.schema import to_payload
 from aixgo.subjects import RESULTS, Names, token
 
 FIRST_WINDOW = 256
 """Sequences of RESULTS that the first look backwards spans; each next one spans twice as many."""
 
-PLAUSIBLE_SECONDS = 31 * 86_400.0
-"""No record of a run is older, so an id that says so was chosen by somebody."""
+PLAUSIBLE_SECONDS = 366 * 86_400.0
+"""Few runs live for longer, so an id that says so was chosen by somebody."""
 
 FORK_TIMEOUT = 300.0
 """Seconds that a fork has when nothing is said, as for any call."""
@@ -77,15 +78,17 @@ class Runs:
         status = _status(steps)
         ended = max((result.sent_at for result in results), default=0.0)
         began = started(run, min(moments))
+        agent = steps[0].agent if steps and not steps[0].path else ""
         return RunTree(
             run_id=run,
-            agent=steps[0].agent if steps and not steps[0].path else "",
+            agent=agent,
             status=status,
             started=began,
             seconds=max(0.0, (now() if status in LIVE else ended) - began),
             usage=sum((step.usage for step in steps), NO_USAGE),
             steps=steps,
             history=tuple(history),
+            input=await self._input(agent, run, open_calls) if agent else msgspec.UNSET,
         )
 
     async def history(self, run: str) -> Sequence[Happened]:
@@ -102,6 +105,8 @@ class Runs:
         step: str = "",
         *,
         data: Any = msgspec.UNSET,
+        prompt: str = "",
+        model: str = "",
         timeout: float = FORK_TIMEOUT,
     ) -> tuple[str, str]:
         """Begin a new run that takes over what a run had recorded before a step.
@@ -113,8 +118,12 @@ class Runs:
 
         Args:
             step: path of the step; empty to do the whole run again.
-            data: input of the new run. Without it the run's own one, which is known as long as the
-                run is not over, or has a dead letter.
+            data: input of the new run. Without it the run's own one, which is known unless the run
+                is over and took no step, was cancelled or expired.
+            prompt: system prompt for the agent that the step belongs to, instead of its own, in
+                every model call from the step on. Words that a handler puts into a system message
+                by itself stay, except in a model call that is just this step.
+            model: `provider/model` for the same agent, instead of its own, from the step on.
             timeout: seconds for the new run.
 
         Returns:
@@ -125,22 +134,31 @@ class Runs:
             NotSupported: an event began it, or its own call is not known any more.
             NoStep: it has no such step.
             InvalidPayload: `data` is needed, or cannot be sent.
+            ConfigError: the model or the timeout cannot be.
         """
         tree = await self.tree(run)
         tree.check_own_call()
         known = [one.path for one in tree.walk()]
         if step not in known:
             raise NoStep(run, step, [path for path in known if path])
-        return await fork(
-            self._caller,
-            await self._open.of_run(run),
-            run=run,
-            agent=tree.agent,
+        made = Fork(
             step=step,
-            data=data,
+            payload=None if data is msgspec.UNSET else to_payload(data),
+            prompt=prompt,
+            model=model,
             timeout=timeout,
             source=self._source,
         )
+        return await fork(self._caller, await self._open.of_run(run), tree, made)
+
+    async def _input(self, agent: str, run: str, open_calls: Mapping[Key, Open]) -> Any:
+        origin = await find_origin(self._caller, open_calls, agent, run)
+        if origin is None:
+            return msgspec.UNSET
+        try:
+            return msgspec.json.decode(await input_of(self._caller, origin))
+        except BlobMissing:
+            return msgspec.UNSET
 
     # -- the parts of a list -------------------------------------------------------------------
 

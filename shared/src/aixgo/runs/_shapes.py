@@ -43,8 +43,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         path: inside the run; empty for the run's own call.
         agent: who executes it; for a recorded value, whose it is.
-        kind: `call`, `model`, or what a handler did by itself: `record`, `gather`, `sleep`, `ask`,
-            `emit`.
+        kind: `call`, `model`, `tool`, or what a handler did by itself: `record`, `gather`, `sleep`,
+            `ask`, `emit`, `version`.
         attempts: executions up to now; 0 for what is only recorded, as in a fork.
         seconds: of its last execution; since it was called, while it is not over.
         ended: Unix seconds of its result; None while it has none.
@@ -52,6 +52,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         error: why it failed, or why its last execution did.
         question, options: what a person is asked, when it is parked for that.
         until: Unix seconds at which it goes on by itself, when it is parked.
+        reused: id of the run that executed it, when a fork took it over.
         steps: what it caused, in the order of their results, unfinished ones last.
     """
 
@@ -67,6 +68,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     question: Any = None
     options: tuple[str, ...] = ()
     until: float | None = None
+    reused: str = ""
     steps: tuple[Step, ...] = ()
 
     def walk(self) -> Iterator[Step]:
@@ -82,10 +84,12 @@ class RunTree(Run, frozen=True, kw_only=True):
     Attributes:
         steps: the run's own call; for the run of an event, what its subscribers did.
         history: what happened besides results, oldest first.
+        input: of the run's own call, a JSON value; `msgspec.UNSET` when it is not kept.
     """
 
     steps: tuple[Step, ...]
     history: tuple[Happened, ...]
+    input: Any = msgspec.UNSET
 
     def check_own_call(self) -> None:
         """Refuse what needs the call that began the run.
@@ -95,9 +99,18 @@ class RunTree(Run, frozen=True, kw_only=True):
         """
         if not self.agent:
             raise NotSupported(
-                f"no call of its own is known of run {self.run_id}: an event began it, or its "
-                "result is older than 7 days; cancel or fork works for what a call began"
+                f"no call of its own is known of run {self.run_id}: an event began it, or results "
+                "are not kept for so long (`retention`); cancel or fork works for what a call began"
             )
+
+    def owner(self, path: str) -> str:
+        """Return the agent whose handler takes a step, or for an agent's call that agent itself."""
+        for step in self.walk():
+            if step.path == path and step.kind == "call":
+                return step.agent
+            if any(one.path == path and one.kind != "call" for one in step.steps):
+                return step.agent
+        return ""
 
     def walk(self) -> Iterator[Step]:
         """Yield every step, from the top."""

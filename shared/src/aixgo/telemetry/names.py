@@ -25,6 +25,15 @@ GEN_AI_INPUT_TOKENS = "gen_ai.usage.input_tokens"
 GEN_AI_OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
 GEN_AI_FINISH_REASONS = "gen_ai.response.finish_reasons"
 
+GEN_AI_TOOL_NAME = "gen_ai.tool.name"
+GEN_AI_TOOL_CALL_ID = "gen_ai.tool.call.id"
+
+TOOL_NAME = "tool.name"
+TOOL_EFFECT = "tool.effect"
+TOOL_DURATION = "tool.duration_ms"
+
+SPAN = "aixgo.span"
+"""Name of the span in REQUIREMENTS E1, where today's conventions give it another one."""
 RUN_ID = "aixgo.run.id"
 STEP = "aixgo.step"
 ATTEMPT = "aixgo.attempt"

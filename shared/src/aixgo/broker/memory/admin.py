@@ -83,12 +83,12 @@ class MemoryAdmin(Connection):
         found.remove_consumer(known)
         return True
 
-    async def purge(self, stream: str, subject: str = "") -> int:
+    async def purge(self, stream: str, subject: str = "", *, before: int = 0) -> int:
         """See `Upkeep.purge`."""
         pattern = subject or ">"
         check_filter(pattern)
         found = await self._removable(stream, "deny_purge")
-        return found.purge(pattern)
+        return found.purge(pattern, before)
 
     async def delete_record(self, stream: str, sequence: int) -> bool:
         """See `Upkeep.delete_record`."""

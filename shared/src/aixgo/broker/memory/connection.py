@@ -63,7 +63,7 @@ class Connection:
         self.closed = False
         self.requests: dict[str, asyncio.Future[BusMessage]] = {}
         self.deadlines: Deadlines[str]  # of the requests; made with the first operation
-        self.followers: set[Callable[[], None]] = set()
+        self.followers: dict[Callable[[], None], None] = {}
         self.numbers = itertools.count(1)
         self.inbox = f"_INBOX.{self.server.number()}."
         self._burst = 0

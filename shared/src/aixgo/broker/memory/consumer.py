@@ -149,7 +149,8 @@ class Consumer:
         if not puller.waiting and puller.free > 0:
             puller.waiting = True
             self._line.append(puller)
-        self.serve()
+        if self._ready or self._again:
+            self.serve()
 
     def leave(self, puller: Puller) -> None:
         """Take a puller out of the line; what it holds stays out until `ack_wait`."""
@@ -216,7 +217,7 @@ class Consumer:
             return
         if self._stream.config.retention != "limits":
             self._stream.settle(sequence)
-        if self._line:
+        if self._line and (self._ready or self._again):
             self.serve()
 
     def nak(self, sequence: int, delay: float) -> None:
@@ -332,5 +333,6 @@ class Consumer:
             ack_pending=len(self.out),
             waiting=min(len(self._line), self.config.max_waiting),
             redelivered=sum(delivery.attempt > 1 for delivery in self.out.values()),
+            ack_floor=min(self.out) - 1 if self.out else self._cursor,
             paused_until=self.paused_until,
         )

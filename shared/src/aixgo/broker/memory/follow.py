@@ -78,14 +78,14 @@ class Follower:
         if stream is None or stream.closed:
             self._detach()
             stream = self._stream = self._link.server.stream(self._name)
-            stream.followers.add(self._ring)
-            self._link.followers.add(self._ring)
+            stream.followers[self._ring] = None
+            self._link.followers[self._ring] = None
         return stream
 
     def _detach(self) -> None:
-        self._link.followers.discard(self._ring)
+        self._link.followers.pop(self._ring, None)
         if self._stream is not None:
-            self._stream.followers.discard(self._ring)
+            self._stream.followers.pop(self._ring, None)
             self._stream = None
 
     def _ring(self) -> None:

@@ -34,7 +34,7 @@ class Host:
     faults: Faults
     now: Callable[[], float]
     publish: Callable[[str, bytes, str, Headers], bool]
-    leads_anywhere: Callable[[str], bool]
+    republish: Callable[[str, Record, int], None]
     report: Callable[[str, BaseException], None]
 
 
@@ -48,7 +48,7 @@ class Stream:
         self.seen = SeenIds(config.duplicate_window)
         self.expiry = Expiry(self)
         self.schedules = Schedules(self)
-        self.followers: set[Callable[[], None]] = set()
+        self.followers: dict[Callable[[], None], None] = {}
         self.closed = False
         self._interest: PatternTree[Consumer] = PatternTree()
         self._takers: Memo[tuple[Consumer, ...]] = Memo()
@@ -175,7 +175,7 @@ class Stream:
     def _check_room(self, record: Record, size: int) -> None:
         """Raise when the record does not fit and the oldest is not to make room for it."""
         config, records, subject = self.config, self.records, record.subject
-        if config.max_message_size:
+        if config.max_message_size and size * 4 > config.max_message_size:  # 4 bytes a character
             sent = len(record.data) + h.size(record.headers)
             if sent > config.max_message_size:
                 raise StreamRefused(
@@ -224,16 +224,7 @@ class Stream:
             return
         tail = record.subject[len(source) - 1 :] if source[-1] in "*>" else ""
         target = destination[: -1 if tail else None] + tail
-        if not self.host.leads_anywhere(target):
-            return
-        headers = {
-            **record.headers,
-            "Nats-Stream": self.name,
-            "Nats-Subject": record.subject,
-            "Nats-Sequence": str(record.sequence),
-            "Nats-Last-Sequence": str(previous),
-        }
-        self.host.publish(target, record.data, "", h.sealed(headers))
+        self.host.republish(target, record, previous)
 
     # -- consumers -----------------------------------------------------------------------------
 
@@ -281,10 +272,12 @@ class Stream:
         retention = self.config.retention
         if retention == "limits":
             return
-        record = self.records.by_sequence.get(sequence)
-        if record is None:
+        if retention == "workqueue":  # nobody else's filters match what this consumer had
+            if self.records.remove(sequence) is not None:
+                self._forget(sequence)
             return
-        if retention == "workqueue" or not any(
+        record = self.records.by_sequence.get(sequence)
+        if record is not None and not any(
             consumer.needs(sequence) for consumer in self.takers(record.subject)
         ):
             self.remove(sequence)
@@ -299,12 +292,17 @@ class Stream:
         if self.consumers:
             for consumer in self.takers(record.subject):
                 consumer.forget(sequence)
-        self.expiry.discard(sequence)
-        self.schedules.discard(sequence)
+        self._forget(sequence)
         return record
 
-    def purge(self, pattern: str) -> int:
-        """Forget what matches the filter; return how many that were."""
+    def _forget(self, sequence: int) -> None:
+        self.expiry.discard(sequence)
+        self.schedules.discard(sequence)
+
+    def purge(self, pattern: str, before: int = 0) -> int:
+        """Forget what matches the filter, below a sequence if one is given; return how many."""
+        if before:
+            return self._purge_before(pattern, before)
         if pattern == ">":
             self.expiry.clear()
             self.schedules.clear()
@@ -315,6 +313,15 @@ class Stream:
         for record in doomed:
             self.remove(record.sequence)
         return len(doomed)
+
+    def _purge_before(self, pattern: str, before: int) -> int:
+        records, removed = self.records, 0
+        for sequence in range(records.first, min(before, records.last + 1)):
+            record = records.by_sequence.get(sequence)
+            if record is not None and (pattern == ">" or matches(pattern, record.subject)):
+                self.remove(sequence)
+                removed += 1
+        return removed
 
     def mark_expired(self, subject: str) -> None:
         """Leave a marker where the last record of a subject expired, if the stream wants them."""

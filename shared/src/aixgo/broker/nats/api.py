@@ -66,6 +66,7 @@ class ConsumerAnswer(Answer, frozen=True, kw_only=True):
     name: str = ""
     config: dict[str, Any] = {}
     delivered: Place = Place()
+    ack_floor: Place = Place()
     num_ack_pending: int = 0
     num_redelivered: int = 0
     num_waiting: int = 0

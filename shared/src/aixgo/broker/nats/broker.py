@@ -80,6 +80,7 @@ class NatsBroker:
         tls_hostname: str | None = None,
         inbox_prefix: str = "_INBOX",
         connect_timeout: float = 5.0,
+        wait: float = 0.0,
         fast: bool = True,
     ) -> Self:
         """Connect, and stay connected until closed.
@@ -94,17 +95,21 @@ class NatsBroker:
             tls_hostname: name to verify in the server's certificate, if not the address's.
             inbox_prefix: what answers to this client begin with, so that permissions can tell its
                 inbox from others'.
-            connect_timeout: seconds.
+            connect_timeout: seconds for one attempt.
+            wait: seconds for which a server that is not there yet is tried again, for what is
+                started next to it; 0 gives up at the first failure.
             fast: use what is known of nats-py's internals, if its version is the known one.
 
         Raises:
             ConfigError: the address or an option cannot be used.
-            Unreachable: nobody answers.
+            Unreachable: nobody answers, for as long as `wait`.
             AuthenticationFailed: wrong credentials or certificates.
             ServerTooOld, JetStreamDisabled: this server cannot do it.
         """
         if connect_timeout <= 0:
             raise ConfigError(f"connect_timeout is {connect_timeout:g} s; it must be above 0 s")
+        if wait < 0:
+            raise ConfigError(f"wait is {wait:g} s; it must be 0 s or more")
         check_filter(inbox_prefix)
         options = ConnectOptions(
             name=name,
@@ -117,6 +122,7 @@ class NatsBroker:
             tls_hostname=tls_hostname,
             inbox_prefix=inbox_prefix,
             connect_timeout=connect_timeout,
+            wait=wait,
             fast=fast,
         )
         connection = Connection(parse_servers(address), options)
@@ -202,6 +208,7 @@ class NatsBroker:
         queue: str = "",
         limit: int = 0,
         pending: int = 65_536,
+        prompt: bool = False,
     ) -> Subscription:
         """See `Bus.subscribe`; a missing permission is told by the next `flush` and by an event."""
         self._connection.check_open()
@@ -323,10 +330,10 @@ class NatsBroker:
         self._connection.check_open()
         return await self._streams.delete_consumer(stream, consumer)
 
-    async def purge(self, stream: str, subject: str = "") -> int:
+    async def purge(self, stream: str, subject: str = "", *, before: int = 0) -> int:
         """See `Upkeep.purge`."""
         self._connection.check_open()
-        return await self._streams.purge(stream, subject)
+        return await self._streams.purge(stream, subject, before)
 
     async def delete_record(self, stream: str, sequence: int) -> bool:
         """See `Upkeep.delete_record`."""

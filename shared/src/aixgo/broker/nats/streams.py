@@ -111,14 +111,16 @@ class Streams:
         """See `Upkeep.delete_stream`."""
         return await self._delete(f"STREAM.DELETE.{stream}", stream)
 
-    async def purge(self, stream: str, subject: str = "") -> int:
+    async def purge(self, stream: str, subject: str, before: int) -> int:
         """See `Upkeep.purge`.
 
         Raises:
             StreamNotFound: there is no such stream.
         """
-        body = {"filter": subject} if subject else None
-        answer, _ = await self._api.ask(f"STREAM.PURGE.{stream}", body, Done)
+        body: dict[str, object] = {"filter": subject} if subject else {}
+        if before:
+            body["seq"] = before
+        answer, _ = await self._api.ask(f"STREAM.PURGE.{stream}", body or None, Done)
         _check(answer, stream)
         return answer.purged
 
@@ -209,6 +211,7 @@ class Streams:
             ack_pending=answer.num_ack_pending,
             waiting=answer.num_waiting,
             redelivered=answer.num_redelivered,
+            ack_floor=answer.ack_floor.stream_seq,
             paused_until=now() + answer.pause_remaining / NANO if answer.paused else None,
         )
 

@@ -141,6 +141,21 @@ async def a_purge_removes_what_matches(stage: Stage) -> None:
         await broker.purge("missing")
 
 
+async def a_purge_removes_what_is_older_than_a_sequence(stage: Stage) -> None:
+    """§10 line 31: with a filter or without; the record at the sequence stays."""
+    broker = await stage.connect()
+    stream = await stage.stream(broker)
+    for tail in "aabab":
+        await broker.append(f"{stream.name}.{tail}", b"")
+    equal("by filter", await broker.purge(stream.name, f"{stream.name}.a", before=4), 2)
+    equal("without one", await broker.purge(stream.name, before=5), 2)
+    left = [record.sequence for record in await broker.read(stream.name, f"{stream.name}.>")]
+    equal("left", left, [5])
+    equal("again", await broker.purge(stream.name, before=5), 0)
+    info = await broker.stream_info(stream.name)
+    equal("first", info and info.first_sequence, 5)
+
+
 async def a_record_can_be_removed(stage: Stage) -> None:
     """§10 line 34: one record, once; its subject may then be taken again."""
     broker = await stage.connect()

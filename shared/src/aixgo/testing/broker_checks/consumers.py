@@ -129,6 +129,32 @@ async def the_counts_of_a_consumer_are_right_at_each_step(stage: Stage) -> None:
     await stage.until_waiting(broker, stream, consumer)
 
 
+async def everything_up_to_the_floor_of_a_consumer_is_answered(stage: Stage) -> None:
+    """§10 line 29: whoever removes what is old must know what may be delivered again."""
+    broker = await stage.connect()
+    stream = await stage.stream(broker)
+    consumer = await stage.consumer(broker, stream)
+    await stage.fill(broker, stream, "aaa")
+
+    async def floor(step: str, wanted: int) -> None:
+        await eventually(
+            f"ack floor {step}",
+            lambda: stage.state(broker, stream, consumer),
+            lambda info: info.ack_floor == wanted,
+            within=2.0,
+        )
+
+    await floor("before consuming", 0)
+    inbox = await stage.deliveries(broker, stream, consumer, slots=3)
+    one, two, three = await inbox.exactly(3)
+    await two.ack()
+    await floor("with the first one out", 0)
+    await one.ack()
+    await floor("with the last one out", 2)
+    await three.ack()
+    await floor("when all is done", 3)
+
+
 async def a_paused_consumer_delivers_nothing(stage: Stage) -> None:
     """§10 line 38: until its time comes, or until it is resumed by a time in the past."""
     broker = await stage.connect()

@@ -1,0 +1,33 @@
+"""How long results are kept: the `retention:` section of a document."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from aixgo.config.agents import Strict
+from aixgo.config.durations import PositiveDuration
+
+RESULTS_BYTES = 1024**3
+"""Room for about 800,000 small results, or half a minute of 10,000 calls a second and more."""
+
+
+class Retention(Strict):
+    """How long the results of runs that are over are kept; those of other runs always are."""
+
+    keep: PositiveDuration = 86_400.0
+    """Time for which they stay while there is room: to be asked for again, shown and forked."""
+    keep_at_least: PositiveDuration = 30.0
+    """Time for which they stay when room is short too; the oldest go first. Not below the time
+    after which a call that nobody answers goes to another process."""
+    max_bytes: int = Field(default=RESULTS_BYTES, ge=65_536)
+    """Room for all results, in bytes; a server reserves it. Results of runs that are not over need
+    room as well, and when nothing can be removed new results wait."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Retention:
+        if self.keep_at_least > self.keep:
+            raise ValueError(
+                f"keep_at_least {self.keep_at_least:g} s is over keep {self.keep:g} s; raise keep "
+                "or lower keep_at_least"
+            )
+        return self

@@ -1,0 +1,141 @@
+"""The tool port: what can be done to the world, and what may happen when it is done twice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar, get_args
+
+import msgspec
+
+from aixgo.clock import now
+from aixgo.config.agents import Retry
+
+Effect = Literal["read", "idempotent", "once"]
+"""What a second execution does: nothing (`read`), the same as the first alone (`idempotent`), or
+harm (`once`: a payment, a mail)."""
+
+EFFECTS: tuple[str, ...] = get_args(Effect)
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolSpec:
+    """The declaration of a tool.
+
+    Attributes:
+        name: 1 to 100 characters of A-Z, a-z, 0-9, '_', ':' and '-'.
+        description: what it does, for models and people.
+        effect: see `Effect`.
+        timeout: seconds for one execution.
+        retry: what happens after an execution that failed and may be repeated.
+        input_schema: JSON schema of the arguments, an object.
+        output_schema: JSON schema of the value; empty for anything.
+    """
+
+    name: str
+    description: str
+    effect: Effect
+    timeout: float
+    retry: Retry = field(default_factory=Retry)
+    input_schema: dict[str, Any] = field(default_factory=dict)
+    output_schema: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolContext:
+    """What an execution of a tool knows of its step; given to a parameter annotated with it.
+
+    Attributes:
+        run_id, step: the step; its path inside the run.
+        agent: who uses the tool.
+        tool: name of the tool.
+        idempotency_key: at most 65 characters, the same in every execution of the step and of no
+            other step: for a far side that drops doubles by key.
+        attempt: executions of the step so far, this one included, as far as they are recorded.
+        deadline: Unix seconds at which this execution is ended.
+        log: every record carries the agent, the run, the step and the tool.
+    """
+
+    run_id: str
+    step: str
+    agent: str
+    tool: str
+    idempotency_key: str
+    attempt: int
+    deadline: float
+    log: logging.LoggerAdapter[logging.Logger]
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the deadline, never below 0."""
+        return max(0.0, self.deadline - now())
+
+
+@dataclass(frozen=True)
+class Done:
+    """The effect took place, with this value."""
+
+    value: Any = None
+
+
+@dataclass(frozen=True)
+class NotDone:
+    """The effect did not take place and will not: the tool may be executed again."""
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """Nobody can tell by program; a person is asked."""
+
+    reason: str = ""
+
+
+Resolution = Done | NotDone | Unknown
+"""What a `reconcile` hook answers."""
+
+Arguments = Mapping[str, Any]
+"""Arguments by parameter, of the parameters' types."""
+
+
+class Tool(Protocol[T_co]):
+    """Something that an agent can do: arguments in, a value out; the runtime makes it a step."""
+
+    @property
+    def spec(self) -> ToolSpec:
+        """Its declaration."""
+        ...
+
+    def arguments(self, payload: msgspec.Raw) -> Arguments:
+        """Return the arguments in a JSON text; nothing has been executed yet.
+
+        Raises:
+            InvalidPayload: they do not fit; names the place.
+        """
+        ...
+
+    async def execute(self, arguments: Arguments, ctx: ToolContext) -> Any:
+        """Do it; returns a JSON-able value.
+
+        Raises:
+            ToolNotDone: nothing happened, for sure.
+            Exception: anything else; whether it happened is not known.
+        """
+        ...
+
+    async def reconcile(self, arguments: Arguments, ctx: ToolContext) -> Resolution:
+        """Find out whether an execution that nobody saw the end of took place.
+
+        `Unknown` when the tool cannot.
+        """
+        ...
+
+    def read(self, body: bytes) -> T_co:
+        """Return a recorded value as the tool's result type.
+
+        Raises:
+            InvalidPayload: it does not fit.
+        """
+        ...

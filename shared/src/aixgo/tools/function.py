@@ -1,0 +1,250 @@
+"""Tools from functions: the signature is the schema, the docstring the description."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import re
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, Protocol, TypeVar, overload
+
+import msgspec
+from pydantic import ValidationError
+
+from aixgo.config.agents import Retry
+from aixgo.config.durations import parse_duration
+from aixgo.config.suggest import did_you_mean
+from aixgo.errors import ConfigError
+from aixgo.schema import Shape
+from aixgo.tools._port import (
+    EFFECTS,
+    Arguments,
+    Done,
+    Effect,
+    NotDone,
+    Resolution,
+    ToolContext,
+    ToolSpec,
+    Unknown,
+)
+from aixgo.tools._signature import Input, Signature
+from aixgo.tools.threads import threads
+
+T = TypeVar("T")
+
+_NAME = re.compile(r"[A-Za-z0-9_:-]{1,100}")
+
+LONGEST_SECONDS = 3_600.0
+"""Of a tool's `timeout`: what takes longer is started by one tool and looked at by another."""
+
+
+class FunctionTool(Generic[T]):
+    """A function as a tool (`aixgo.tools.Tool`); made by `tool`. Calling it calls the function."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str,
+        description: str,
+        effect: Effect,
+        timeout: float,
+        retry: Retry,
+        reconcile: Callable[..., Any] | None,
+    ) -> None:
+        functools.update_wrapper(self, function)
+        what = f"tool {name!r}"
+        self._function = function
+        self._signature = Signature.of(what, function)
+        self._input = Input(name, self._signature)
+        kind = self._signature.result
+        self._output = None if kind is Any else Shape.of(kind)
+        self._reconcile = reconcile
+        if reconcile is not None:
+            self._hook = Signature.of(f"`reconcile` of {what}", reconcile)
+            for parameter in self._hook.kinds.keys() - self._signature.kinds.keys():
+                raise ConfigError(
+                    f"`reconcile` of {what} takes {parameter!r}, which is no parameter of the "
+                    f"tool{did_you_mean(parameter, self._signature.kinds)}"
+                )
+        self.spec = ToolSpec(
+            name=name,
+            description=description,
+            effect=effect,
+            timeout=timeout,
+            retry=retry,
+            input_schema=self._input.schema,
+            output_schema=self._output.schema if self._output is not None else {},
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself: no step, nothing recorded."""
+        return self._function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<tool {self.spec.name!r}, effect={self.spec.effect!r}>"
+
+    def arguments(self, payload: msgspec.Raw) -> Arguments:
+        """See `Tool.arguments`."""
+        return self._input.decode(payload)
+
+    async def execute(self, arguments: Arguments, ctx: ToolContext) -> Any:
+        """See `Tool.execute`."""
+        return await _call(self._function, self._signature, arguments, ctx)
+
+    async def reconcile(self, arguments: Arguments, ctx: ToolContext) -> Resolution:
+        """See `Tool.reconcile`."""
+        if self._reconcile is None:
+            return Unknown(f"tool {self.spec.name!r} has no `reconcile`")
+        known = {name: arguments[name] for name in self._hook.kinds if name in arguments}
+        answer = await _call(self._reconcile, self._hook, known, ctx)
+        if not isinstance(answer, Done | NotDone | Unknown):
+            return Unknown(
+                f"`reconcile` of tool {self.spec.name!r} gave {answer!r:.200}; it must give "
+                "Done(value), NotDone() or Unknown()"
+            )
+        return answer
+
+    def read(self, body: bytes) -> T:
+        """See `Tool.read`."""
+        value: T = msgspec.json.decode(body) if self._output is None else self._output.decode(body)
+        return value
+
+
+async def _call(
+    function: Callable[..., Any], signature: Signature, arguments: Arguments, ctx: ToolContext
+) -> Any:
+    """Call a function with its arguments by name; one that is not async in a thread."""
+    extra = {signature.context: ctx} if signature.context else {}
+    call = functools.partial(function, **arguments, **extra)
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - whether calling it is async
+    ):
+        return await call()
+    context = contextvars.copy_context()
+    loop = asyncio.get_running_loop()
+    value = await loop.run_in_executor(threads, context.run, call)
+    return await value if inspect.isawaitable(value) else value
+
+
+class _Decorator(Protocol):
+    @overload
+    def __call__(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> FunctionTool[T]: ...
+
+    @overload
+    def __call__(self, function: Callable[..., T], /) -> FunctionTool[T]: ...
+
+
+def tool(
+    *,
+    effect: Effect = "once",
+    name: str = "",
+    description: str = "",
+    timeout: float | str = "30s",
+    retry: Retry | dict[str, Any] | None = None,
+    reconcile: Callable[..., Any] | None = None,
+) -> _Decorator:
+    """Make a tool of a typed function; `ctx.tool` then executes it as a durable step.
+
+    The annotations give the schema of the arguments, which are checked before anything runs. A
+    parameter annotated `ToolContext` gets what the execution knows of its step. A function that is
+    not async runs in a thread, which cannot be stopped: when it is cancelled or out of time, nobody
+    waits for it any more, but it goes on.
+
+    Args:
+        effect: what a second execution does. `read`: nothing. `idempotent`: the same as the first
+            alone. `once`: harm, so a step whose end nobody saw is never executed again before
+            somebody has said that it did not take place. `once` is taken when nothing is said: to
+            ask once too often costs a minute, to pay twice is not undone.
+        name: instead of the function's name; 1 to 100 characters of A-Z, a-z, 0-9, '_', ':', '-'.
+        description: for models and people, instead of the first paragraph of the docstring.
+        timeout: for one execution, such as `30s`; at most an hour. A `once` step that is in doubt
+            is only resolved when it is over, because its owner may still be at work.
+        retry: of executions that failed with an error that may pass; of a `once` tool only those
+            that raised `ToolNotDone`.
+        reconcile: function of some of the tool's parameters (and a `ToolContext`, if it wants one)
+            that finds out whether a `once` execution took place: `Done(value)`, `NotDone()` or
+            `Unknown()`. Without it, and when it fails or does not know, a person is asked.
+
+    Raises:
+        ConfigError: the declaration is wrong; says what.
+    """
+
+    def decorate(function: Callable[..., Any], /) -> FunctionTool[Any]:
+        return FunctionTool(function, **_declared(function, options))
+
+    options: dict[str, Any] = {
+        "effect": effect,
+        "name": name,
+        "description": description,
+        "timeout": timeout,
+        "retry": retry,
+        "reconcile": reconcile,
+    }
+    if callable(effect):
+        raise ConfigError("write @tool() with parentheses: @tool(effect='read'), or @tool()")
+    return decorate
+
+
+def _declared(function: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return the checked options of a tool.
+
+    Raises:
+        ConfigError: one of them is wrong.
+    """
+    name = given["name"] or getattr(function, "__name__", type(function).__name__)
+    what = f"tool {name!r}"
+    if not callable(function):
+        raise ConfigError(f"{what} is no function; put @tool(…) on a function")
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{what}: the name has {len(name)} characters; it must have 1 to 100 of A-Z, a-z, "
+            "0-9, '_', ':' and '-'; give another one: @tool(name=…)"
+        )
+    if given["effect"] not in EFFECTS:
+        near = did_you_mean(str(given["effect"]), EFFECTS)
+        raise ConfigError(f"{what}: effect {given['effect']!r} is none of {EFFECTS}{near}")
+    if given["reconcile"] is not None and given["effect"] != "once":
+        raise ConfigError(
+            f"{what}: a tool with effect {given['effect']!r} is simply executed again, so it needs "
+            "no `reconcile`; leave it out, or say effect='once'"
+        )
+    return {
+        **given,
+        "name": name,
+        "description": given["description"] or _first_paragraph(function),
+        "timeout": _timeout(what, given["timeout"]),
+        "retry": _retry(what, given["retry"]),
+    }
+
+
+def _first_paragraph(function: Callable[..., Any]) -> str:
+    text = inspect.getdoc(function) if inspect.isroutine(function) else None
+    return " ".join((text or "").partition("\n\n")[0].split())
+
+
+def _timeout(what: str, given: float | str) -> float:
+    try:
+        seconds = parse_duration(given)
+    except ValueError as error:
+        raise ConfigError(f"{what}: timeout: {error}") from None
+    if not 0 < seconds <= LONGEST_SECONDS:
+        raise ConfigError(
+            f"{what}: timeout {seconds:g} s must be above 0 s and at most {LONGEST_SECONDS:g} s; "
+            "let one tool begin what takes longer, and another one look at it"
+        )
+    return seconds
+
+
+def _retry(what: str, given: Retry | dict[str, Any] | None) -> Retry:
+    if given is None:
+        return Retry()
+    try:
+        return given if isinstance(given, Retry) else Retry.model_validate(given)
+    except ValidationError as error:
+        found = error.errors(include_url=False)[0]
+        where = ".".join(map(str, found["loc"])) or "retry"
+        text = found["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{what}: retry: {where}: {text} (got {found['input']!r:.60})") from None

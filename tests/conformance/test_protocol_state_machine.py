@@ -1,0 +1,77 @@
+"""Random histories of durable calls, on the memory broker and on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from aixgo.envelope import new_id
+from aixgo.subjects import Names
+from aixgo.testing.broker_checks import Backend
+from aixgo.testing.broker_checks.memory_backend import MemoryBackend
+from aixgo.testing.virtual_time import VirtualTimeLoop
+
+from ._protocol_machine import REAL, VIRTUAL, ProtocolMachine
+from ._sabotage_of_the_protocol import PROTOCOL
+
+
+def explore(
+    make: Callable[[], ProtocolMachine], *, examples: int, steps: int, shrink: bool = True
+) -> None:
+    run_state_machine_as_test(
+        make,  # type: ignore[arg-type]  # it calls it; a factory is as good as a class
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def in_memory() -> ProtocolMachine:
+    return ProtocolMachine(VirtualTimeLoop, MemoryBackend(), Names("machine"), VIRTUAL)
+
+
+def test_on_the_memory_broker() -> None:
+    explore(in_memory, examples=60, steps=40)
+
+
+@pytest.mark.slow
+def test_long_histories_on_the_memory_broker() -> None:
+    explore(in_memory, examples=600, steps=80)
+
+
+@pytest.mark.nats
+def test_on_a_real_server(request: pytest.FixtureRequest) -> None:
+    backend: Backend = request.getfixturevalue("nats")
+    names = Names(f"m{new_id()[-12:]}")
+
+    def machine() -> ProtocolMachine:
+        return ProtocolMachine(asyncio.new_event_loop, backend, names, REAL)
+
+    explore(machine, examples=10, steps=25)
+    asyncio.run(remove(backend, names))
+
+
+async def remove(backend: Backend, names: Names) -> None:
+    """Give the server back what it reserved for a namespace."""
+    async with backend.connect() as broker:
+        for stream in await broker.stream_names():
+            if f"aixgo-{names.namespace}" in stream:
+                await broker.delete_stream(stream)
+
+
+@pytest.mark.parametrize("sabotage", PROTOCOL, ids=lambda one: one.__name__)
+def test_a_broken_protocol_is_found(
+    sabotage: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sabotage(monkeypatch)
+    with pytest.raises(AssertionError):
+        explore(in_memory, examples=300, steps=40, shrink=False)
