@@ -15,7 +15,8 @@ from aixgo.testing.broker_checks import Backend
 from aixgo.testing.broker_checks.memory_backend import MemoryBackend
 from aixgo.testing.virtual_time import VirtualTimeLoop
 
-from ._protocol_machine import REAL, VIRTUAL, ProtocolMachine
+from ._protocol_machine import ProtocolMachine
+from ._protocol_model import REAL, VIRTUAL
 from ._sabotage_of_the_protocol import PROTOCOL
 
 
