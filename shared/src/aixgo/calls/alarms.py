@@ -29,10 +29,6 @@ class Alarm:
         elif self._bucket is not None:
             self._bucket.pop(self, None)
 
-    def _wait(self, bucket: dict[Alarm, None]) -> None:
-        self._bucket = bucket
-        bucket[self] = None
-
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = loop.call_at(self._when, self._call)
 
@@ -47,13 +43,17 @@ class Alarms:
     def at(self, when: float, call: Callable[[], None]) -> Alarm:
         """Call `call` at loop time `when`, soon when that is past."""
         alarm = Alarm(when, call)
-        second = int(when)
+        self._keep(alarm)
+        return alarm
+
+    def _keep(self, alarm: Alarm) -> None:
+        second = int(alarm._when)
         bucket = self._buckets.get(second)
         if bucket is None:
             bucket = self._buckets[second] = {}
             self.loop.call_at(second, self._open, second)
-        alarm._wait(bucket)
-        return alarm
+        alarm._bucket = bucket
+        bucket[alarm] = None
 
     def _open(self, second: int) -> None:
         for alarm in self._buckets.pop(second):
@@ -64,19 +64,20 @@ class Alarms:
         return Limit(self, when)
 
 
-class Limit:
+class Limit(Alarm):
     """Cancels the task inside the block at a moment and makes that a `TimeoutError`."""
 
-    __slots__ = ("_alarm", "_alarms", "_cancelling", "_task", "_when", "expired")
+    __slots__ = ("_alarms", "_cancelling", "_task", "expired")
 
     def __init__(self, alarms: Alarms, when: float) -> None:
-        self._alarms, self._when, self.expired = alarms, when, False
+        super().__init__(when, self._expire)
+        self._alarms, self.expired = alarms, False
 
     def __enter__(self) -> Limit:
         task = asyncio.current_task(self._alarms.loop)
         assert task is not None
         self._task, self._cancelling = task, task.cancelling()
-        self._alarm = self._alarms.at(self._when, self._expire)
+        self._alarms._keep(self)
         return self
 
     def __exit__(
@@ -85,7 +86,7 @@ class Limit:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._alarm.cancel()
+        self.cancel()
         # somebody else may have cancelled the task too: then it stays cancelled
         if (
             self.expired
