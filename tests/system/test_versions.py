@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -556,8 +555,8 @@ async def test_a_gather_that_lost_the_branch_that_counted_is_told(running: Runni
     assert "a gather of 2 branches" in text
 
 
-async def test_steps_that_are_not_taken_again_are_logged(
-    running: Running, caplog: pytest.LogCaptureFixture
+async def test_a_recorded_step_that_is_not_asked_for_any_more_stops_the_run(
+    running: Running,
 ) -> None:
     leaf, old = Leaf(), Old(stops_before=3)
 
@@ -567,16 +566,28 @@ async def test_steps_that_are_not_taken_again_are_logged(
     async with running(Agent("leaf", leaf), Agent("flow", old)) as system:
         run = await system.send("flow", timeout=60)
         await old.waits.wait()
-        with caplog.at_level(logging.WARNING, "aixgo.calls"):
-            async with deployed(system, shorter):
-                assert await text_of(system, run) == "first"
-    (told,) = [one for one in caplog.records if one.msg == "replay.steps_not_taken"]
-    assert vars(told)["steps"] == ["leaf/2"]
+        text = await mismatch_of(system, run, shorter)
+    assert "step 'leaf/2'" in text
+    assert '"second"' in text
+    assert "asks nothing for it" in text
 
 
-async def test_losers_of_a_gather_and_markers_are_not_logged(
-    running: Running, caplog: pytest.LogCaptureFixture
+async def test_another_agent_in_the_place_of_a_recorded_one_stops_the_run(
+    running: Running,
 ) -> None:
+    leaf, other, old = Leaf(), Leaf(), Old(stops_before=2)
+
+    async def elsewhere(message: Message, ctx: Context) -> str:
+        return (await ctx.call("other", "first")).text
+
+    async with running(Agent("leaf", leaf), Agent("other", other), Agent("flow", old)) as system:
+        run = await system.send("flow", timeout=60)
+        await old.waits.wait()
+        text = await mismatch_of(system, run, elsewhere)
+    assert "step 'leaf/1'" in text
+
+
+async def test_losers_of_a_gather_and_markers_need_not_be_taken_again(running: Running) -> None:
     leaf = Leaf()
 
     async def flow(message: Message, ctx: Context) -> str:
@@ -587,7 +598,5 @@ async def test_losers_of_a_gather_and_markers_are_not_logged(
             raise ModelTimeout("again")
         return f"{version} {len(won)}"
 
-    with caplog.at_level(logging.WARNING, "aixgo.calls"):
-        async with running(Agent("leaf", leaf), Agent("flow", flow, retry=QUICK)) as system:
-            assert (await system.call("flow", timeout=20)).text == "2 1"
-    assert [one for one in caplog.records if one.msg == "replay.steps_not_taken"] == []
+    async with running(Agent("leaf", leaf), Agent("flow", flow, retry=QUICK)) as system:
+        assert (await system.call("flow", timeout=20)).text == "2 1"

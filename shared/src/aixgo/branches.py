@@ -14,7 +14,7 @@ from aixgo.errors import BrokerError, ConfigError, ReplayMismatch, TooFewResults
 from aixgo.scopes import Scope, branch
 
 if TYPE_CHECKING:
-    from aixgo.context import Context
+    from aixgo.execution import Execution
 
 
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -36,7 +36,9 @@ class Gather:
         need: results that are enough; the others are cancelled then.
     """
 
-    def __init__(self, ctx: Context, path: str, steps: Sequence[Awaitable[Any]], need: int) -> None:
+    def __init__(
+        self, ctx: Execution, path: str, steps: Sequence[Awaitable[Any]], need: int
+    ) -> None:
         if not 1 <= need <= len(steps):
             _close(steps)
             raise ConfigError(

@@ -226,6 +226,7 @@ def new_id() -> str:
     return f"{time.time_ns() // 1_000_000:012x}{next(_randomness, '') or _more_randomness()}"
 
 
+_VARIANTS = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 _randomness: Iterator[str] = iter(())
 """The part of ids that is not the time: version, variant and random digits."""
 
@@ -233,9 +234,8 @@ _randomness: Iterator[str] = iter(())
 def _more_randomness() -> str:
     """Ask the system for the random digits of many ids at once: three quarters of an id's cost."""
     global _randomness
-    # 7 is the version; 8 is a digit that says "RFC 9562"; 72 random bits are left
-    digits = os.urandom(256 * 9).hex(":", 9).split(":")
-    _randomness = iter([f"7{each[:3]}8{each[3:]}" for each in digits])
+    digits = os.urandom(256 * 10).hex(":", 10).split(":")
+    _randomness = iter([f"7{each[:3]}{_VARIANTS[each[3]]}{each[4:19]}" for each in digits])
     return next(_randomness)
 
 

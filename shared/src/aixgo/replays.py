@@ -7,7 +7,6 @@ way.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -20,9 +19,7 @@ from aixgo.subjects import CALLS
 
 if TYPE_CHECKING:
     from aixgo.calls.caller import Caller
-    from aixgo.context import Context
-
-log = logging.getLogger("aixgo.calls")
+    from aixgo.execution import Execution
 
 EXCERPT_CHARS = 200
 """Of a request or an answer in an error: enough to recognise it."""
@@ -37,7 +34,9 @@ OLD_WAY = 1
 # -- version markers -----------------------------------------------------------------------------
 
 
-async def choose_version(ctx: Context, caller: Caller, scope: Scope, name: str, newest: int) -> int:
+async def choose_version(
+    ctx: Execution, caller: Caller, scope: Scope, name: str, newest: int
+) -> int:
     """See `Context.version`.
 
     A delivery count is a hint, so a first execution looks too: a broker that crashed may have
@@ -64,7 +63,7 @@ async def choose_version(ctx: Context, caller: Caller, scope: Scope, name: str, 
     return chosen
 
 
-async def _passed(caller: Caller, ctx: Context, scope: Scope) -> bool:
+async def _passed(caller: Caller, ctx: Execution, scope: Scope) -> bool:
     """Whether an earlier execution took a step at this place that this one has not taken yet.
 
     Finished steps have results; those that had only begun are queued, with a worker, or parked.
@@ -80,7 +79,7 @@ async def _passed(caller: Caller, ctx: Context, scope: Scope) -> bool:
     return any(_untaken(ctx, scope, begun))
 
 
-def _untaken(ctx: Context, scope: Scope, steps: Iterable[Envelope]) -> Iterable[str]:
+def _untaken(ctx: Execution, scope: Scope, steps: Iterable[Envelope]) -> Iterable[str]:
     """Yield the steps of a handler below a place that were not taken.
 
     Markers alone prove nothing, and what handled an event of this handler's is no step of it.
@@ -111,7 +110,6 @@ def mismatch(
     Args:
         recorded: the run's results, as far as they were read.
     """
-    age = max(0.0, now() - result.sent_at)
     whom = "its tool" if request.target == agent else f"agent {request.target!r}"
     asked = f"{whom} for {_excerpt(request)} (digest {_digest(request)})"
     for other in recorded.values():
@@ -122,26 +120,41 @@ def mismatch(
         run_id=request.run,
         agent=agent,
         step=request.step,
-        recorded=(
-            f"another request to {whom} (digest {_digest(result)}), "
-            f"{result.status} {age:.0f} s ago with {_excerpt(result)}"
-        ),
+        recorded=f"another request to {whom} (digest {_digest(result)}), {_what_stands(result)}",
         asked=asked,
     )
 
 
-def tell_untaken(ctx: Context, scope: Scope, recorded: Mapping[str, Envelope]) -> None:
-    """Log the steps that an earlier execution took and this one, which finished, did not.
+def check_taken(ctx: Execution, scope: Scope, recorded: Mapping[str, Envelope]) -> None:
+    """Refuse the end of a handler that went another way than an earlier execution did.
 
-    A log and no error: the code may have changed, but the earlier execution may also have met an
-    error that is no result of a step, such as a full queue, and gone another way because of it.
+    Only the end tells: steps that a handler takes side by side come in any order.
+
+    Raises:
+        ReplayMismatch: an earlier execution took a step that this one did not.
     """
-    steps = sorted(_untaken(ctx, scope, recorded.values()))
-    if steps:
-        log.warning(
-            "replay.steps_not_taken",
-            extra={"agent": ctx.agent, "run": ctx.run_id, "step": ctx.step, "steps": steps[:20]},
-        )
+    untaken = set(_untaken(ctx, scope, recorded.values()))
+    if not untaken:
+        return
+    first, *others = sorted(
+        (one for one in recorded.values() if one.step in untaken), key=lambda one: one.sent_at
+    )
+    more = f" and {len(others)} more" if others else ""
+    raise ReplayMismatch(
+        run_id=ctx.run_id,
+        agent=ctx.agent,
+        step=first.step,
+        recorded=f"its result, {_what_stands(first)}",
+        asked=(
+            f"nothing for it{more}: it finished without, or it went another way because of what is "
+            "no step: a clock, a random value, an error that it caught"
+        ),
+    )
+
+
+def _what_stands(result: Envelope) -> str:
+    age = max(0.0, now() - result.sent_at)
+    return f"{result.status} {age:.0f} s ago with {_excerpt(result)}"
 
 
 def _excerpt(envelope: Envelope) -> str:

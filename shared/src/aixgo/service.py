@@ -23,7 +23,7 @@ from aixgo.calls.parking import Parked
 from aixgo.calls.results import error_result, expired_result, origin_of, result_of
 from aixgo.calls.worker import Counts, HandlerFailed, Worker
 from aixgo.clock import now
-from aixgo.context import Context, Setting
+from aixgo.context import Context
 from aixgo.discovery import Endpoint
 from aixgo.envelope import Envelope, decode, encode, new_id
 from aixgo.errors import (
@@ -34,6 +34,7 @@ from aixgo.errors import (
     NotReady,
     NotSupported,
 )
+from aixgo.execution import Setting
 from aixgo.message import Message, Reply
 from aixgo.roles import Role
 from aixgo.schema import to_meta, to_payload
@@ -276,7 +277,7 @@ class AgentService:
 
     def _result(self, request: Envelope, ctx: Context, reply: Reply, began: float) -> Envelope:
         if ctx.attempt > 1:
-            ctx.tell_untaken()
+            ctx.check_taken()
         data = reply.data
         if isinstance(data, Message):
             payload = data.envelope.payload
