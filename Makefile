@@ -25,8 +25,8 @@ up: .venv/.demo ## Run the same agents as one process each on an embedded nats-s
 # -- work on it ----------------------------------------------------------------------------------
 
 .PHONY: test
-test: .venv/.dev ## Run the default tests in two processes: no network, no containers (ARGS="-k word")
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+test: .venv/.dev ## Run the default tests in three processes: no network, no containers (ARGS="-k word")
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 .PHONY: test-containers
 test-containers: .venv/.dev ## Run the end-to-end tests that need a container engine

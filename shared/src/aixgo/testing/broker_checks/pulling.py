@@ -120,11 +120,14 @@ async def a_waiting_pull_is_served_at_once(stage: Stage) -> None:
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream)
     inbox, _ = await stage.acknowledged(broker, stream, consumer)
-    watch = Stopwatch()
+    waits: list[float] = []
     for number in range(1, 21):
+        watch = Stopwatch()
         await sender.append(f"{stream.name}.a", b"")
         await inbox.count(number)
-    expect(watch.seconds < 1.0, f"20 messages one after another took {watch.seconds:.3f} s")
+        waits.append(watch.seconds)
+    middle = sorted(waits)[10]  # a busy machine is late now and then, who polls is always
+    expect(middle < 0.05, f"every other message took over {middle:.3f} s")
 
 
 async def a_redelivery_comes_before_new_messages(stage: Stage) -> None:
