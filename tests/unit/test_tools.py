@@ -75,11 +75,22 @@ def test_names_for_models_are_allowed(name: str) -> None:
     assert tool(name=name)(fine).spec.name == name
 
 
+def test_a_tool_without_parentheses_acts_once() -> None:
+    @tool
+    async def pay(order: str) -> str:
+        """Pay for an order."""
+        return order
+
+    assert pay.spec.name == "pay"
+    assert pay.spec.effect == "once"
+    with pytest.raises(ConfigError, match="no function"):
+        tool("pay")  # type: ignore[call-overload]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"effect": "onec"}, ["'fine'", "'onec'", "did you mean 'once'"]),
-        ({"effect": fine}, ["parentheses", "@tool("]),
         ({"name": "a b"}, ["'a b'", "1 to 100", "name="]),
         ({"name": "x" * 101}, ["101 characters", "1 to 100"]),
         ({"timeout": "soon"}, ["'fine'", "timeout", "'soon'", "30s"]),

@@ -645,8 +645,8 @@ class UnknownTool(ToolError):
         self.name, self.agent = name, agent
         near = near or "; it has no tools"
         super().__init__(
-            f"agent {agent!r} has no tool {name!r}{near}. Give it one: Agent({agent!r}, …, "
-            "tools=[…])"
+            f"agent {agent!r} has no tool {name!r}; give it one with "
+            f"Agent({agent!r}, …, tools=[…]){near}"
         )
 
 

@@ -137,6 +137,15 @@ class _Decorator(Protocol):
     def __call__(self, function: Callable[..., T], /) -> FunctionTool[T]: ...
 
 
+@overload
+def tool(function: Callable[..., Coroutine[Any, Any, T]], /) -> FunctionTool[T]: ...
+
+
+@overload
+def tool(function: Callable[..., T], /) -> FunctionTool[T]: ...
+
+
+@overload
 def tool(
     *,
     effect: Effect = "once",
@@ -145,8 +154,23 @@ def tool(
     timeout: float | str = "30s",
     retry: Retry | dict[str, Any] | None = None,
     reconcile: Callable[..., Any] | None = None,
-) -> _Decorator:
+) -> _Decorator: ...
+
+
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    effect: Effect = "once",
+    name: str = "",
+    description: str = "",
+    timeout: float | str = "30s",
+    retry: Retry | dict[str, Any] | None = None,
+    reconcile: Callable[..., Any] | None = None,
+) -> Any:
     """Make a tool of a typed function; `ctx.tool` then executes it as a durable step.
+
+    Written `@tool`, or `@tool(effect="read", …)`.
 
     The annotations give the schema of the arguments, which are checked before anything runs. A
     parameter annotated `ToolContext` gets what the execution knows of its step. A function that is
@@ -183,9 +207,7 @@ def tool(
         "retry": retry,
         "reconcile": reconcile,
     }
-    if callable(effect):
-        raise ConfigError("write @tool() with parentheses: @tool(effect='read'), or @tool()")
-    return decorate
+    return decorate if function is None else decorate(function)
 
 
 def _declared(function: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
