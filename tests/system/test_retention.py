@@ -39,7 +39,7 @@ async def kept(system: System, run: str) -> int:
 
 async def swept_up(system: System, settings: Retention = SHORT) -> None:
     """Let results become old, and sweep; the system's own settings are too long for it."""
-    await asyncio.sleep(settings.keep * 1.2 if settings is SHORT else settings.keep_at_least * 1.2)
+    await asyncio.sleep((settings.keep or settings.keep_at_least) * 1.2)
     subscribers = [name for name in system.app.agents if system.app.sources(name)]
     await Sweeper(system.broker, system.names, settings, subscribers).look()
 

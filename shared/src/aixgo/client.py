@@ -99,7 +99,8 @@ class Client:
         Args:
             timeout: seconds; everything below inherits the deadline.
             run_id: id of the run (`aixgo.envelope.new_id()`); the same id again returns the same
-                result and runs nothing twice, as long as results are kept (`retention.keep`, 24 h).
+                result and runs nothing twice, as long as results are kept (`retention.keep`; 24 h,
+                10 min on the memory broker).
 
         Raises:
             UnknownAgent: no agent of that name is provisioned.

@@ -74,6 +74,7 @@ class Sweeper:
         self, broker: Broker, names: Names, settings: Retention, subscribers: Iterable[str] = ()
     ) -> None:
         self._broker, self._names, self._settings = broker, names, settings
+        self._keep = settings.seconds_on(broker.name)
         self._stream = names.stream(RESULTS)
         self._unfinished = Unfinished(broker, names, tuple(subscribers))
         self._leases = Bucket(broker, names.bucket(CLAIMS))
@@ -141,8 +142,8 @@ class Sweeper:
         if oldest is None:
             return 0
         border, age = 0, moment - oldest.time
-        if age > settings.keep * OVERDUE:
-            border = await self._first_since(moment - settings.keep, info)
+        if age > self._keep * OVERDUE:
+            border = await self._first_since(moment - self._keep, info)
         if info.bytes > most * PRESSED and age > settings.keep_at_least:
             # results of one system are of about the same size, and the next look corrects it
             surplus = (info.bytes - most * RELIEVED) / info.bytes

@@ -11,11 +11,17 @@ RESULTS_BYTES = 1024**3
 """Room for about 800,000 small results, or half a minute of 10,000 calls a second and more."""
 
 
+KEEP_SECONDS, KEEP_IN_MEMORY_SECONDS = 86_400.0, 600.0
+"""On a server a day, which is when people look; in the memory of a process not for long, because
+nobody else can look there, and a process that calls a few agents a second must stay small."""
+
+
 class Retention(Strict):
     """How long the results of runs that are over are kept; those of other runs always are."""
 
-    keep: PositiveDuration = 86_400.0
-    """Time for which they stay while there is room: to be asked for again, shown and forked."""
+    keep: PositiveDuration | None = None
+    """Time for which they stay while there is room: to be asked for again, shown and forked.
+    Without it `24h`, and `10m` on the memory broker."""
     keep_at_least: PositiveDuration = 30.0
     """Time for which they stay when room is short too; the oldest go first. Not below the time
     after which a call that nobody answers goes to another process."""
@@ -25,9 +31,16 @@ class Retention(Strict):
 
     @model_validator(mode="after")
     def _ordered(self) -> Retention:
-        if self.keep_at_least > self.keep:
+        if self.keep is not None and self.keep_at_least > self.keep:
             raise ValueError(
                 f"keep_at_least {self.keep_at_least:g} s is over keep {self.keep:g} s; raise keep "
                 "or lower keep_at_least"
             )
         return self
+
+    def seconds_on(self, broker: str) -> float:
+        """Return how long they stay on a kind of broker, `memory` or another."""
+        if self.keep is not None:
+            return self.keep
+        usual = KEEP_IN_MEMORY_SECONDS if broker == "memory" else KEEP_SECONDS
+        return max(usual, self.keep_at_least)
