@@ -86,7 +86,7 @@ async def test_an_unknown_tool_is_refused_with_the_nearest_name(running: Running
         return await ctx.tool("raet", {})
 
     async with running(Agent("flow", flow, tools=[rate])) as system:
-        with pytest.raises(RemoteError, match="no tool 'raet'.*; did you mean 'rate'") as caught:
+        with pytest.raises(RemoteError, match=r"no tool 'raet'.*; did you mean 'rate'") as caught:
             await system.call("flow")
         assert caught.value.cause == "unknown_tool"
         assert caught.value.attempts == 1

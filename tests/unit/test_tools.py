@@ -177,7 +177,7 @@ def test_a_tool_is_found_by_name_or_as_itself_only() -> None:
     box = Toolbox("clerk", [one])
     assert box.find("one") is box.find(one) is one
     assert [*box] == [one]
-    with pytest.raises(UnknownTool, match="'clerk' has no tool 'noe'.*; did you mean 'one'"):
+    with pytest.raises(UnknownTool, match=r"'clerk' has no tool 'noe'.*; did you mean 'one'"):
         box.find("noe")
     with pytest.raises(UnknownTool, match=r"no tool 'one'"):
         box.find(other)
