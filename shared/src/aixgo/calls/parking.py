@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from aixgo.broker._port import Broker
 from aixgo.broker.keyvalue import Bucket
+from aixgo.calls.accepted import Accepted
 from aixgo.calls.history import History
 from aixgo.calls.identity import publication
 from aixgo.clock import now, rfc3339
@@ -110,6 +111,7 @@ class Parking:
 
     def __init__(self, broker: Broker, names: Names) -> None:
         self._broker, self._names = broker, names
+        self.accepted = Accepted(broker, names)
         self._bucket = Bucket(broker, names.bucket(PARKED))
         self._history = History(broker, names)
 
@@ -150,6 +152,8 @@ class Parking:
 
     async def publish(self, request: Envelope) -> None:
         """Publish a call again; the same wake-up twice is one call."""
+        if self.accepted.wanted is not False:
+            await self.accepted.note(request)
         await self._broker.append(
             self._names.call(request.target, request.run, request.step),
             encode(replace(request, sent_at=now())),
