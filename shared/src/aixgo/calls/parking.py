@@ -24,7 +24,7 @@ from aixgo.calls.accepted import Accepted
 from aixgo.calls.history import History
 from aixgo.calls.identity import publication
 from aixgo.clock import now, rfc3339
-from aixgo.envelope import Envelope, encode
+from aixgo.envelope import Envelope, encode, new_id
 from aixgo.errors import InvalidPayload
 from aixgo.schema import to_payload
 from aixgo.subjects import PARKED, Names, step_token
@@ -188,7 +188,8 @@ class Parking:
         await self._broker.append(
             self._names.timer(*step),
             encode(request),
-            msg_id=publication(self._names, request),
+            # a call that parks again, because its delivery came back, needs its timer again
+            msg_id=f"{publication(self._names, request)}:{new_id()[-12:]}",
             headers={
                 "Nats-Schedule": f"@at {rfc3339(max(until, now()))}",
                 "Nats-Schedule-Target": self._names.wake(*step),

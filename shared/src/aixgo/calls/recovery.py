@@ -6,14 +6,18 @@ is in none of the places that keep calls. Whoever moves a call keeps it in its n
 leaves the old one, and notes it anew before it is queued, so a note that is still the newest
 of its call when it is replaced (compare-and-set) belongs to a call that nobody moved meanwhile.
 Only between a note and its publication is a call nowhere: so it is looked for twice.
+
+A server that died can also keep calls that it will never deliver: their removal was not written, or
+their sequence was given before. They go, and those that have no result are published again, noted
+or not, because to the server they are queued and it takes them from nobody else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from msgspec.structs import replace
 
@@ -45,6 +49,17 @@ LEASE_SECONDS = 15
 
 LEASE = "recover"
 """Key in the `claims` bucket; those of calls have a dot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a call is known from: sequences of its note in RESULTS and of what is stuck in CALLS.
+
+    0 for none.
+    """
+
+    note: int
+    stuck: int
 
 
 class Recovery:
@@ -98,71 +113,101 @@ class Recovery:
         async with lease(self._leases, LEASE, LEASE_SECONDS) as ours:
             if not ours:
                 return False
-            missing = await self._missing(await self._unsettled.read())
+            missing = await self._missing()
             if missing:
                 await asyncio.sleep(MOMENT_SECONDS)
-                noted = await self._unsettled.read()
-                still = {one: noted[one] for one in missing if noted.get(one) == missing[one]}
-                for subject, sequence in (await self._missing(still)).items():
-                    await self._recover(subject, sequence)
+                still = await self._missing()
+                for subject, place in still.items():
+                    if missing.get(subject) == place:
+                        await self._recover(subject, place)
             await self._unsettled.remember()
         return True
 
     # -- looking -------------------------------------------------------------------------------
 
-    async def _missing(self, noted: Mapping[str, int]) -> dict[str, int]:
-        """Return those of the noted calls that are in no place which keeps calls."""
-        if not noted:
-            return {}
-        queued: set[str] = set()
-        async with aclosing(pages(self._broker, self._names.stream(CALLS))) as every:
-            async for page in every:
-                queued.update(record.subject for record in page)
+    async def _missing(self) -> dict[str, _Place]:
+        """Return the calls that are noted, or stuck, and in no place from which they go on."""
+        noted = {
+            self._names.same_step(subject, "call"): sequence
+            for subject, sequence in (await self._unsettled.read()).items()
+        }
+        queued, stuck = await self._queue()
         missing = {}
-        for subject, sequence in noted.items():
-            if self._names.same_step(subject, "call") in queued:
-                continue
-            note = await self._broker.get(self._names.stream(RESULTS), subject=subject)
-            if note is None or note.sequence != sequence:
-                continue  # the next look finds it
-            if not await self._is_kept(note):
-                missing[subject] = sequence
+        for subject in noted.keys() | stuck.keys():
+            place = _Place(note=noted.get(subject, 0), stuck=stuck.get(subject, 0))
+            if subject not in queued and await self._is_missing(place):
+                missing[subject] = place
+            elif place.stuck:
+                await self._broker.delete_record(self._names.stream(CALLS), place.stuck)
         return missing
 
-    async def _is_kept(self, note: Record) -> bool:
+    async def _queue(self) -> tuple[set[str], dict[str, int]]:
+        """Return the subjects of the calls that will be delivered, and of those that will not.
+
+        A server that died may know what was acknowledged and not what was removed, or give a
+        sequence anew: what it keeps up to a consumer's floor it never delivers.
+        """
+        stream = self._names.stream(CALLS)
+        floors: dict[str, int] = {}
+        queued: set[str] = set()
+        stuck: dict[str, int] = {}
+        async with aclosing(pages(self._broker, stream)) as every:
+            async for page in every:
+                for record in page:
+                    agent = record.subject.removeprefix(self._names.prefix).split(".", 2)[1]
+                    if agent not in floors:
+                        info = await self._broker.consumer_info(stream, agent)
+                        floors[agent] = 0 if info is None else info.ack_floor
+                    if record.sequence > floors[agent]:
+                        queued.add(record.subject)
+                    else:
+                        stuck[record.subject] = record.sequence
+        return queued, stuck
+
+    async def _is_missing(self, place: _Place) -> bool:
+        record = await self._record(place)
+        return record is not None and not await self._is_kept(record)
+
+    async def _record(self, place: _Place) -> Record | None:
+        """Return what is known of a call; None when somebody moved it just now."""
+        if place.note:
+            return await self._broker.get(self._names.stream(RESULTS), sequence=place.note)
+        return await self._broker.get(self._names.stream(CALLS), sequence=place.stuck)
+
+    async def _is_kept(self, record: Record) -> bool:
         """Say whether a call that is not queued is elsewhere.
 
         In the order in which a call moves on: parked, put off by a timer, dead, finished.
         """
-        names, subject = self._names, note.subject
+        names, subject = self._names, record.subject
         bucket = names.bucket(PARKED)
         parked = await self._broker.get(
             f"KV_{bucket}", subject=f"$KV.{bucket}.{subject.split('.', 4)[4]}"
         )
         if parked is not None and parked.data:
-            if parked.time > note.time:  # parked since then; being woken, it is noted first
-                self._unsettled.forget(subject)
+            if parked.time > record.time:  # parked since then; being woken, it is noted first
+                self._unsettled.forget(names.same_step(subject, "run"))
             return True
         return (
-            await self._is_put_off(note)
+            await self._is_put_off(record)
             or await self._has(DLQ, names.dead_letter(CALLS, names.same_step(subject, "call")))
             or await self._has(RESULTS, names.same_step(subject, "res"))
         )
 
-    async def _is_put_off(self, note: Record) -> bool:
-        """Say whether a timer will publish the call, for an execution after the noted one.
+    async def _is_put_off(self, record: Record) -> bool:
+        """Say whether a timer will publish the call, for an execution after the recorded one.
 
         The timer of a parked call only wakes what is parked.
         """
-        noted = _read(note)
+        known = _read(record)
         for verb in ("timer", "wake"):
-            record = await self._broker.get(
-                self._names.stream(TIMERS), subject=self._names.same_step(note.subject, verb)
+            timer = await self._broker.get(
+                self._names.stream(TIMERS), subject=self._names.same_step(record.subject, verb)
             )
-            later = None if record is None else _read(record)
-            if noted is None or later is None or later.parks:
+            later = None if timer is None else _read(timer)
+            if known is None or later is None or later.parks:
                 continue
-            if (later.epoch, later.attempt) > (noted.epoch, noted.attempt):
+            if (later.epoch, later.attempt) > (known.epoch, known.attempt):
                 return True
         return False
 
@@ -171,11 +216,11 @@ class Recovery:
 
     # -- publishing again ----------------------------------------------------------------------
 
-    async def _recover(self, subject: str, sequence: int) -> None:
-        record = await self._broker.get(self._names.stream(RESULTS), sequence=sequence)
+    async def _recover(self, subject: str, place: _Place) -> None:
+        record = await self._record(place)
         lost = None if record is None else _read(record)
-        if lost is None:
-            log.warning("call.not_recovered", extra={"subject": subject, "sequence": sequence})
+        if record is None or lost is None:
+            log.warning("call.not_recovered", extra={"subject": subject})
             return
         if lost.deadline is not None and now() >= lost.deadline:
             await self._expire(lost)
@@ -183,18 +228,21 @@ class Recovery:
         # not the first execution, so that finished steps are looked for; and no failure, so that
         # the policy's attempts are what they were
         again = replace(lost, attempt=lost.attempt + 1, parks=lost.parks + 1)
-        try:
-            await self._broker.append(
-                subject, encode(again), expect=Expect(subject_sequence=sequence)
-            )
-        except WrongSequence:  # somebody moved it, or recovered it, just now
-            return
+        if place.note:
+            try:
+                await self._broker.append(
+                    record.subject, encode(again), expect=Expect(subject_sequence=place.note)
+                )
+            except WrongSequence:  # somebody moved it, or recovered it, just now
+                return
         await self._broker.append(
-            self._names.same_step(subject, "call"),
+            subject,
             encode(again),
             # the lost one's id may be known still, and what follows it has ids of its own
             msg_id=f"{publication(self._names, again)}:{new_id()[-12:]}",
         )
+        if place.stuck:
+            await self._broker.delete_record(self._names.stream(CALLS), place.stuck)
         await self._history.add("recovered", again, attempt=again.attempt)
         log.warning(
             "call.recovered",
