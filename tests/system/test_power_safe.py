@@ -151,6 +151,7 @@ async def text_of(system: System, agent: str, run: str) -> str:
 async def test_a_run_that_was_lost_before_it_began_is_published_again(running: Running) -> None:
     counting = Counting()
     async with running(*counting.agents(), power_safe=True) as system:
+        await recover(system)
         async with losing(system, "leaf"):
             run = await system.send("leaf", "x")
         assert await system.result("leaf", run, timeout=0.3) is None

@@ -44,8 +44,9 @@ EVERY_SECONDS = 60.0
 MOMENT_SECONDS = 2.5
 """Between the two looks for a call: a publication whose answer was lost is repeated after 2 s."""
 
-LEASE_SECONDS = 15
-"""For which one process looks and others need not; two at once are kept apart by the notes."""
+LEASE_SECONDS = 5
+"""For which one process looks and others need not; two at once are kept apart by the notes. Short,
+because a process or server may die in a look, and then what was lost waits for so long."""
 
 LEASE = "recover"
 """Key in the `claims` bucket; those of calls have a dot."""
