@@ -273,11 +273,11 @@ async def lost_of_a_burst(server: NatsServer, client: Client, calls: int = 300) 
 
 async def test_every_accepted_run_finishes_although_the_server_is_killed(tmp_path: Path) -> None:
     async with load(tmp_path, moment=0.5, notes="noting") as made:
-        await under_kills(made, runs=400, kills=2, parked=10)
+        await under_kills(made, runs=600, kills=3, parked=10)
         audit = await finished(made, within=60.0)
         tell(audit)
         assert (audit.lost, audit.wrong, audit.again) == ([], [], [])
-        assert audit.kills == 2
+        assert audit.kills == 3
         await eventually(made.nothing_is_queued, within=20.0)
 
 
