@@ -10,12 +10,14 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 import aixgo.context
 from aixgo import Agent, App, Context, Message, System
-from aixgo.broker import StreamInfo
+from aixgo.broker import ConsumerInfo, StreamInfo
 from aixgo.broker.memory import MemoryBroker
 from aixgo.calls import recovery, settle
 from aixgo.calls.accepted import Accepted, Unsettled
@@ -308,6 +310,58 @@ async def test_the_system_recovers_by_itself(
         async with losing(system, "leaf"):
             run = await system.send("leaf", "x")
         assert await text_of(system, "leaf", run) == "x"
+
+
+# -- what the server keeps and never delivers --------------------------------------------------
+
+
+class Ahead:
+    """A broker whose consumers believe that they have answered everything up to a sequence."""
+
+    def __init__(self, broker: Any, floor: int) -> None:
+        self._broker, self._floor = broker, floor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._broker, name)
+
+    async def consumer_info(self, stream: str, consumer: str) -> ConsumerInfo | None:
+        found = await self._broker.consumer_info(stream, consumer)
+        return None if found is None else replace(found, ack_floor=self._floor)
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "not noted"])
+async def test_a_call_that_is_stuck_in_the_queue_goes_on(running: Running, noted: bool) -> None:
+    counting = Counting()
+    async with running(*counting.agents(), power_safe=True) as system:
+        await recover(system)
+        stream = system.names.stream(CALLS)
+        await system.broker.pause_consumer(stream, "leaf", now() + 3600.0)
+        run = await system.send("leaf", "x")
+        if not noted:  # as a step of a handler is not
+            await system.broker.purge(system.names.stream(RESULTS))
+        stuck = (await info(system, CALLS)).last_sequence
+        ahead: Any = Ahead(system.broker, stuck)
+        await eventually(Recovery(ahead, system.names).look)
+        state = await info(system, CALLS)
+        assert (state.messages, state.first_sequence) == (1, stuck + 1)
+        await system.broker.pause_consumer(stream, "leaf", now() - 1.0)
+        assert await text_of(system, "leaf", run) == "x"
+        assert counting.executed == {"leaf x": 1}
+
+
+async def test_what_is_stuck_and_over_is_removed(running: Running) -> None:
+    counting = Counting()
+    async with running(*counting.agents(), power_safe=True) as system:
+        await recover(system)
+        stream = system.names.stream(CALLS)
+        run = (await system.call("leaf", "x")).run_id
+        await eventually(queued(system, 0))
+        await system.broker.pause_consumer(stream, "leaf", now() + 3600.0)
+        await system.broker.append(system.names.call("leaf", run, ""), b"removed before the kill")
+        ahead: Any = Ahead(system.broker, (await info(system, CALLS)).last_sequence)
+        await eventually(Recovery(ahead, system.names).look)
+        assert await queued(system, 0)()
+        assert counting.executed == {"leaf x": 1}
 
 
 # -- what is not lost --------------------------------------------------------------------------

@@ -35,7 +35,6 @@ SHORTEST_WAIT_SECONDS = 0.05
 TTL_SLACK_SECONDS = 60
 """A call stays in the queue so long past its deadline, so that a worker can still say `expired`."""
 
-
 REFUSED = (StreamFull, StreamRefused, PayloadTooLarge, NoResponders)
 """What says for sure that a call was not queued."""
 

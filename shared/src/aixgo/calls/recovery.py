@@ -78,17 +78,14 @@ class Recovery:
 
     async def run(self) -> None:
         """Look whenever it is due, until cancelled; return at once where nothing can be lost."""
-        try:
-            if not await self._accepted.is_wanted():
-                return
-        except Exception as error:  # the broker may be away; then it is a connection restored
-            log.warning("calls.not_recovered", extra={"error": code_of(error)}, exc_info=error)
         self._broker.on_event(self._on_event)
         while True:
             self._due.clear()
             pause = float(LEASE_SECONDS)
             try:
-                if await self._accepted.is_wanted() and await self.look():
+                if not await self._accepted.is_wanted():
+                    return
+                if await self.look():
                     pause = EVERY_SECONDS
             except PermissionDenied as error:
                 log.warning("calls.not_recovered_here", extra={"error": str(error)})
