@@ -23,6 +23,7 @@ from aixgo.calls import recovery, settle
 from aixgo.calls.accepted import Accepted, Unsettled
 from aixgo.calls.recovery import Recovery
 from aixgo.calls.retention import Sweeper
+from aixgo.client import Client
 from aixgo.clock import now
 from aixgo.config.agents import Retry
 from aixgo.config.retention import Retention
@@ -31,6 +32,7 @@ from aixgo.errors import (
     ConfigError,
     DeadlineExceeded,
     InvalidPayload,
+    PermissionDenied,
     RemoteError,
     StreamFull,
     StreamRefused,
@@ -553,3 +555,44 @@ async def test_nobody_asks_twice_whether_calls_are_noted() -> None:
         await App(Counting().agents(), namespace=names.namespace, power_safe=True).provision(broker)
         assert await accepted.is_wanted()
         assert accepted.wanted
+
+
+class Closed:
+    """A broker that does not tell this user about streams, nor take notes if `notes` is False."""
+
+    def __init__(self, broker: Any, *, notes: bool) -> None:
+        self._broker, self._notes = broker, notes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._broker, name)
+
+    async def stream_info(self, stream: str) -> StreamInfo | None:
+        raise PermissionDenied(f"no word about {stream}")
+
+    async def append(self, subject: str, *args: Any, **options: Any) -> Any:
+        if ".run." in subject and not self._notes:
+            raise PermissionDenied(f"no append to {subject}")
+        return await self._broker.append(subject, *args, **options)
+
+
+@pytest.mark.parametrize("notes_allowed", [True, False])
+async def test_who_may_not_ask_whether_calls_are_noted_notes_them_if_it_may(
+    running: Running, notes_allowed: bool
+) -> None:
+    async with running(*Counting().agents(), power_safe=notes_allowed) as system:
+        closed: Any = Closed(system.broker, notes=notes_allowed)
+        client = Client(closed, system.names)
+        for _ in range(2):
+            run = await client.send("leaf", "x")
+            assert await text_of(system, "leaf", run) == "x"
+        assert await notes(system) == (2 if notes_allowed else 0)
+
+
+async def test_who_may_not_note_a_call_that_must_be_noted_may_not_send_it(running: Running) -> None:
+    async with running(*Counting().agents(), power_safe=True) as system:
+        closed: Any = Closed(system.broker, notes=False)
+        client = Client(closed, system.names)
+        client._caller.accepted.wanted = True  # as it is for who may ask
+        with pytest.raises(PermissionDenied):
+            await client.send("leaf", "x")
+        assert await queued(system, 0)()
