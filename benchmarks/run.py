@@ -89,8 +89,10 @@ nats-server {nats_server_version()}; peers as in
   every commit. **Aixgo sequential** is the sequential pattern over five agents, called from a
   process of its own; with two processes the pattern and the agents share the other one, with three
   they do not. In row 8 the nats-server has `sync_interval: always`, so nobody goes on before a step
-  is on the disk. The peers do all in one process and need no server. **nats-py, 6 publishes** is
-  what such a run must at least store in turn.
+  is on the disk, and Aixgo is provisioned with `power_safe`: run and results are synced, and calls
+  that would be sent again are written behind (`docs/durability.md`). The peers do all in one
+  process and need no server. **nats-py, 6 publishes** is what such a run must at least store in
+  turn.
 * **litellm** and Aixgo's OpenAI-compatible adapter talk to the same fake server, which answers at
   once, in a process of its own.
 * **Processes**: from the start of the interpreter until the server has confirmed the

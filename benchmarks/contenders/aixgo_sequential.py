@@ -1,7 +1,8 @@
 """Aixgo: a sequential run of five agents over NATS: `aixgo_sequential.py URL VERB SPACE`.
 
-VERB is `provision`, `flow` or `steps` (a service process: the pattern, the agents), `both` (one
-process for all), or `call` (the client); SPACE keeps two systems on one server apart.
+VERB is `provision`, `power-safe` (the same for a server that syncs every write), `flow` or `steps`
+(a service process: the pattern, the agents), `both` (one process for all), or `call` (the client);
+SPACE keeps two systems on one server apart.
 """
 
 import asyncio
@@ -41,8 +42,9 @@ async def main(url: str, verb: str, space: str) -> None:
         await call_flow(url, space)
         return
     flow = Agent("flow", role="orchestrator", pattern="sequential", agents=STEPS)
-    app = App([flow, *(Agent(name, echo) for name in STEPS)], namespace=space)
-    if verb == "provision":
+    agents = [flow, *(Agent(name, echo) for name in STEPS)]
+    app = App(agents, namespace=space, power_safe=verb == "power-safe")
+    if verb in ("provision", "power-safe"):
         async with open_broker(url) as broker:
             await app.provision(broker)
         return

@@ -212,6 +212,10 @@ READING: Table = {
         a_schedule_is_replaced_by_the_same_subject
         """,
     ),
+    "writes at once what it should write behind": (
+        streams_with(persist="default"),
+        "a_stream_that_is_written_behind_is_declared_as_such",
+    ),
     "says always created": (
         AlwaysSaysCreated,
         """
@@ -225,6 +229,7 @@ READING: Table = {
         """
         overlapping_consumers_of_a_work_queue_are_refused
         what_cannot_be_changed_is_refused
+        how_a_stream_is_written_is_chosen_when_it_is_created
         two_streams_cannot_take_the_same_subject
         """,
     ),

@@ -131,7 +131,8 @@ def test_the_sizes_of_a_command_count_bytes() -> None:
 
 
 def test_every_stream_of_the_topology_comes_back_from_its_json() -> None:
-    for config in topology.streams(Names("n")):
+    plain, written_behind = (topology.streams(Names("n"), power_safe=one) for one in (False, True))
+    for config in (*plain, *written_behind):
         document = stream_to_json(config)
         back = stream_from_json(document)
         assert differences(back, config, back) == {}

@@ -14,6 +14,7 @@ from aixgo.agent import CUSTOM, Agent
 from aixgo.broker._port import Broker
 from aixgo.broker.open import open_broker
 from aixgo.broker.topology import ACK_WAIT_SECONDS, AgentNeeds, provision
+from aixgo.calls.recovery import Recovery
 from aixgo.calls.retention import Sweeper
 from aixgo.client import Client
 from aixgo.config.agents import AgentSpec, Retry
@@ -70,6 +71,8 @@ class App:
         model: a `Model` that the gateway uses instead of providers, such as a `ScriptedModel`.
         ack_wait: seconds after which a dead instance's work goes to another one.
         retention: how long results of finished runs are kept.
+        power_safe: fewer writes for the same safety, on a server with `sync_interval: always`: the
+            queue of calls is written behind, and what it must not lose is noted before.
 
     Raises:
         ConfigError: two agents share a name, or one names an agent that is not there.
@@ -85,8 +88,9 @@ class App:
         model: Model | None = None,
         ack_wait: float = ACK_WAIT_SECONDS,
         retention: Retention | None = None,
+        power_safe: bool = False,
     ) -> None:
-        self.retention = retention or Retention()
+        self.retention, self.power_safe = retention or Retention(), power_safe
         self.agents: dict[str, Agent] = {}
         for agent in agents:
             if agent.name in self.agents:
@@ -112,6 +116,7 @@ class App:
             namespace=document.namespace,
             models=document.models,
             retention=document.retention,
+            power_safe=document.deployment.power_safe,
         )
 
     @classmethod
@@ -168,13 +173,19 @@ class App:
                 await system.stop(grace)
 
     async def provision(self, broker: Broker, *, replicas: int = 1) -> list[Any]:
-        """Declare the system's streams, buckets and consumers; returns what changed."""
+        """Declare the system's streams, buckets and consumers; returns what changed.
+
+        Raises:
+            ConfigError: `power_safe` with replicas.
+            StreamRefused: what stands cannot be changed so, such as `power_safe`.
+        """
         return await provision(
             broker,
             self.names,
             self.needs(),
             replicas=replicas,
             results_bytes=self.retention.max_bytes,
+            power_safe=self.power_safe,
         )
 
     def agent(self, name: str) -> Agent:
@@ -300,7 +311,8 @@ class System(Client):
         )
         subscribers = [name for name in app.agents if app.sources(name)]
         self._sweeper = Sweeper(broker, app.names, app.retention, subscribers)
-        self._sweeping: asyncio.Task[None] | None = None
+        self._recovery = Recovery(broker, app.names)
+        self._upkeep: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Start every agent and wait until all are ready.
@@ -311,7 +323,10 @@ class System(Client):
         for service in self.services.values():
             await service.start()
         await self._discovery.start()
-        self._sweeping = asyncio.create_task(self._sweeper.run(), name="old results")
+        self._upkeep = [
+            asyncio.create_task(self._sweeper.run(), name="old results"),
+            asyncio.create_task(self._recovery.run(), name="lost calls"),
+        ]
         loop = asyncio.get_running_loop()
         until = loop.time() + START_SECONDS
         while waiting := [name for name, one in self.services.items() if not one.ready]:
@@ -327,10 +342,10 @@ class System(Client):
     async def stop(self, grace: float = DRAIN_SECONDS) -> None:
         """Drain: take nothing new, finish within `grace` seconds, hand over the rest."""
         await self._discovery.stop()
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            await asyncio.gather(self._sweeping, return_exceptions=True)
-            self._sweeping = None
+        upkeep, self._upkeep = self._upkeep, []
+        for task in upkeep:
+            task.cancel()
+        await asyncio.gather(*upkeep, return_exceptions=True)
         # callers first, the gateway last: what still runs may need a model to finish
         first = [one for name, one in self.services.items() if name != GATEWAY]
         await asyncio.gather(*(service.stop(grace) for service in first))

@@ -86,6 +86,23 @@ class Names:
         """Filter of all results of a run."""
         return f"aixgo.{self.namespace}.res.*.{run}.>"
 
+    def accepted(self, agent: str, run: str, step: str) -> str:
+        """Subject of the note that a call was accepted, where calls are written behind."""
+        return f"aixgo.{self.namespace}.run.{token(agent, 'agent')}.{run}.{step_token(step)}"
+
+    @property
+    def all_accepted(self) -> str:
+        """Filter of all accepted calls."""
+        return f"aixgo.{self.namespace}.run.>"
+
+    def kept_of(self, run: str) -> str:
+        """Filter, in RESULTS, of all that is kept of a run: results and accepted calls."""
+        return f"aixgo.{self.namespace}.*.*.{run}.>"
+
+    def same_step(self, subject: str, verb: str) -> str:
+        """Subject of the same agent, run and step under another verb."""
+        return f"{self.prefix}{verb}.{subject.removeprefix(self.prefix).partition('.')[2]}"
+
     def live_result(self, agent: str, run: str, step: str) -> str:
         """Where a stored result is republished to whoever waits."""
         return f"aixgo.{self.namespace}.live.res.{token(agent, 'agent')}.{run}.{step_token(step)}"
@@ -223,6 +240,7 @@ ALL: tuple[Entry, ...] = (
     Entry("call.<agent>.<run>.<step>", CALLS),
     Entry("res.<agent>.<run>.<step>", RESULTS),
     Entry("live.res.<agent>.<run>.<step>", "core"),
+    Entry("run.<agent>.<run>.<step>", RESULTS),
     Entry("hist.<run>", HISTORY),
     Entry("live.hist.<run>", "core"),
     Entry("tok.<agent>.<run>.<step>", TOKENS),

@@ -98,6 +98,20 @@ def test_a_call_of_an_agent_that_nobody_declared_names_those_that_are_served(
     assert "no agent named 'ecko'" in done.stdout + done.stderr
 
 
+def test_a_queue_is_written_behind_from_its_creation_on_or_not_at_all(
+    aixgo: Any, document: str, nats_server: NatsServer
+) -> None:
+    place = ("--broker", nats_server.url, "--namespace", "power")
+    assert aixgo("provision", document, *place, "--power-safe").returncode == 0
+    again = aixgo("provision", document, *place, "--power-safe")
+    otherwise = aixgo("provision", document, *place)
+
+    assert again.returncode == 0
+    assert ", 0 updated" in again.stdout
+    assert otherwise.returncode == 1
+    assert "nats stream rm aixgo-power-CALLS" in (otherwise.stdout + otherwise.stderr)
+
+
 def test_a_namespace_that_nobody_provisioned_is_said_by_doctor(
     aixgo: Any, nats_server: NatsServer
 ) -> None:

@@ -155,7 +155,9 @@ class StreamConfig:
     """Declaration of a stream. 0 means no limit; field names follow NATS.
 
     `republish` copies what is stored to other subjects: (source filter, destination), both ending
-    in the same wildcard tail.
+    in the same wildcard tail. With `persist` `async` an append is acknowledged before it is written
+    to the disk, so a server that dies forgets the newest ones; a stream is created with it or
+    without, and it is not for replicated streams or those in memory.
     """
 
     name: str
@@ -178,6 +180,7 @@ class StreamConfig:
     deny_delete: bool = False
     deny_purge: bool = False
     replicas: int = 1
+    persist: Literal["default", "async"] = "default"
     republish: tuple[str, str] | None = None
     description: str = ""
 

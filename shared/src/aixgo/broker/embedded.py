@@ -66,6 +66,7 @@ class ServerProcess:
         port: 0 takes a free one and keeps it over restarts.
         config: more lines for the server's configuration.
         jetstream: keep streams.
+        sync: how often they are synced to the disk, such as `always`; the server's own without it.
     """
 
     def __init__(
@@ -76,12 +77,13 @@ class ServerProcess:
         port: int = 0,
         config: str = "",
         jetstream: bool = True,
+        sync: str = "",
     ) -> None:
         self.folder = folder
         self.port = port
         self._binary = find_server(binary)
         self._config = config
-        self._jetstream = jetstream
+        self._jetstream, self._sync = jetstream, sync
         self._process: subprocess.Popen[bytes] | None = None
         self._watch: subprocess.Popen[bytes] | None = None
 
@@ -120,7 +122,8 @@ class ServerProcess:
             # limits that streams reserve are promises, not space: let all of a topology fit
             lines.append(
                 f"jetstream {{ store_dir: {json.dumps(str(self.folder))}, "
-                "max_memory_store: 1GB, max_file_store: 1TB }"
+                "max_memory_store: 1GB, max_file_store: 1TB"
+                + (f", sync_interval: {self._sync} }}" if self._sync else " }")
             )
         return "\n".join([*lines, self._config, ""])
 

@@ -13,6 +13,7 @@ from aixgo.broker._port import Broker, Change, ConsumerConfig, StreamConfig
 from aixgo.broker.keyvalue import bucket_stream
 from aixgo.broker.objects import store_stream
 from aixgo.config.retention import RESULTS_BYTES
+from aixgo.errors import ConfigError
 from aixgo.subjects import (
     BLOBS,
     CALLS,
@@ -59,7 +60,11 @@ class AgentNeeds:
 
 
 def streams(
-    names: Names, *, replicas: int = 1, results_bytes: int = RESULTS_BYTES
+    names: Names,
+    *,
+    replicas: int = 1,
+    results_bytes: int = RESULTS_BYTES,
+    power_safe: bool = False,
 ) -> list[StreamConfig]:
     """Return the streams, buckets and object stores of a namespace.
 
@@ -67,7 +72,17 @@ def streams(
 
     Args:
         results_bytes: room for results, bytes.
+        power_safe: for a server that syncs every write (`sync_interval: always`): CALLS is written
+            behind, and what must not be lost with it is noted in RESULTS (`calls.accepted`).
+
+    Raises:
+        ConfigError: `power_safe` with replicas.
     """
+    if power_safe and replicas > 1:
+        raise ConfigError(
+            f"power_safe with {replicas} replicas: a server writes behind only what has one copy. "
+            "Leave one of them out; several copies survive the power loss of one server anyway"
+        )
     p = names.prefix
     declared = [
         StreamConfig(
@@ -79,17 +94,18 @@ def streams(
             max_message_size=MIB // 2,
             duplicate_window=300.0,
             allow_ttl=True,
+            persist="async" if power_safe else "default",
             description="calls waiting for a worker",
         ),
         StreamConfig(
             name=names.stream(RESULTS),
-            subjects=(f"{p}res.>",),
+            subjects=(f"{p}res.>", f"{p}run.>"),
             discard="new",
             max_bytes=results_bytes,
             max_messages_per_subject=1,
             # no age: a run that is not over needs its results however old it is (`calls.retention`)
             republish=(f"{p}res.>", f"{p}live.res.>"),
-            description="the one result of every step; the first wins",
+            description="the one result of every step; the first wins. And accepted calls",
         ),
         StreamConfig(
             name=names.stream(HISTORY),
@@ -191,9 +207,15 @@ async def provision(
     *,
     replicas: int = 1,
     results_bytes: int = RESULTS_BYTES,
+    power_safe: bool = False,
 ) -> list[Change]:
-    """Create or update everything that is declared; returns one change for each, in order."""
-    declared = streams(names, replicas=replicas, results_bytes=results_bytes)
+    """Create or update everything that is declared; returns one change for each, in order.
+
+    Raises:
+        ConfigError: `power_safe` with replicas.
+        StreamRefused: what stands cannot be changed so, such as `power_safe`.
+    """
+    declared = streams(names, replicas=replicas, results_bytes=results_bytes, power_safe=power_safe)
     changes = [await broker.ensure_stream(stream) for stream in declared]
     for stream, consumer in consumers(names, agents):
         changes.append(await broker.ensure_consumer(stream, consumer))

@@ -21,7 +21,7 @@ from aixgo.calls.parking import Awaited, Parked, Parking
 from aixgo.calls.results import Results, expired_result
 from aixgo.clock import now
 from aixgo.envelope import Envelope, decode, encode
-from aixgo.errors import BrokerError
+from aixgo.errors import BrokerError, NoResponders, PayloadTooLarge, StreamFull, StreamRefused
 from aixgo.subjects import Names
 from aixgo.telemetry import names as attribute
 from aixgo.telemetry import tracing
@@ -34,6 +34,9 @@ SHORTEST_WAIT_SECONDS = 0.05
 
 TTL_SLACK_SECONDS = 60
 """A call stays in the queue so long past its deadline, so that a worker can still say `expired`."""
+
+REFUSED = (StreamFull, StreamRefused, PayloadTooLarge, NoResponders)
+"""What says for sure that a call was not queued."""
 
 
 class _Waiting:
@@ -77,6 +80,7 @@ class Caller:
         self.claims = ClaimCheck(broker, names)
         self.results = Results(broker, names, self.claims)
         self.parking = Parking(broker, names)
+        self.accepted = self.parking.accepted
         self.cancels = Cancels(broker, names, self.results, self.parking)
         self._alarms = Alarms()
 
@@ -102,7 +106,10 @@ class Caller:
             # after subscribing: a result that is stored meanwhile is seen by one of the two
             standing = await self.results.get(target, request.run, request.step) if look else None
             if standing is None:
-                await self.send(request)
+                if request.step or self.accepted.wanted is False:
+                    await self._send(request)
+                else:
+                    await self.send(request)
                 standing = await self._result(request, waiting, parks)
         finally:
             if waiting.data is None:
@@ -123,7 +130,7 @@ class Caller:
                 if deadline is not None and now() >= deadline:
                     return await self.results.settle(target, expired_result(request, target))
                 if not await self.parking.get(request.run, request.step):
-                    await self.send(request)
+                    await self._send(request)
                 elif parks:
                     raise Parked(awaited=[Awaited(agent=target, step=request.step)])
             except BrokerError as error:
@@ -161,6 +168,19 @@ class Caller:
             StreamFull: the queue is full (backpressure).
             NoResponders: the CALLS stream is not provisioned.
         """
+        if request.step:  # its caller waits for it, and would send it again
+            await self._send(request)
+            return
+        travelling = request if fits(request) else await self.claims.leave(request)
+        noted = await self.accepted.note(travelling, first=True)
+        try:
+            await self._send(travelling)
+        except REFUSED:
+            if noted:  # or it would be executed although its sender was told that it is not
+                await self.accepted.forget(travelling)
+            raise
+
+    async def _send(self, request: Envelope) -> None:
         names = self.names
         subject = names.call(request.target, request.run, request.step)
         if not tracing.enabled():

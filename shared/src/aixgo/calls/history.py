@@ -31,6 +31,7 @@ What = Literal[
     "woken",
     "dead_letter",
     "replayed",
+    "recovered",
     "cancelled",
     "forked",
     "in_doubt",
@@ -43,6 +44,7 @@ class Happened(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         what: `failed` is an execution that will be repeated; `dead_letter` one that will not;
+            `recovered` that a server lost the call and it was published again;
             `in_doubt` a tool's execution that may have taken place, `resolved` when that is known.
         run, agent, step: which call.
         at: Unix seconds.

@@ -20,10 +20,11 @@ from msgspec.structs import replace
 
 from aixgo.broker._port import Broker
 from aixgo.broker.keyvalue import Bucket
+from aixgo.calls.accepted import Accepted
 from aixgo.calls.history import History
 from aixgo.calls.identity import publication
 from aixgo.clock import now, rfc3339
-from aixgo.envelope import Envelope, encode
+from aixgo.envelope import Envelope, encode, new_id
 from aixgo.errors import InvalidPayload
 from aixgo.schema import to_payload
 from aixgo.subjects import PARKED, Names, step_token
@@ -110,6 +111,7 @@ class Parking:
 
     def __init__(self, broker: Broker, names: Names) -> None:
         self._broker, self._names = broker, names
+        self.accepted = Accepted(broker, names)
         self._bucket = Bucket(broker, names.bucket(PARKED))
         self._history = History(broker, names)
 
@@ -150,6 +152,8 @@ class Parking:
 
     async def publish(self, request: Envelope) -> None:
         """Publish a call again; the same wake-up twice is one call."""
+        if self.accepted.wanted is not False:
+            await self.accepted.note(request)
         await self._broker.append(
             self._names.call(request.target, request.run, request.step),
             encode(replace(request, sent_at=now())),
@@ -184,7 +188,8 @@ class Parking:
         await self._broker.append(
             self._names.timer(*step),
             encode(request),
-            msg_id=publication(self._names, request),
+            # a call that parks again, because its delivery came back, needs its timer again
+            msg_id=f"{publication(self._names, request)}:{new_id()[-12:]}",
             headers={
                 "Nats-Schedule": f"@at {rfc3339(max(until, now()))}",
                 "Nats-Schedule-Target": self._names.wake(*step),

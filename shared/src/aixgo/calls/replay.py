@@ -92,6 +92,7 @@ async def _publish(caller: Caller, letter: DeadLetter) -> Envelope:
         deadline=original.deadline and moment + (original.deadline - original.sent_at),
         sent_at=moment,
     )
+    await caller.accepted.note(call)
     step = (letter.agent, call.run, call.step)
     await caller.broker.append(
         caller.names.call(*step),

@@ -4,7 +4,9 @@ Results are stored in the order of time, and nearly all that are old belong to r
 So a sweep chooses a border, writes what is older and still needed anew, at the end of the stream,
 and removes everything before the border. What is needed does not depend on clocks or on what some
 process remembers: a run is not over while a call of it is queued, at work, parked or put off by a
-timer, while an event of it is unanswered, or while it has a dead letter that may be replayed.
+timer, while an event of it is unanswered, or while it has a dead letter that may be replayed; and
+where the queue may lose calls, while an accepted one has no result. The note that it was accepted
+is kept with the run's results and goes with them.
 
 Any process may sweep, at any time, more than one at once, and die in the middle: a record is moved
 under compare-and-set, and a run that begins after the border was chosen has no result before it.
@@ -16,12 +18,14 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from aixgo.broker._port import Broker, Expect, Record, StreamInfo
 from aixgo.broker.keyvalue import Bucket
-from aixgo.calls.unfinished import PAGE, Unfinished, pages
+from aixgo.calls.lease import lease
+from aixgo.calls.pages import PAGE, pages
+from aixgo.calls.unfinished import Unfinished
 from aixgo.clock import now
 from aixgo.config.retention import Retention
 from aixgo.errors import PermissionDenied, WrongSequence, code_of
@@ -108,7 +112,7 @@ class Sweeper:
         border = await self._border(info)
         swept = Swept()
         if border > info.first_sequence:
-            async with self._lease() as ours:
+            async with lease(self._leases, LEASE, LEASE_SECONDS) as ours:
                 if ours:
                     swept = await self._sweep(info, border)
         self._pause = self._next(info, swept)
@@ -193,12 +197,12 @@ class Sweeper:
     async def _records_of(
         self, runs: set[str], first: int, border: int
     ) -> AsyncGenerator[Sequence[Record], None]:
-        """Yield all results of each run that may have some before the border, in their order."""
+        """Yield all that is kept of each run that may have some before the border, in order."""
         if self._broker.name != "memory":
             if len(runs) * READ_COST > border - first:
                 runs = await self._with_results_before(border, runs)
             for run in runs:
-                records = await self._broker.read(self._stream, self._names.results_of(run))
+                records = await self._broker.read(self._stream, self._names.kept_of(run))
                 if records:
                     yield records
             return
@@ -244,16 +248,3 @@ class Sweeper:
         for before in range(first + PAGE, border + PAGE, PAGE):
             removed += await self._broker.purge(self._stream, before=min(before, border))
         return removed
-
-    @asynccontextmanager
-    async def _lease(self) -> AsyncGenerator[bool, None]:
-        """Yield whether this process may sweep now."""
-        try:
-            await self._leases.create(LEASE, b"", ttl=LEASE_SECONDS)
-        except WrongSequence:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            await self._leases.delete(LEASE)

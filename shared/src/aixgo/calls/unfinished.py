@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing, suppress
 
 import msgspec
 
-from aixgo.broker._port import Broker, Record
+from aixgo.broker._port import Broker
+from aixgo.calls.accepted import Accepted, Unsettled
 from aixgo.calls.dead_letters import decode_dead_letter
+from aixgo.calls.pages import pages
 from aixgo.envelope import decode
 from aixgo.errors import InvalidPayload
 from aixgo.subjects import CALLS, DLQ, EVENTS, PARKED, RESULTS, TIMERS, Names
-
-PAGE = 1_000
-"""Records that are read, or removed, at once: a few milliseconds of a broker's time."""
 
 LOOKS = 2
 """Rounds over all places. A call that goes on is stored in its new place before it leaves the old
 one, so a look in one round misses it only if it comes back in between; two rounds miss it only if
 it changes its place three times just then."""
+
+
+def run_of(subject: str) -> str:
+    """Return the run in the subject of a call, a result, a note or a parked call."""
+    return subject.rsplit(".", 2)[1]
 
 
 class Unfinished:
@@ -31,6 +35,8 @@ class Unfinished:
 
     def __init__(self, broker: Broker, names: Names, subscribers: Sequence[str]) -> None:
         self._broker, self._names, self._subscribers = broker, names, subscribers
+        self._accepted = Accepted(broker, names)
+        self._unsettled = Unsettled(broker, names)
 
     async def runs(self, since: float) -> set[str]:
         """Return the ids of the runs that are not over, without those that began after `since`.
@@ -46,6 +52,9 @@ class Unfinished:
             await self._parked(found)
             await self._events(found)
             await self._calls(found, young, since)
+            if await self._accepted.is_wanted():
+                # the queue may have lost them, and they are to be published again
+                found.update(run_of(subject) for subject in await self._unsettled.read())
         return found - young
 
     async def _calls(self, found: set[str], young: set[str], since: float) -> None:
@@ -53,7 +62,7 @@ class Unfinished:
         async with aclosing(pages(self._broker, self._names.stream(CALLS))) as every:
             async for page in every:
                 for record in page:
-                    run = record.subject.rsplit(".", 2)[1]
+                    run = run_of(record.subject)
                     try:
                         call = decode(record.data)
                     except InvalidPayload:  # its worker makes a dead letter of it
@@ -87,7 +96,7 @@ class Unfinished:
         stream = f"KV_{self._names.bucket(PARKED)}"
         async with aclosing(pages(self._broker, stream)) as every:
             async for page in every:
-                found.update(record.subject.rsplit(".", 2)[1] for record in page if record.data)
+                found.update(run_of(record.subject) for record in page if record.data)
 
     async def _dead_letters(self, found: set[str]) -> None:
         async with aclosing(pages(self._broker, self._names.stream(DLQ))) as every:
@@ -110,12 +119,3 @@ class Unfinished:
                         found.add(decode(record.data).run)
                     except InvalidPayload:  # its worker makes a dead letter of it
                         continue
-
-
-async def pages(
-    broker: Broker, stream: str, start: int = 1
-) -> AsyncGenerator[Sequence[Record], None]:
-    """Yield all records of a stream, a page at a time."""
-    while records := await broker.read(stream, ">", start=start, limit=PAGE):
-        yield records
-        start = records[-1].sequence + 1

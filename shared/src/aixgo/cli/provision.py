@@ -18,6 +18,14 @@ Replicas = Annotated[
     typer.Option("--replicas", min=1, max=5, help="Copies of each stream in a cluster: 1, 3 or 5."),
 ]
 
+PowerSafe = Annotated[
+    bool,
+    typer.Option(
+        "--power-safe",
+        help="Fewer writes for the same safety, on a server with sync_interval: always.",
+    ),
+]
+
 _MARKS = {"created": "+", "updated": "~", "unchanged": "="}
 
 
@@ -26,6 +34,7 @@ def command(
     broker: Server = "",
     namespace: Namespace = "",
     replicas: Replicas = 1,
+    power_safe: PowerSafe = False,
     json: Json = False,
 ) -> None:
     """Create or update what the document's agents need on the server, and say what changed.
@@ -35,7 +44,9 @@ def command(
     logs.configure("warning")
     document = document_of(file, namespace)
     address = server_of(broker, document)
-    changes = run_async(_provision(App.from_document(document), address, replicas))
+    app = App.from_document(document)
+    app.power_safe |= power_safe
+    changes = run_async(_provision(app, address, replicas))
     for change in changes:
         _write(change, json=json)
     if not json:

@@ -38,6 +38,10 @@ class Deployment(Strict):
     broker: str = "memory"
     """`memory` (in the process), `embedded` (a nats-server of its own) or the address of a
     nats-server."""
+    power_safe: bool = False
+    """For a server with `sync_interval: always`: each write waits for the disk. Calls are then
+    written behind, and only what must not be lost is noted first: less than half of the waiting,
+    and the same safety. It is chosen when the streams are created; not for replicas."""
 
     @field_validator("broker")
     @classmethod

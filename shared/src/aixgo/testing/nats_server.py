@@ -25,15 +25,21 @@ class NatsServer:
     Args:
         config: more lines for the server's configuration, such as users and permissions.
         jetstream: keep streams.
+        sync: its `sync_interval`, such as `always`; without it the server's own, two minutes.
         server: path of the nats-server binary, if not the installed one.
     """
 
     def __init__(
-        self, config: str = "", *, jetstream: bool = True, server: str | Path | None = None
+        self,
+        config: str = "",
+        *,
+        jetstream: bool = True,
+        sync: str = "",
+        server: str | Path | None = None,
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="aixgo-test-", ignore_cleanup_errors=True)
         self._process = ServerProcess(
-            Path(self._folder.name), binary=server, config=config, jetstream=jetstream
+            Path(self._folder.name), binary=server, config=config, jetstream=jetstream, sync=sync
         )
 
     def __enter__(self) -> Self:

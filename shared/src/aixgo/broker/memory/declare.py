@@ -30,7 +30,7 @@ _LIMITS = (
     "duplicate_window",
     "marker_ttl",
 )
-_FIXED_OF_STREAM = ("storage",)
+_FIXED_OF_STREAM = ("storage", "persist")
 _NEVER_OFF = ("allow_ttl", "allow_schedules", "deny_delete", "deny_purge")
 _FIXED_OF_CONSUMER = ("deliver", "start_sequence", "start_time", "max_waiting")
 
@@ -75,6 +75,12 @@ def check_stream(config: StreamConfig, others: Iterable[Stream]) -> None:
             "must find room"
         )
     _check_times(config)
+    # this broker has nothing to persist, but what a server refuses must not pass here
+    if config.persist == "async" and (config.storage == "memory" or config.replicas > 1):
+        raise StreamRefused(
+            f"stream {name!r}: persist='async' with storage={config.storage!r} and "
+            f"{config.replicas} replicas; it is for one copy in a file"
+        )
     if not 1 <= config.replicas <= 5:
         raise StreamRefused(f"stream {name!r}: replicas is {config.replicas}; it must be 1 to 5")
 

@@ -97,6 +97,8 @@ def stream_to_json(config: StreamConfig) -> dict[str, Any]:
         document["duplicate_window"] = min(document["duplicate_window"], document["max_age"])
     if config.marker_ttl or config.allow_schedules:
         document["allow_rollup_hdrs"] = True
+    if config.persist != "default":
+        document["persist_mode"] = config.persist
     if config.republish is not None:
         source, destination = config.republish
         document["republish"] = {"src": source, "dest": destination}
@@ -115,6 +117,7 @@ def stream_from_json(document: Mapping[str, Any]) -> StreamConfig:
         values[ours] = document.get(theirs, 0) / NANO
     for switch in ("allow_direct", "allow_rollup", "allow_ttl", "allow_schedules"):
         values.setdefault(switch, False)  # the server leaves out what is off
+    values["persist"] = document.get("persist_mode") or "default"
     republish = document.get("republish")
     if republish:
         values["republish"] = (republish.get("src", ">"), republish["dest"])

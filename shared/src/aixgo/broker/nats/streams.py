@@ -32,7 +32,7 @@ from aixgo.broker.nats.refusals import (
     refused_api,
 )
 from aixgo.clock import now, rfc3339
-from aixgo.errors import PermissionDenied
+from aixgo.errors import PermissionDenied, StreamRefused
 
 NOT_FOUND = {STREAM_NOT_FOUND, CONSUMER_NOT_FOUND}
 
@@ -68,6 +68,13 @@ class Streams:
         changed = differences(stream_from_json(kept), config, stream_from_json(document))
         if not changed:
             return Change(what=what, action="unchanged")
+        if "persist" in changed:  # the server's own refusal does not say how it is done
+            old, new = changed["persist"]
+            raise StreamRefused(
+                f"stream {config.name!r} cannot change persist {old!r} → {new!r}: that is chosen "
+                f"when it is created. Stop the services when nothing is queued any more, delete it "
+                f"(`nats stream rm {config.name}`), provision again and start them"
+            )
         updated, _ = await self._api.ask(
             f"STREAM.UPDATE.{config.name}", {**kept, **document}, StreamAnswer
         )

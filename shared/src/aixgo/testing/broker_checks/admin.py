@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from aixgo.broker import Broker, ConsumerConfig, StreamConfig, topology
-from aixgo.errors import BrokerError, StreamNotFound
+from aixgo.errors import BrokerError, StreamNotFound, StreamRefused
 from aixgo.subjects import Names
 from aixgo.testing.broker_checks._expect import equal, expect, refused
 from aixgo.testing.broker_checks._stage import Stage
@@ -70,6 +70,36 @@ async def what_cannot_be_changed_is_refused(stage: Stage) -> None:
     with refused(BrokerError, what="another deliver policy"):
         await broker.ensure_consumer(stream.name, replace(consumer, deliver="new"))
     equal("stream", (await _config(broker, stream.name)).storage, "file")
+
+
+async def a_stream_that_is_written_behind_is_declared_as_such(stage: Stage) -> None:
+    """§10 line 12: `persist` is given back as it was declared; what it keeps is kept once."""
+    broker = await stage.connect()
+    stream = await stage.stream(broker, retention="workqueue", discard="new", persist="async")
+    equal("again", (await broker.ensure_stream(stream)).action, "unchanged")
+    equal("persist", (await _config(broker, stream.name)).persist, "async")
+    await broker.append(f"{stream.name}.a", b"x", msg_id="1")
+    repeated = await broker.append(f"{stream.name}.a", b"x", msg_id="1")
+    equal("duplicate", repeated.duplicate, True)
+    equal("messages", await stage.messages_in(broker, stream), 1)
+
+
+async def how_a_stream_is_written_is_chosen_when_it_is_created(stage: Stage) -> None:
+    """§10 line 17: `persist` cannot be changed, and is not for memory; the error is ours."""
+    broker = await stage.connect()
+    behind = await stage.stream(broker, persist="async")
+    at_once = await stage.stream(broker)
+    with refused(StreamRefused, what="writing at once from now on"):
+        await broker.ensure_stream(replace(behind, persist="default"))
+    with refused(StreamRefused, what="writing behind from now on"):
+        await broker.ensure_stream(replace(at_once, persist="async"))
+    equal("first", (await _config(broker, behind.name)).persist, "async")
+    equal("second", (await _config(broker, at_once.name)).persist, "default")
+    name = stage.unique("S")
+    with refused(StreamRefused, what="writing behind what is in memory"):
+        await broker.ensure_stream(
+            StreamConfig(name=name, subjects=(name,), storage="memory", persist="async")
+        )
 
 
 async def two_streams_cannot_take_the_same_subject(stage: Stage) -> None:
