@@ -113,8 +113,7 @@ class Client:
         if agent not in self._known:
             await self._check(agent)
         request = self._request(agent, data, timeout, meta, run_id)
-        loop = asyncio.get_running_loop()
-        began, self._traffic.sent = loop.time(), self._traffic.sent + 1
+        began, self._traffic.sent = self._caller.time(), self._traffic.sent + 1
         with self._root_span(request) as span:
             if span.traceparent != request.traceparent:
                 request = replace(request, traceparent=span.traceparent, tracestate=span.tracestate)
@@ -129,7 +128,7 @@ class Client:
                 self._traffic.failed += 1
                 raise
         self._traffic.succeeded += 1
-        self._traffic.latency += loop.time() - began
+        self._traffic.latency += self._caller.time() - began
         return Message(result)
 
     async def send(
@@ -353,7 +352,7 @@ class Client:
             payload=payload,
             meta=to_meta(meta) if meta else {},
             deadline=None if timeout is None else moment + timeout,
-            traceparent=tracing.root_context(run),
+            traceparent=tracing.root_context(run, checked=not run_id),
             sent_at=moment,
             # nobody can ask for another thing under an id that is made here
             fingerprint=fingerprint(agent, payload) if run_id else "",

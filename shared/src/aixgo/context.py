@@ -347,13 +347,13 @@ class Context(Execution):
 
     async def write_token(self, text: str) -> None:
         """Stream a piece of this call's text to whoever watches; best effort, never waits long."""
-        if self._tokens is None:
+        if self.tokens is None:
             request = self._request
-            self._tokens = TokenWriter(
+            self.tokens = TokenWriter(
                 self._caller.broker,
                 self._caller.names.tokens(self.agent, request.run, request.step),
             )
-        await self._tokens.write(text)
+        await self.tokens.write(text)
 
     def add_usage(self, usage: Usage) -> None:
         """Count what this handler itself used; only the model gateway has such a thing to say."""

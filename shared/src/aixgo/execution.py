@@ -51,10 +51,10 @@ class Execution:
     def __init__(self, setting: Setting, request: Envelope, attempt: int) -> None:
         self._setting, self._request, self._attempt = setting, request, attempt
         self._caller = setting.caller
-        self._scope = Scope(self, request.step)
+        self._own_scope: Scope | None = None
         self._recorded: dict[str, Envelope] | None = None
         self._usage = NO_USAGE
-        self._tokens: TokenWriter | None = None
+        self.tokens: TokenWriter | None = None
         self.traceparent, self.tracestate = request.traceparent, request.tracestate
 
     # -- what is known -------------------------------------------------------------------------
@@ -118,7 +118,7 @@ class Execution:
     @property
     def took_steps(self) -> bool:
         """Whether this execution took a step up to now."""
-        return self._scope.used
+        return self._own_scope is not None and self._own_scope.used
 
     @cached_property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -142,8 +142,8 @@ class Execution:
 
     async def finish(self) -> None:
         """Flush the streamed tokens; the runtime calls it when the handler has ended."""
-        if self._tokens is not None:
-            await self._tokens.end()
+        if self.tokens is not None:
+            await self.tokens.end()
 
     def check_taken(self) -> None:
         """Refuse the end of a repeated execution that did not take every recorded step.
@@ -158,6 +158,13 @@ class Execution:
     def _place(self) -> Scope:
         scope = branch.get()
         return self._scope if scope is None or scope.owner is not self else scope
+
+    @property
+    def _scope(self) -> Scope:
+        """The handler itself; made with its first step, which many handlers never take."""
+        if self._own_scope is None:
+            self._own_scope = Scope(self, self._request.step)
+        return self._own_scope
 
     def _path(self, name: str, key: str) -> str:
         return self._place().path(name, key)

@@ -84,6 +84,7 @@ class AgentService:
             tools=agent.tools,
         )
         self._seconds = spec.timeout or spec.limits.timeout
+        self._name = spec.name
         self._template, self._rpc_name = f"call.{spec.name}", f"{spec.name}: rpc"
         self._worker = Worker(
             broker,
@@ -243,14 +244,13 @@ class AgentService:
         self, request: Envelope, ctx: Context, seconds: float, bounded: bool
     ) -> Envelope:
         """Run the role for so long; `bounded` says that it is the agent's own limit."""
-        name, alarms = self.agent.name, self._alarms
-        began = alarms.loop.time()
+        name, alarms = self._name, self._alarms
+        began = alarms.time()
         limit = alarms.limit(began + seconds)
         try:
             with limit:
                 value = await self.role.execute(Message(request), ctx)
-                reply = value if isinstance(value, Reply) else Reply(value)
-                result = self._result(request, ctx, reply, began)
+                result = self._result(request, ctx, value, began)
                 if request.kind == "event" and self.wiring.publishes:
                     event = replace(result, id=new_id(), usage=None, status=None)
                     await publish_event(
@@ -268,31 +268,33 @@ class AgentService:
                 expired_result(request, name),
                 usage=ctx.usage,
                 attempt=ctx.attempt,
-                seconds=alarms.loop.time() - began,
+                seconds=alarms.time() - began,
             )
         except Exception as error:
             raise HandlerFailed(error, ctx.usage) from error
         finally:
-            await ctx.finish()
+            if ctx.tokens is not None:
+                await ctx.finish()
 
-    def _result(self, request: Envelope, ctx: Context, reply: Reply, began: float) -> Envelope:
+    def _result(self, request: Envelope, ctx: Context, value: Any, began: float) -> Envelope:
+        """Return the result of what a role gave: a `Reply`, or its data alone."""
         if ctx.attempt > 1:
             ctx.check_taken()
-        data = reply.data
+        data, meta = (value.data, value.meta) if isinstance(value, Reply) else (value, {})
         if isinstance(data, Message):
             payload = data.envelope.payload
-            meta = {**data.meta, **reply.meta}
+            meta = {**data.meta, **meta}
         else:
-            payload, meta = to_payload(data), reply.meta
+            payload = to_payload(data)
         return result_of(
             request,
-            self.agent.name,
+            self._name,
             "done",
             payload=payload,
             meta=to_meta(meta) if meta else meta,
             usage=ctx.usage,
             attempt=ctx.attempt,
-            seconds=self._alarms.loop.time() - began,
+            seconds=self._alarms.time() - began,
             origin=None
             if request.depth or not ctx.took_steps or request.kind != "call"
             else origin_of(request),

@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Callable
 from types import TracebackType
 
+from aixgo.clock import timer
+
 
 class Alarm:
     """A call at a moment to come; `cancel` is idempotent."""
@@ -38,6 +40,7 @@ class Alarms:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
+        self.time = timer(self.loop)
         self._buckets: dict[int, dict[Alarm, None]] = {}
 
     def at(self, when: float, call: Callable[[], None]) -> Alarm:

@@ -20,7 +20,7 @@ from aixgo.calls.identity import publication
 from aixgo.calls.parking import Awaited, Parked, Parking
 from aixgo.calls.results import Results, expired_result
 from aixgo.clock import now
-from aixgo.envelope import Envelope, decode, encode
+from aixgo.envelope import CLAIM_CHECK_BYTES, Envelope, decode, encode
 from aixgo.errors import BrokerError, NoResponders, PayloadTooLarge, StreamFull, StreamRefused
 from aixgo.subjects import Names
 from aixgo.telemetry import names as attribute
@@ -61,10 +61,9 @@ class _Waiting:
     async def wait(self, seconds: float) -> bytes | None:
         """Return the record, or None when `seconds` are over."""
         if self.data is None:
-            loop = self.alarms.loop
             if self.future.done():
-                self.future = loop.create_future()
-            alarm = self.alarms.at(loop.time() + seconds, self._wake)
+                self.future = self.alarms.loop.create_future()
+            alarm = self.alarms.at(self.alarms.time() + seconds, self._wake)
             try:
                 await self.future
             finally:
@@ -83,6 +82,7 @@ class Caller:
         self.accepted = self.parking.accepted
         self.cancels = Cancels(broker, names, self.results, self.parking)
         self._alarms = Alarms()
+        self.time = self._alarms.time
 
     async def call(self, request: Envelope, *, look: bool, parks: bool = False) -> Envelope:
         """Return the one result of the call, whatever its status, payload in place.
@@ -209,14 +209,16 @@ class Caller:
             )
 
     async def _append(self, subject: str, request: Envelope) -> None:
-        travelling = request if fits(request) else await self.claims.leave(request)
+        data = encode(request)
+        if len(data) > CLAIM_CHECK_BYTES:
+            data = encode(await self.claims.leave(request))
         traceparent = request.traceparent
         ttl = 0.0
         if request.deadline is not None:
             ttl = max(1.0, math.ceil(request.deadline - now())) + TTL_SLACK_SECONDS
         await self.broker.append(
             subject,
-            encode(travelling),
+            data,
             msg_id=publication(self.names, request),
             ttl=ttl,
             # for other tools; nothing was recorded of an unsampled trace that they could show

@@ -11,7 +11,17 @@ from msgspec.structs import replace
 from aixgo.broker._port import Broker, Expect
 from aixgo.calls.claim_check import ClaimCheck, claim_of, fits
 from aixgo.clock import now
-from aixgo.envelope import Envelope, Failure, Origin, Status, Usage, decode, encode, new_id
+from aixgo.envelope import (
+    CLAIM_CHECK_BYTES,
+    Envelope,
+    Failure,
+    Origin,
+    Status,
+    Usage,
+    decode,
+    encode,
+    new_id,
+)
 from aixgo.errors import (
     AixgoError,
     Cancelled,
@@ -49,13 +59,11 @@ class Results:
             StreamFull, RequestTimeout: nothing is stored; the delivery must come back.
         """
         subject = self._names.result(agent, result.run, result.step)
+        data = encode(result)
+        if len(data) > CLAIM_CHECK_BYTES:
+            data = encode(await self._claims.leave(result))
         try:
-            await self._broker.append(
-                subject,
-                encode(result if fits(result) else await self._claims.leave(result)),
-                expect=_ABSENT,
-                timeout=timeout,
-            )
+            await self._broker.append(subject, data, expect=_ABSENT, timeout=timeout)
         except WrongSequence:
             standing = await self.get(agent, result.run, result.step)
             if standing is None:  # expired between the two: nobody waits for it any more

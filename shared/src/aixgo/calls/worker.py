@@ -27,7 +27,7 @@ from aixgo.calls.settle import (
     Standing,
     Waits,
 )
-from aixgo.clock import now
+from aixgo.clock import now, timer
 from aixgo.config.agents import Retry
 from aixgo.envelope import Envelope, Usage, decode
 from aixgo.errors import (
@@ -140,6 +140,7 @@ class Worker:
         self._heart: asyncio.Task[None] | None = None
         self._stopping = False
         self._loop = asyncio.get_running_loop()
+        self._time = timer(self._loop)
         self.counts = Counts()
 
     async def start(self) -> None:
@@ -254,9 +255,9 @@ class Worker:
         Another publication cannot join one that is being settled: a call that was just parked may
         be woken before its first delivery is answered.
         """
-        until = self._loop.time() + FLUSH_SECONDS
+        until = self._time() + FLUSH_SECONDS
         while running.task is None and running.delivery.sequence != delivery.sequence:
-            if self._work.get(step) is not running or self._loop.time() > until:
+            if self._work.get(step) is not running or self._time() > until:
                 break
             await asyncio.sleep(SETTLING_LOOK_SECONDS)
         return self._work.get(step)
@@ -320,7 +321,7 @@ class Worker:
         request = work.request
         deliveries = work.delivery.attempt - refused
         attempt = request.attempt + deliveries
-        began = self._loop.time()
+        began = self._time()
         try:
             record = await self._broker.get(
                 self._results_stream,
@@ -340,7 +341,7 @@ class Worker:
                 request = await self._claims.fetch(request)
             return Done(await self._handle(request, attempt))
         except HandlerFailed as failed:
-            return Failed(failed.error, attempt, failed.usage, self._loop.time() - began)
+            return Failed(failed.error, attempt, failed.usage, self._time() - began)
         except Parked as parked:
             return Waits(parked, attempt)
         except BrokerError as error:
@@ -363,7 +364,7 @@ class Worker:
                 return HandOver()
             raise
         finally:
-            self.counts.busy_seconds += self._loop.time() - began
+            self.counts.busy_seconds += self._time() - began
 
     def _count(self, outcome: Outcome) -> None:
         counts = self.counts

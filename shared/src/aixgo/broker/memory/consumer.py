@@ -13,7 +13,7 @@ from aixgo.broker._port import ConsumerConfig, ConsumerInfo, Record
 from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.delivery import MemoryDelivery
 from aixgo.broker.memory.timers import Deadlines
-from aixgo.clock import rfc3339
+from aixgo.clock import rfc3339, timer
 
 if TYPE_CHECKING:
     from aixgo.broker.memory.stream import Stream
@@ -71,7 +71,7 @@ class Consumer:
         self._again: deque[int] = deque()
         self._line: deque[Puller] = deque()
         self._waits: Deadlines[int] = Deadlines(stream.host.loop, self._overdue)
-        self._time = stream.host.loop.time
+        self._time = timer(stream.host.loop)
         self._resume: asyncio.TimerHandle | None = None
         self._apply(config)
         self._begin()

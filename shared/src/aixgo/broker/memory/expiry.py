@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aixgo.broker._port import Record
 from aixgo.broker.memory.headers import MARKER_REASON, NEVER
 from aixgo.broker.memory.timers import Deadlines
+from aixgo.clock import timer
 
 if TYPE_CHECKING:
     from aixgo.broker.memory.stream import Stream
@@ -19,10 +20,10 @@ SOONEST = 0.001
 class Expiry:
     """Removes records of a stream when their time is over, by TTL or by age, whichever is first."""
 
-    __slots__ = ("_aged", "_immortal", "_stream", "_timer", "_ttls")
+    __slots__ = ("_aged", "_immortal", "_stream", "_time", "_timer", "_ttls")
 
     def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+        self._stream, self._time = stream, timer(stream.host.loop)
         self._ttls: Deadlines[int] = Deadlines(stream.host.loop, self._remove)
         self._immortal: set[int] = set()
         self._aged = 0  # everything up to this sequence is gone or stays for ever
@@ -33,7 +34,7 @@ class Expiry:
         if ttl == NEVER:
             self._immortal.add(sequence)
         else:
-            self._ttls.set(sequence, self._stream.host.loop.time() + ttl)
+            self._ttls.set(sequence, self._time() + ttl)
 
     def age(self, record: Record) -> None:
         """Remove the record when the stream's `max_age` has passed."""

@@ -78,8 +78,10 @@ class Stream:
             WrongSequence, StreamRefused, StreamFull: as `Log.append` says.
         """
         config, now = self.config, self.host.now()
+        new = False
         if expect is not None:
             self._check_conditions(subject, expect)
+            new = expect.subject_sequence == 0 and not expect.subject_filter
         if ttl and not self.allows_ttl:
             raise StreamRefused(
                 f"stream {self.name!r} does not allow a time to live on single messages; "
@@ -98,15 +100,15 @@ class Stream:
         record = Record(self.name, subject, self.records.last + 1, data, now, headers)
         size = size_of(record)
         if config.discard == "new" or config.max_message_size:
-            self._check_room(record, size)
-        previous = self.records.last_of(subject) if config.republish else 0
+            self._check_room(record, size, new)
+        previous = 0 if new or not config.republish else self.records.last_of(subject)
         self.records.add(record, size)
         if msg_id:
             self.seen.remember(msg_id, record.sequence, now)
         self._last_id = msg_id
         if plan is not None:
             plan(record)
-        if config.max_messages_per_subject or config.discard == "old":
+        if config.discard == "old" or (config.max_messages_per_subject and not new):
             self._trim(subject)
         if ttl:
             self.expiry.expire(record.sequence, ttl)
@@ -128,7 +130,8 @@ class Stream:
             )
         if expect.subject_sequence is not None:
             looked_at = expect.subject_filter or subject
-            newest = self.records.newest(looked_at)
+            records = self.records
+            newest = records.newest(looked_at) if looked_at != subject else records.last_of(subject)
             if newest != expect.subject_sequence:
                 raise WrongSequence(
                     f"append to {subject!r} in {self.name!r} expects sequence "
@@ -172,8 +175,12 @@ class Stream:
             if record.sequence < sequence:
                 self.remove(record.sequence)
 
-    def _check_room(self, record: Record, size: int) -> None:
-        """Raise when the record does not fit and the oldest is not to make room for it."""
+    def _check_room(self, record: Record, size: int, new: bool) -> None:
+        """Raise when the record does not fit and the oldest is not to make room for it.
+
+        Args:
+            new: its subject is known to have no record yet.
+        """
         config, records, subject = self.config, self.records, record.subject
         if config.max_message_size and size * 4 > config.max_message_size:  # 4 bytes a character
             sent = len(record.data) + h.size(record.headers)
@@ -186,7 +193,7 @@ class Stream:
         if config.discard == "old":
             return
         limit = config.max_messages_per_subject
-        full_subject = bool(limit) and records.count_of(subject) >= limit
+        full_subject = bool(limit) and not new and records.count_of(subject) >= limit
         if full_subject and config.discard_new_per_subject:
             raise self._full(f"{limit:,} messages on subject {subject!r}")
         if config.max_messages and len(records) >= config.max_messages and not full_subject:
@@ -220,9 +227,13 @@ class Stream:
     def _republish(self, record: Record, previous: int) -> None:
         assert self.config.republish is not None
         source, destination = self.config.republish
-        if (source,) != self.config.subjects and not matches(source, record.subject):
+        subject = record.subject
+        if source[-1] == ">" and "*" not in source:
+            if not subject.startswith(source[:-1]):
+                return
+        elif not matches(source, subject):
             return
-        tail = record.subject[len(source) - 1 :] if source[-1] in "*>" else ""
+        tail = subject[len(source) - 1 :] if source[-1] in "*>" else ""
         target = destination[: -1 if tail else None] + tail
         self.host.republish(target, record, previous)
 
