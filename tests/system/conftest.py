@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
+from blockbuster import blockbuster_ctx
 
 from aixgo import Agent, App, System
 from aixgo.envelope import new_id
@@ -34,6 +35,13 @@ def anyio_backend(kind: str) -> tuple[str, dict[str, Any]]:
     """Virtual time where there is no socket."""
     options = {"loop_factory": VirtualTimeLoop} if kind == "memory" else {}
     return ("asyncio", options)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_blocks_the_loop() -> Generator[None, None, None]:
+    """Fail the test when Aixgo makes a blocking call in a running event loop."""
+    with blockbuster_ctx("aixgo", excluded_modules=["aixgo.testing"]):
+        yield
 
 
 @pytest.fixture
