@@ -326,6 +326,6 @@ async def test_two_hundred_kills(tmp_path: Path) -> None:
     os.write(2, f"\nrefunds: {tally}\n".encode())
     assert_kept(tally, tmp_path / "cashiers.log")
     assert tally.kills == 200
-    for ending in ("done, by", "not done, by"):
-        for who in ("reconcile", "person"):
-            assert tally.resolved[f"{ending} {who}"] > 0
+    # to die before the bank has heard of it takes luck; tests/system/test_tools_once.py needs none
+    for who in ("reconcile", "person"):
+        assert tally.resolved[f"done, by {who}"] > 0
