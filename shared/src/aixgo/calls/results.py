@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from aixgo.broker._port import Broker, Expect
 from aixgo.calls.claim_check import ClaimCheck, claim_of, fits
@@ -230,8 +229,3 @@ def raise_for_status(result: Envelope) -> None:
     agent = failure.agent or result.source
     text = failure.message if agent in failure.message else f"agent {agent!r}: {failure.message}"
     raise RemoteError(text, agent=agent, cause=failure.code, attempts=failure.attempts)
-
-
-def with_payload_of(result: Envelope, payload: Envelope) -> Envelope:
-    """Return `result` with the payload and metadata of another envelope."""
-    return replace(result, payload=payload.payload, blob=payload.blob, meta=payload.meta)
