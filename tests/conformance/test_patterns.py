@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from aixgo import Agent, App, System
+from aixgo.agents.role import find_role
 from aixgo.envelope import new_id
-from aixgo.roles import find_role
 from aixgo.testing import pattern_checks
 from aixgo.testing.nats_server import NatsServer
 from aixgo.testing.virtual_time import VirtualTimeLoop

@@ -14,7 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
-import aixgo.context
+import aixgo.steps.context
 from aixgo import Agent, App, Context, Message, serve
 from aixgo.clock import now
 
@@ -78,7 +78,7 @@ def say_what_is_held() -> None:
 async def main() -> None:
     broker, namespace, ledger, *park_seconds = sys.argv[1:]
     if park_seconds:  # so that a test need not sleep for long to be parked
-        aixgo.context.PARK_SECONDS = float(park_seconds[0])
+        aixgo.steps.context.PARK_SECONDS = float(park_seconds[0])
     log = logging.getLogger("aixgo")
     log.setLevel(logging.INFO)
     log.addHandler(SayReady())

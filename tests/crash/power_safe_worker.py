@@ -15,10 +15,10 @@ import sys
 from contextvars import ContextVar
 from typing import Any
 
-import aixgo.context
+import aixgo.steps.context
 from aixgo import Agent, App, Context, Message, serve
-from aixgo.calls import recovery
 from aixgo.calls.accepted import Accepted
+from aixgo.calls.upkeep import recovery
 from aixgo.calls.worker import Worker
 from aixgo.clock import now
 
@@ -93,7 +93,7 @@ class SayReady(logging.Handler):
 
 async def main() -> None:
     broker, ledger, moment, notes = sys.argv[1:]
-    aixgo.context.PARK_SECONDS = 0.1
+    aixgo.steps.context.PARK_SECONDS = 0.1
     recovery.MOMENT_SECONDS = float(moment)
     if notes == "forgetful":
         Accepted.note = forgetful  # type: ignore[method-assign]  # in this process alone

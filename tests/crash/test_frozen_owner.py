@@ -21,7 +21,7 @@ from types import ModuleType
 import pytest
 
 from aixgo import connect
-from aixgo.broker._port import Record
+from aixgo.broker.port import Record
 from aixgo.client import Client
 from aixgo.envelope import new_id
 from aixgo.subjects import CALLS, RESULTS

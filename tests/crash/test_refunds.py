@@ -29,8 +29,8 @@ from aixgo import Client, connect
 from aixgo.calls.history import decode_happened
 from aixgo.envelope import decode
 from aixgo.errors import AixgoError, NoQuestion
+from aixgo.steps.tools.notes import Verdict
 from aixgo.testing.nats_server import NatsServer
-from aixgo.tool_calls._notes import Verdict
 
 pytestmark = pytest.mark.nats
 SCRIPT = Path(__file__).with_name("refund_worker.py")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aixgo import Agent, App, Message
-from aixgo.document import parse_document
+from aixgo.documents import parse_document
 from aixgo.models.scripted import ScriptedModel
 from aixgo.testing.waiting import eventually
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from aixgo.cli._group import VERBS, build
-from aixgo.document import load_document, parse_document
+from aixgo.documents import load_document, parse_document
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(ROOT.glob("examples/*/agents.yaml"))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aixgo import App
-from aixgo.document import load_document
+from aixgo.documents import load_document
 from aixgo.models.scripted import ScriptedModel
 from aixgo.testing.virtual_time import VirtualTimeLoop
 

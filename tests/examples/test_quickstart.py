@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from aixgo import App, System
-from aixgo.document import Document, load_document
+from aixgo.documents import Document, load_document
 from aixgo.models import ChatRequest
 from aixgo.models.scripted import ScriptedModel
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from aixgo import connect
-from aixgo.discovery import present
+from aixgo.calls.presence import present
 from aixgo.envelope import new_id
 from aixgo.testing.nats_server import NatsServer
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from aixgo import connect
-from aixgo.app import App
 from aixgo.broker.open import open_broker
-from aixgo.document import load_document
+from aixgo.documents import load_document
+from aixgo.hosting.app import App
 from aixgo.testing.nats_server import NatsServer
 
 DOCUMENT = """

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 
 from aixgo import Agent, App, Context, Message, serve
-from aixgo.serving import WAIT_SECONDS
+from aixgo.hosting.serve import WAIT_SECONDS
 
 
 async def leaf(message: Message) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from aixgo import Agent, Context, Message, System
-from aixgo.agent import Agent as DeclaredAgent
+from aixgo.agents.agent import Agent as DeclaredAgent
+from aixgo.agents.role import Feed, NoOptions, Role
 from aixgo.config.agents import AgentSpec
 from aixgo.errors import ModelTimeout, NotSupported, RemoteError
-from aixgo.roles import Feed, NoOptions, Role
 from aixgo.testing.waiting import eventually
 
 Running = Callable[..., AbstractAsyncContextManager[System]]

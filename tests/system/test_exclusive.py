@@ -11,12 +11,12 @@ import pytest
 
 from aixgo import Agent, Context, Message, System
 from aixgo.broker.keyvalue import Bucket
-from aixgo.calls.claims import Claim
+from aixgo.calls.exclusive import Claim
 from aixgo.calls.results import result_of
 from aixgo.calls.worker import MAX_DELIVERIES, Worker
 from aixgo.envelope import Envelope, new_id
 from aixgo.errors import Disconnected, ModelTimeout
-from aixgo.schema import to_payload
+from aixgo.payloads import to_payload
 from aixgo.subjects import CLAIMS
 from aixgo.testing.waiting import eventually
 

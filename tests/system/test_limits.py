@@ -250,7 +250,7 @@ async def test_a_question_over_its_limit_does_not_park_for_ever(running: Running
 async def test_a_payload_over_what_anybody_carries_is_refused(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aixgo.calls.claim_check.MAX_BODY_BYTES", 500_000)
+    monkeypatch.setattr("aixgo.calls.payload_store.MAX_BODY_BYTES", 500_000)
     executed: list[int] = []
 
     async def grow(message: Message) -> str:

@@ -15,14 +15,15 @@ from typing import Any
 
 import pytest
 
-import aixgo.context
+import aixgo.steps.context
 from aixgo import Agent, App, Context, Message, System
 from aixgo.broker import ConsumerInfo, StreamInfo
 from aixgo.broker.memory import MemoryBroker
-from aixgo.calls import recovery, settle
+from aixgo.calls import settle
 from aixgo.calls.accepted import Accepted, Unsettled
-from aixgo.calls.recovery import Recovery
-from aixgo.calls.retention import Sweeper
+from aixgo.calls.upkeep import recovery
+from aixgo.calls.upkeep.recovery import Recovery
+from aixgo.calls.upkeep.retention import Sweeper
 from aixgo.client import Client
 from aixgo.clock import now
 from aixgo.config.agents import Retry
@@ -50,7 +51,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes a while takes a moment; nobody's answers are lost here."""
     monkeypatch.setattr(recovery, "MOMENT_SECONDS", 0.05)
     monkeypatch.setattr(settle, "LONG_DELAY_SECONDS", 0.1)
-    monkeypatch.setattr(aixgo.context, "PARK_SECONDS", 0.1)
+    monkeypatch.setattr(aixgo.steps.context, "PARK_SECONDS", 0.1)
 
 
 class Counting:

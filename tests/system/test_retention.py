@@ -11,8 +11,8 @@ import pytest
 
 from aixgo import Agent, Context, Message, System
 from aixgo.broker import Expect, StreamInfo
-from aixgo.calls.retention import Sweeper
-from aixgo.calls.unfinished import Unfinished
+from aixgo.calls.upkeep.retention import Sweeper
+from aixgo.calls.upkeep.unfinished import Unfinished
 from aixgo.config.retention import Retention
 from aixgo.envelope import new_id
 from aixgo.errors import InvalidPayload, RemoteError, StreamFull

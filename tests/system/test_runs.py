@@ -25,8 +25,8 @@ from aixgo.errors import (
 )
 from aixgo.models.scripted import ScriptedModel
 from aixgo.runs import Happened, Run, Runs, Step
+from aixgo.runs.watch import RunEvent, watch
 from aixgo.testing.waiting import eventually
-from aixgo.watch import RunEvent, watch
 
 Running = Callable[..., AbstractAsyncContextManager[System]]
 MODEL = "scripted/any"
@@ -129,7 +129,7 @@ async def test_runs_are_listed_with_how_they_stand_the_newest_first(running: Run
 async def test_the_newest_of_many_results_are_found_behind_those_of_their_steps(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aixgo.runs._runs.FIRST_WINDOW", 4)
+    monkeypatch.setattr("aixgo.runs.runs.FIRST_WINDOW", 4)
 
     async def counting(message: Message, ctx: Context) -> str:
         for number in range(3):

@@ -185,7 +185,7 @@ async def test_a_long_sleep_holds_nothing_and_wakes_in_time(
     seconds = 86_400.0
     if kind == "nats":
         seconds = 1.5
-        monkeypatch.setattr("aixgo.context.PARK_SECONDS", 0.1)
+        monkeypatch.setattr("aixgo.steps.context.PARK_SECONDS", 0.1)
     executions: list[int] = []
 
     async def patient(message: Message, ctx: Context) -> str:

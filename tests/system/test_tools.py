@@ -21,7 +21,7 @@ from aixgo.errors import (
     RemoteError,
     ToolFailed,
 )
-from aixgo.schema import to_payload
+from aixgo.payloads import to_payload
 from aixgo.telemetry import tracing
 from aixgo.tools import ToolContext
 

@@ -50,7 +50,7 @@ async def broken(order: str) -> Resolution:
 async def test_a_person_is_asked_and_the_answer_counts(
     running: Running, bank: Bank, monkeypatch: pytest.MonkeyPatch, hook: Any
 ) -> None:
-    monkeypatch.setattr("aixgo.tool_calls._once.HOOK_RETRY", Retry(**QUICK, retry_on=("any",)))
+    monkeypatch.setattr("aixgo.steps.tools.once.HOOK_RETRY", Retry(**QUICK, retry_on=("any",)))
 
     @tool(effect="once", timeout=0.2, reconcile=hook)
     async def pay(order: str, ctx: ToolContext) -> str:
@@ -139,7 +139,7 @@ async def test_a_long_doubt_holds_nothing(
     seconds = 1800.0
     if kind == "nats":
         seconds = 1.0
-        monkeypatch.setattr("aixgo.tool_calls._once.WAIT_SECONDS", 0.1)
+        monkeypatch.setattr("aixgo.steps.tools.once.WAIT_SECONDS", 0.1)
     executions: list[int] = []
 
     @tool(effect="once", timeout=seconds, reconcile=bank.reconcile)

@@ -19,10 +19,10 @@ from aixgo.envelope import new_id
 from aixgo.errors import (
     Disconnected,
 )
+from aixgo.steps.tools import ToolStep
+from aixgo.steps.tools.notes import Notes, Reservation, Verdict
 from aixgo.subjects import Names
 from aixgo.testing.waiting import eventually
-from aixgo.tool_calls import ToolStep
-from aixgo.tool_calls._notes import Notes, Reservation, Verdict
 from aixgo.tools import Done, NotDone, Resolution, ToolContext
 
 from ._bank import QUICK, SECONDS, Bank, happened, nothing_asked

@@ -21,8 +21,8 @@ from aixgo.errors import (
     RemoteError,
 )
 from aixgo.models.scripted import ScriptedModel
+from aixgo.payloads import to_payload
 from aixgo.runs import Runs
-from aixgo.schema import to_payload
 from aixgo.testing.waiting import eventually
 
 Running = Callable[..., AbstractAsyncContextManager[System]]

@@ -15,7 +15,7 @@ from aixgo.envelope import Envelope, encode, new_id
 from aixgo.errors import RemoteError
 from aixgo.models.bus import TokenBatch
 from aixgo.models.scripted import ScriptedModel
-from aixgo.watch import (
+from aixgo.runs.watch import (
     PENDING_EVENTS,
     RunEvent,
     RunEvents,

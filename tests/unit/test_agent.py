@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from aixgo import Agent, App, ConfigError, Context, Message
-from aixgo.agent import HandlerShape
+from aixgo.agents.handler import HandlerShape
 from aixgo.errors import InvalidPayload, UnknownRole
 
 

@@ -11,7 +11,7 @@ from aixgo.cli._steps import Steps
 from aixgo.cli._texts import clean, cost, one_line, tokens
 from aixgo.envelope import NO_USAGE, Usage
 from aixgo.errors import ConfigError, Unreachable
-from aixgo.watch import StepFinished, StepStarted, TokensArrived
+from aixgo.runs.watch import StepFinished, StepStarted, TokensArrived
 
 
 @pytest.mark.parametrize(

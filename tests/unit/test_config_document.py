@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aixgo import Agent
-from aixgo.document import Document, document_schema, load_document, parse_document
+from aixgo.documents import Document, document_schema, load_document, parse_document
 from aixgo.errors import ConfigError, InvalidDocument
 
 FRONT_DESK = """\

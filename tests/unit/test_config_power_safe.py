@@ -6,7 +6,7 @@ import pytest
 
 from aixgo import App
 from aixgo.broker.topology import streams
-from aixgo.document import parse_document
+from aixgo.documents import parse_document
 from aixgo.errors import ConfigError
 from aixgo.subjects import CALLS, Names
 

@@ -6,7 +6,7 @@ import pytest
 
 from aixgo import App
 from aixgo.broker.topology import streams
-from aixgo.document import parse_document
+from aixgo.documents import parse_document
 from aixgo.errors import InvalidDocument
 from aixgo.subjects import RESULTS, Names
 

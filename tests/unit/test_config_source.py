@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aixgo.config.source import (
+from aixgo.documents.source import (
     MAX_BYTES,
     MAX_DEPTH,
     MAX_KEY_BYTES,

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from aixgo.errors import BadModelAnswer, ContentRefused
 from aixgo.models import ChatRequest, ResponseSchema
-from aixgo.models._answers import Assembly, finish_reason, usage_of
-from aixgo.models._chat_wire import decode_chat
-from aixgo.models._classify import from_status, retry_after_of, sanitised
+from aixgo.models.wires.answers import Assembly, finish_reason, usage_of
+from aixgo.models.wires.chat import decode_chat
+from aixgo.models.wires.classify import from_status, retry_after_of, sanitised
 
 ASK = ChatRequest(model="openai/gpt-4o", messages=())
 

@@ -22,7 +22,7 @@ from aixgo.errors import (
     UnsupportedByModel,
 )
 from aixgo.models import ChatMessage, ChatRequest, EmbedRequest, OpenAICompatible, ToolSpec
-from aixgo.models._http import Http, Target, _Events
+from aixgo.models.http import Http, Target, _Events
 from aixgo.models.providers import PROVIDERS
 from aixgo.testing.fake_provider import Fail, FakeProvider, Raw, Say, fake_provider
 
@@ -268,8 +268,8 @@ async def test_no_embeddings_is_said_without_a_request(server: FakeProvider) -> 
 
 @given(st.binary(max_size=200))
 def test_whatever_bytes_come_only_errors_of_the_tree_come_out(body: bytes) -> None:
-    from aixgo.models._chat_wire import ChatStream, decode_chat, decode_embeddings
-    from aixgo.models.responses import ResponsesStream, decode_responses
+    from aixgo.models.wires.chat import ChatStream, decode_chat, decode_embeddings
+    from aixgo.models.wires.responses import ResponsesStream, decode_responses
 
     embed = EmbedRequest(model="openai/e", input=("a",))
     for attempt in (

@@ -19,7 +19,7 @@ import pytest
 from aixgo.errors import ConfigError, MissingExtra, ModelNotFound, UnsupportedByModel
 from aixgo.models import ChatMessage, ChatRequest, EmbedRequest, LocalModel, ModelHub
 from aixgo.models import local as local_module
-from aixgo.models.local_files import LocalFiles, ServerState, lock, runtime_directory
+from aixgo.models.local.files import LocalFiles, ServerState, lock, runtime_directory
 
 HI = ChatRequest(
     model="local/smollm2",
@@ -126,7 +126,7 @@ async def test_processes_that_start_at_once_share_one_server(files: LocalFiles) 
     code = (
         "import asyncio, json\n"
         "from aixgo.models import *\n"
-        "from aixgo.models.local_files import *\n"
+        "from aixgo.models.local.files import *\n"
         "async def main():\n"
         "    model = LocalModel(idle=60)\n"
         "    request = ChatRequest(model='local/smollm2', max_tokens=4, timeout=60.0,\n"

@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 
 from aixgo import Agent, App, ConfigError
-from aixgo.roles import _installed, find_role, known_roles
+from aixgo.agents.role import _installed, find_role, known_roles
 
 PACKAGE = '''
 from aixgo import Context, Message, Role
-from aixgo.config.agents import Strict
+from aixgo.config.agents import Options
 
-class Options(Strict):
-    """Options of the parrot."""
+class OwnOptions(Options):
+    """OwnOptions of the parrot."""
     times: int = 2
     """How often it says it."""
 
 class Parrot(Role):
     """Says it again."""
-    options_model = Options
+    options_model = OwnOptions
 
     async def execute(self, message: Message, ctx: Context) -> str:
         return " ".join([message.text] * self.options.times)

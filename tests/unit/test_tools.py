@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from aixgo import Agent, ConfigError, tool
 from aixgo.config.agents import Retry
 from aixgo.errors import InvalidPayload, UnknownTool
-from aixgo.tool_calls._once import SHOWN_CHARS, _answered, _shown
+from aixgo.steps.tools.once import SHOWN_CHARS, _answered, _shown
 from aixgo.tools import Done, NotDone, Resolution, ToolContext, ToolNotDone, Unknown
 from aixgo.tools.threads import DaemonThreads
 from aixgo.tools.toolbox import Toolbox

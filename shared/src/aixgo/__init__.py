@@ -9,31 +9,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aixgo.agent import Agent
-    from aixgo.app import App, System
+    from aixgo.agents.agent import Agent
+    from aixgo.agents.role import Role
     from aixgo.client import Client, connect
-    from aixgo.context import Context
     from aixgo.envelope import Usage
     from aixgo.errors import AixgoError, ConfigError
+    from aixgo.hosting.app import App, System
+    from aixgo.hosting.serve import serve
     from aixgo.message import Message, Reply
-    from aixgo.roles import Role
-    from aixgo.serving import serve
+    from aixgo.steps.context import Context
     from aixgo.tools import tool
 
 _HOMES = {
-    "Agent": "agent",
+    "Agent": "agents.agent",
     "AixgoError": "errors",
-    "App": "app",
+    "App": "hosting.app",
     "Client": "client",
     "ConfigError": "errors",
-    "Context": "context",
+    "Context": "steps.context",
     "Message": "message",
     "Reply": "message",
-    "Role": "roles",
-    "System": "app",
+    "Role": "agents.role",
+    "System": "hosting.app",
     "Usage": "envelope",
     "connect": "client",
-    "serve": "serving",
+    "serve": "hosting.serve",
     "tool": "tools",
 }
 

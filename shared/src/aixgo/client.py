@@ -11,15 +11,15 @@ from typing import Any, Literal, TypeVar
 
 from msgspec.structs import replace
 
-from aixgo.broker._port import Broker
 from aixgo.broker.open import open_broker
+from aixgo.broker.port import Broker
 from aixgo.calls.caller import Caller
 from aixgo.calls.dead_letters import DeadLetters
 from aixgo.calls.events import publish_event
-from aixgo.calls.replay import replay as replay_letter
+from aixgo.calls.presence import present
 from aixgo.calls.results import raise_for_status, result_of
+from aixgo.calls.revive import replay as replay_letter
 from aixgo.clock import now
-from aixgo.discovery import present
 from aixgo.envelope import Envelope, decode, encode, fingerprint, new_id
 from aixgo.errors import (
     AixgoError,
@@ -32,7 +32,7 @@ from aixgo.errors import (
     UnknownAgent,
 )
 from aixgo.message import Message
-from aixgo.schema import to_meta, to_payload
+from aixgo.payloads import to_meta, to_payload
 from aixgo.subjects import CALLS, Names, token
 from aixgo.telemetry import names as attribute
 from aixgo.telemetry import tracing
@@ -238,7 +238,7 @@ class Client:
             ) from error
         result = decode(answer.data)
         if result.blob is not None:
-            result = await self._caller.claims.fetch(result)
+            result = await self._caller.payloads.fetch(result)
         raise_for_status(result)
         return Message(result)
 

@@ -46,7 +46,7 @@ class Message:
         Raises:
             InvalidPayload: it does not fit; names the place in the payload.
         """
-        from aixgo.schema import Shape  # heavy with pydantic: only who decodes pays
+        from aixgo.payloads import Shape  # heavy with pydantic: only who decodes pays
 
         try:
             return Shape.of(kind).decode(self.envelope.body)  # type: ignore[no-any-return]

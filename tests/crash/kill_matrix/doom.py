@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aixgo.app import System
-from aixgo.broker._port import Appended, Broker, Consumption, Delivery, Record
+from aixgo.broker.port import Appended, Broker, Consumption, Delivery, Record
 from aixgo.envelope import Envelope
-from aixgo.service import AgentService
+from aixgo.hosting.agent_service import AgentService
+from aixgo.hosting.app import System
 from aixgo.subjects import CALLS, Names
 
 from .ledger import Ledger

@@ -15,9 +15,10 @@ from typing import Any
 # what a service imports while it starts; here once, before the processes are made
 import aixgo_services.llm.agent
 import aixgo_services.orchestrator.agent  # noqa: F401
-from aixgo import serve, serving
+from aixgo import serve
 from aixgo.broker import nats  # noqa: F401
 from aixgo.broker.open import open_broker
+from aixgo.hosting import serve as serving
 from aixgo.telemetry import logs
 
 from .agents import SERVICES, app

@@ -45,7 +45,8 @@ def test_version_loads_no_client_library_and_no_document_code() -> None:
         "from aixgo.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'nats', 'aiohttp', 'litellm', 'yaml', 'msgspec', 'rich.live', 'aixgo.app'}\n"
+        "heavy = {'nats', 'aiohttp', 'litellm', 'yaml', 'msgspec', 'rich.live', "
+        "'aixgo.hosting.app'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -1,9 +1,9 @@
-"""The broker: a port (`_port.py`) and its adapters, named after their technology.
+"""The broker: a port (`port.py`) and its adapters, named after their technology.
 
 `open_broker("memory" | "embedded" | "nats://host:port")` returns a connection.
 """
 
-from aixgo.broker._port import (
+from aixgo.broker.port import (
     Appended,
     Broker,
     BrokerEvent,

@@ -16,7 +16,7 @@ from typing import Literal, Protocol, Self
 
 import msgspec
 
-from aixgo.broker._port import Admin, Expect, Log, Record, StreamConfig, Upkeep
+from aixgo.broker.port import Admin, Expect, Log, Record, StreamConfig, Upkeep
 from aixgo.errors import BadSubject, WrongSequence
 
 MARKER_SECONDS = 60.0

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from aixgo.broker._port import Admin, Log, Record, StreamConfig, Upkeep
+from aixgo.broker.port import Admin, Log, Record, StreamConfig, Upkeep
 from aixgo.envelope import Blob
 from aixgo.errors import BadSubject, BlobCorrupt, BlobMissing, BrokerError
 

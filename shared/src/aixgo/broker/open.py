@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from aixgo.broker._port import Broker
+from aixgo.broker.port import Broker
 from aixgo.errors import ConfigError
 
 MEMORY, EMBEDDED = "memory", "embedded"

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from aixgo.broker._port import Broker, Change, ConsumerConfig, StreamConfig
 from aixgo.broker.keyvalue import bucket_stream
 from aixgo.broker.objects import store_stream
+from aixgo.broker.port import Broker, Change, ConsumerConfig, StreamConfig
 from aixgo.config.retention import RESULTS_BYTES
 from aixgo.errors import ConfigError
 from aixgo.subjects import (

@@ -14,8 +14,8 @@ import logging
 from collections.abc import Mapping
 from contextlib import aclosing
 
-from aixgo.broker._port import Broker, Expect
 from aixgo.broker.keyvalue import Bucket
+from aixgo.broker.port import Broker, Expect
 from aixgo.calls.pages import pages
 from aixgo.envelope import Envelope, encode
 from aixgo.errors import NoResponders, PermissionDenied, WrongSequence

@@ -12,12 +12,12 @@ import math
 
 from msgspec.structs import replace
 
-from aixgo.broker._port import Broker, BusMessage
+from aixgo.broker.port import Broker, BusMessage
 from aixgo.calls.alarms import Alarms
 from aixgo.calls.cancel import Cancels
-from aixgo.calls.claim_check import ClaimCheck, fits
 from aixgo.calls.identity import publication
 from aixgo.calls.parking import Awaited, Parked, Parking
+from aixgo.calls.payload_store import PayloadStore, fits
 from aixgo.calls.results import Results, expired_result
 from aixgo.clock import now
 from aixgo.envelope import CLAIM_CHECK_BYTES, Envelope, decode, encode
@@ -76,8 +76,8 @@ class Caller:
 
     def __init__(self, broker: Broker, names: Names) -> None:
         self.broker, self.names = broker, names
-        self.claims = ClaimCheck(broker, names)
-        self.results = Results(broker, names, self.claims)
+        self.payloads = PayloadStore(broker, names)
+        self.results = Results(broker, names, self.payloads)
         self.parking = Parking(broker, names)
         self.accepted = self.parking.accepted
         self.cancels = Cancels(broker, names, self.results, self.parking)
@@ -114,7 +114,7 @@ class Caller:
         finally:
             if waiting.data is None:
                 await live.unsubscribe()
-        return standing if standing.blob is None else await self.claims.fetch(standing)
+        return standing if standing.blob is None else await self.payloads.fetch(standing)
 
     async def _result(self, request: Envelope, waiting: _Waiting, parks: bool) -> Envelope:
         target, deadline = request.target, request.deadline
@@ -155,7 +155,7 @@ class Caller:
                     data = await waiting.wait(min(LOOK_SECONDS, left))
                     standing = None if data is None else decode(data)
                 if standing is not None:
-                    return await self.claims.fetch(standing)
+                    return await self.payloads.fetch(standing)
                 if left <= 0:
                     return None
         finally:
@@ -171,7 +171,7 @@ class Caller:
         if request.step:  # its caller waits for it, and would send it again
             await self._send(request)
             return
-        travelling = request if fits(request) else await self.claims.leave(request)
+        travelling = request if fits(request) else await self.payloads.leave(request)
         noted = await self.accepted.note(travelling, first=True)
         try:
             await self._send(travelling)
@@ -211,7 +211,7 @@ class Caller:
     async def _append(self, subject: str, request: Envelope) -> None:
         data = encode(request)
         if len(data) > CLAIM_CHECK_BYTES:
-            data = encode(await self.claims.leave(request))
+            data = encode(await self.payloads.leave(request))
         traceparent = request.traceparent
         ttl = 0.0
         if request.deadline is not None:

@@ -6,7 +6,7 @@ stop what runs, and what is queued or parked gets its cancelled record, so that 
 
 from __future__ import annotations
 
-from aixgo.broker._port import Broker
+from aixgo.broker.port import Broker
 from aixgo.calls.history import History
 from aixgo.calls.parking import Parking
 from aixgo.calls.results import Results, cancelled_result

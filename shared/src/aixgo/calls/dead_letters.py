@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from aixgo.broker._port import Broker
+from aixgo.broker.port import Broker
 from aixgo.clock import now
 from aixgo.envelope import Envelope, Failure, Usage
 from aixgo.errors import InvalidPayload, NoDeadLetter

@@ -25,5 +25,5 @@ async def publish_event(caller: Caller, agent: str, event: Envelope, *, msg_id: 
         seconds=0.0,
     )
     await caller.broker.append(
-        caller.names.event(agent), encode(await caller.claims.leave(envelope)), msg_id=msg_id
+        caller.names.event(agent), encode(await caller.payloads.leave(envelope)), msg_id=msg_id
     )

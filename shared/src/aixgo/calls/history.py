@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from aixgo.broker._port import Broker
+from aixgo.broker.port import Broker
 from aixgo.clock import now
 from aixgo.envelope import Envelope, Failure
 from aixgo.errors import AixgoError, InvalidPayload

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 
-from aixgo.broker._port import Broker, Record
+from aixgo.broker.port import Broker, Record
 
 PAGE = 1_000
 """Records that are read, or removed, at once: a few milliseconds of a broker's time."""

@@ -18,15 +18,15 @@ from typing import Any, Self
 import msgspec
 from msgspec.structs import replace
 
-from aixgo.broker._port import Broker
 from aixgo.broker.keyvalue import Bucket
+from aixgo.broker.port import Broker
 from aixgo.calls.accepted import Accepted
 from aixgo.calls.history import History
 from aixgo.calls.identity import publication
 from aixgo.clock import now, rfc3339
 from aixgo.envelope import Envelope, encode, new_id
 from aixgo.errors import InvalidPayload
-from aixgo.schema import to_payload
+from aixgo.payloads import to_payload
 from aixgo.subjects import PARKED, Names, step_token
 
 QUESTION_BYTES = 64 * 1024

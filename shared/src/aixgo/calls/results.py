@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from aixgo.broker._port import Broker, Expect
-from aixgo.calls.claim_check import ClaimCheck, claim_of, fits
+from aixgo.broker.port import Broker, Expect
+from aixgo.calls.payload_store import PayloadStore, claim_of, fits
 from aixgo.clock import now
 from aixgo.envelope import (
     CLAIM_CHECK_BYTES,
@@ -37,7 +37,7 @@ _ABSENT = Expect(subject_sequence=0)
 class Results:
     """The RESULTS stream of a namespace: one record for each step, written once."""
 
-    def __init__(self, broker: Broker, names: Names, claims: ClaimCheck) -> None:
+    def __init__(self, broker: Broker, names: Names, claims: PayloadStore) -> None:
         self._broker, self._names, self._claims = broker, names, claims
         self._stream = names.stream(RESULTS)
 

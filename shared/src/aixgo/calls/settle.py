@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from aixgo.broker._port import Broker, Delivery
-from aixgo.calls.claims import REFUSED_SECONDS
+from aixgo.broker.port import Broker, Delivery
 from aixgo.calls.dead_letters import DeadLetters
+from aixgo.calls.exclusive import REFUSED_SECONDS
 from aixgo.calls.history import History
 from aixgo.calls.parking import Parked, Parking
 from aixgo.calls.results import Results, error_result, failure_of

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from aixgo.broker._port import Broker, BusMessage, Consumption, Delivery, Subscription
+from aixgo.broker.port import Broker, BusMessage, Consumption, Delivery, Subscription
 from aixgo.calls.cancel import CancelledRuns, is_below, reason_of
-from aixgo.calls.claim_check import ClaimCheck
-from aixgo.calls.claims import Claim, Claims
+from aixgo.calls.exclusive import Claim, Claims
 from aixgo.calls.parking import Parked, Parking
+from aixgo.calls.payload_store import PayloadStore
 from aixgo.calls.results import Results, cancelled_result, expired_result
 from aixgo.calls.settle import (
     Claimed,
@@ -109,7 +109,7 @@ class Worker:
         sources: agents whose events are handled too.
         ack_wait: seconds after which an unanswered delivery goes elsewhere; deliveries at work are
             kept by a heartbeat every third of it.
-        exclusive: claim each call before it is executed (`aixgo.calls.claims`).
+        exclusive: claim each call before it is executed (`aixgo.calls.exclusive`).
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Worker:
     ) -> None:
         self._broker, self._names, self._agent, self._handle = broker, names, agent, handle
         self._concurrency, self._sources, self._ack_wait = concurrency, sources, ack_wait
-        self._claims = ClaimCheck(broker, names)
+        self._claims = PayloadStore(broker, names)
         self._results = Results(broker, names, self._claims)
         self._parking = Parking(broker, names)
         self._settler = Settler(broker, names, self._results, self._parking, agent, retry)

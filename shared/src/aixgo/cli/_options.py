@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from aixgo.config.deployment import IN_PROCESS, checked_broker
-from aixgo.document import Document, load_document
+from aixgo.documents import Document, load_document
 from aixgo.errors import BadSubject, ConfigError, MissingExtra
 from aixgo.subjects import Names
 

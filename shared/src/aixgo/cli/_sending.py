@@ -14,7 +14,7 @@ from aixgo.envelope import NO_USAGE, new_id
 from aixgo.errors import AixgoError, ConfigError
 from aixgo.message import Message
 from aixgo.models.bus import GATEWAY
-from aixgo.watch import RunEvents, StepFinished, TokensArrived, watch
+from aixgo.runs.watch import RunEvents, StepFinished, TokensArrived, watch
 
 HINT_SECONDS = 1.0
 """Silence after which people want to know what is going on."""

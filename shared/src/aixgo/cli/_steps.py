@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from aixgo.calls.history import Happened
 from aixgo.envelope import NO_USAGE, Failure, Usage
 from aixgo.models.bus import GATEWAY
-from aixgo.watch import RunEvent, StepFinished, StepStarted, TokensArrived
+from aixgo.runs.watch import RunEvent, StepFinished, StepStarted, TokensArrived
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from aixgo.cli._inputs import Input
 from aixgo.cli._steps import Step, Steps
 from aixgo.cli._texts import Outcome, clean, one_line, tokens, write, write_json
 from aixgo.config.durations import format_duration
-from aixgo.watch import RunEvent, StepFinished, StepStarted, TokensArrived
+from aixgo.runs.watch import RunEvent, StepFinished, StepStarted, TokensArrived
 
 if TYPE_CHECKING:
     from rich.live import Live

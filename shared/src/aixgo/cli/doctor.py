@@ -17,15 +17,15 @@ from urllib.parse import urlsplit
 import msgspec
 import typer
 
+from aixgo.agents.role import find_role, known_roles
 from aixgo.broker.embedded import find_server
 from aixgo.broker.open import open_broker
+from aixgo.calls.presence import present
 from aixgo.cli._failures import FAILED
 from aixgo.cli._options import Json, Server, namespace_of, run_async, server_of
 from aixgo.cli._texts import write, write_json
-from aixgo.discovery import present
 from aixgo.errors import AixgoError, ConfigError
 from aixgo.models.providers import PROVIDERS
-from aixgo.roles import find_role, known_roles
 from aixgo.subjects import STREAMS, Names
 from aixgo.telemetry import logs
 

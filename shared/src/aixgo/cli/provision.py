@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from aixgo.app import App
 from aixgo.broker import Change
 from aixgo.broker.open import open_broker
 from aixgo.cli._options import File, Json, Namespace, Server, document_of, run_async, server_of
 from aixgo.cli._texts import write, write_json
+from aixgo.hosting.app import App
 from aixgo.telemetry import logs
 
 Replicas = Annotated[

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 
-from aixgo.app import App
 from aixgo.cli._inputs import Inputs
 from aixgo.cli._options import (
     Broker,
@@ -30,8 +29,9 @@ from aixgo.cli._texts import note
 from aixgo.cli._views import choose
 from aixgo.client import DEFAULT_TIMEOUT, Client, connect
 from aixgo.config.deployment import IN_PROCESS
-from aixgo.document import Document
+from aixgo.documents import Document
 from aixgo.errors import ConfigError
+from aixgo.hosting.app import App
 from aixgo.telemetry import logs, otel
 
 Given = Annotated[

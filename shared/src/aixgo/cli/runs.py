@@ -18,7 +18,7 @@ from aixgo.config.durations import format_duration, parse_duration
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError
 from aixgo.runs import LIVE, Happened, Run, Runs, RunStatus, RunTree, Step
-from aixgo.watch import RunEvent, RunEvents, StepFinished, StepStarted, watch
+from aixgo.runs.watch import RunEvent, RunEvents, StepFinished, StepStarted, watch
 
 SILENCE_SECONDS = 5.0
 """Of a run that is followed, before it is looked whether it is over: an event can be lost."""

@@ -10,11 +10,11 @@ from typing import Annotated
 
 import typer
 
-from aixgo.app import App
 from aixgo.cli._options import LogLevel, Namespace, Server, document_of, run_async, server_of
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError
-from aixgo.serving import HEALTH_PORT, serve
+from aixgo.hosting.app import App
+from aixgo.hosting.serve import HEALTH_PORT, serve
 from aixgo.telemetry import logs
 
 Names = Annotated[

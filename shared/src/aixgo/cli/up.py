@@ -13,7 +13,6 @@ from typing import Any
 
 import typer
 
-from aixgo.app import App
 from aixgo.broker.open import open_broker
 from aixgo.cli._inputs import Inputs
 from aixgo.cli._options import (
@@ -35,8 +34,9 @@ from aixgo.cli._views import choose
 from aixgo.cli.run import Entry, Given, timeout_of
 from aixgo.client import connect
 from aixgo.config.deployment import IN_PROCESS
-from aixgo.document import Document
+from aixgo.documents import Document
 from aixgo.errors import ConfigError
+from aixgo.hosting.app import App
 from aixgo.telemetry import logs
 
 

@@ -10,7 +10,7 @@ import typer
 from aixgo.cli._failures import WRONG
 from aixgo.cli._options import Json, document_of
 from aixgo.cli._texts import write, write_json
-from aixgo.document import Document, document_schema
+from aixgo.documents import Document, document_schema
 from aixgo.errors import ConfigError, InvalidDocument
 
 MaybeFile = Annotated[

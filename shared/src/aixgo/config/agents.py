@@ -1,7 +1,7 @@
 """What people declare of an agent, in Python and in YAML alike.
 
 Unknown keys are errors. Keys that belong to a role (a classifier's `categories`) are checked by the
-role's own model; `aixgo.agent.Agent` brings the two together.
+role's own model; `aixgo.agents.agent.Agent` brings the two together.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ AgentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
 """1 to 32 characters of A-Z, a-z, 0-9, '_' and '-': the name is a token of the agent's subjects."""
 
 
-class Strict(BaseModel):
+class Options(BaseModel):
     """Base of every document model: unknown keys are errors, values do not change."""
 
     model_config = ConfigDict(
@@ -25,7 +25,7 @@ class Strict(BaseModel):
     )
 
 
-class Retry(Strict):
+class Retry(Options):
     """How often and when a failed call runs again."""
 
     max_attempts: int = Field(default=3, ge=1, le=15)
@@ -63,21 +63,21 @@ class Retry(Strict):
         return self
 
 
-class Input(Strict):
+class Input(Options):
     """An agent whose events this agent handles."""
 
     source: AgentName
     """Name of the publishing agent."""
 
 
-class Output(Strict):
+class Output(Options):
     """An agent that handles this agent's events."""
 
     target: AgentName
     """Name of the subscribing agent."""
 
 
-class Limits(Strict):
+class Limits(Options):
     """Ceilings of one run of an agent; each is enforced."""
 
     timeout: PositiveDuration = 300.0
@@ -90,7 +90,7 @@ class Limits(Strict):
     """Tokens that one run of the agent and everything below it may use."""
 
 
-class AgentSpec(Strict):
+class AgentSpec(Options):
     """The part of an agent's declaration that every role shares."""
 
     name: AgentName

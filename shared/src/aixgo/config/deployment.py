@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import field_validator, model_validator
 
-from aixgo.config.agents import Strict
+from aixgo.config.agents import Options
 
 _ADDRESS = re.compile(r"(?:nats|tls)://[^\s,/]+(?:,(?:(?:nats|tls)://)?[^\s,/]+)*/?")
 
@@ -29,7 +29,7 @@ def checked_broker(value: str) -> str:
     )
 
 
-class Deployment(Strict):
+class Deployment(Options):
     """Where a system runs."""
 
     mode: Literal["local", "distributed"] = "local"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from aixgo.config.agents import Strict
+from aixgo.config.agents import Options
 from aixgo.config.durations import PositiveDuration
 
 RESULTS_BYTES = 1024**3
@@ -16,7 +16,7 @@ KEEP_SECONDS, KEEP_IN_MEMORY_SECONDS = 86_400.0, 600.0
 nobody else can look there, and a process that calls a few agents a second must stay small."""
 
 
-class Retention(Strict):
+class Retention(Options):
     """How long the results of runs that are over are kept; those of other runs always are."""
 
     keep: PositiveDuration | None = None

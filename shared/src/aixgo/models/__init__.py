@@ -1,4 +1,4 @@
-"""Models: a port (`_port.py`) and adapters named after what they speak.
+"""Models: a port (`port.py`) and adapters named after what they speak.
 
 `ModelHub` is every provider behind one `Model`. Adapters are loaded when they are first used, so
 importing this package imports neither aiohttp nor a model SDK.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from aixgo.models._port import (
+from aixgo.models.port import (
     ChatChunk,
     ChatMessage,
     ChatRequest,
@@ -27,7 +27,7 @@ from aixgo.models._port import (
 if TYPE_CHECKING:
     from aixgo.models.hub import ModelHub
     from aixgo.models.litellm import LiteLLM
-    from aixgo.models.local import LocalModel
+    from aixgo.models.local.model import LocalModel
     from aixgo.models.openai_compatible import OpenAICompatible
     from aixgo.models.resilient import Resilient
     from aixgo.models.scripted import ScriptedModel
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "LiteLLM": "litellm",
-    "LocalModel": "local",
+    "LocalModel": "local.model",
     "ModelHub": "hub",
     "ModelSettings": "settings",
     "OpenAICompatible": "openai_compatible",

@@ -1,9 +1,8 @@
 """The `bus` adapter: a model reached through the model gateway, which alone holds keys.
 
 What travels: `ModelTask` as the payload of a durable call to the gateway, `TokenBatch` on the
-TOKENS
-stream while it runs. How they travel is the `Transport`'s business (`aixgo.context` gives one whose
-calls are durable steps).
+TOKENS stream while it runs. How they travel is the `Transport`'s business (that of `Context` makes
+each call a durable step).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from aixgo.errors import BadModelRequest
-from aixgo.models._port import (
+from aixgo.models.port import (
     ChatChunk,
     ChatRequest,
     ChatResponse,

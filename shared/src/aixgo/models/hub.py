@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec.structs import replace
 
 from aixgo.errors import AixgoError, BadModelRequest, ConfigError, MissingKey, UnknownProvider
-from aixgo.models._port import (
+from aixgo.models.port import (
     ChatChunk,
     ChatRequest,
     ChatResponse,
@@ -32,7 +32,7 @@ from aixgo.models.resilient import Resilient
 from aixgo.models.settings import ModelSettings, Price, ProviderSettings, checked_base_url
 
 if TYPE_CHECKING:
-    from aixgo.models._http import Http
+    from aixgo.models.http import Http
 
 MAX_ROUTES = 256
 """Of provider and base URL kept ready: requests may name any base URL, memory may not grow so."""
@@ -166,7 +166,7 @@ class ModelHub:
         self, provider: Provider, settings: ProviderSettings, requested_url: str, timeout: float
     ) -> Model:
         if provider.adapter == "local":
-            from aixgo.models.local import LocalModel
+            from aixgo.models.local.model import LocalModel
 
             if requested_url:
                 raise BadModelRequest(
@@ -267,7 +267,7 @@ class ModelHub:
 
     def _connections(self) -> Http:
         if self._http is None:
-            from aixgo.models._http import Http
+            from aixgo.models.http import Http
 
             self._http = Http()
         return self._http

@@ -19,10 +19,10 @@ from typing import Any
 from weakref import WeakSet
 
 from aixgo.errors import AixgoError, MissingExtra, ModelTimeout, ModelUnavailable
-from aixgo.models import _litellm_wire as wire
-from aixgo.models._port import ChatChunk, ChatRequest, ChatResponse, EmbedRequest, EmbedResponse
 from aixgo.models.openai_compatible import no_embeddings
+from aixgo.models.port import ChatChunk, ChatRequest, ChatResponse, EmbedRequest, EmbedResponse
 from aixgo.models.providers import Provider, split_model
+from aixgo.models.wires import litellm as wire
 
 _SWITCHES = {
     # each of these stops something that `import litellm` or a first call does by itself

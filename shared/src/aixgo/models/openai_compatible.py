@@ -15,7 +15,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from aixgo.errors import ModelError, ModelUnavailable, UnsupportedByModel
-from aixgo.models._chat_wire import (
+from aixgo.models.http import Http, Reply, Target
+from aixgo.models.port import ChatChunk, ChatRequest, ChatResponse, EmbedRequest, EmbedResponse
+from aixgo.models.providers import PROVIDERS, Provider, Quirk, quirk_of, split_model
+from aixgo.models.wires.chat import (
     ChatStream,
     chat_body,
     decode_chat,
@@ -23,11 +26,8 @@ from aixgo.models._chat_wire import (
     decode_features,
     embed_body,
 )
-from aixgo.models._classify import from_status, retry_after_of
-from aixgo.models._http import Http, Reply, Target
-from aixgo.models._port import ChatChunk, ChatRequest, ChatResponse, EmbedRequest, EmbedResponse
-from aixgo.models.providers import PROVIDERS, Provider, Quirk, quirk_of, split_model
-from aixgo.models.responses import ResponsesStream, decode_responses, responses_body
+from aixgo.models.wires.classify import from_status, retry_after_of
+from aixgo.models.wires.responses import ResponsesStream, decode_responses, responses_body
 
 Wire = Literal["auto", "chat", "responses"]
 

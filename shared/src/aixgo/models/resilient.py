@@ -17,7 +17,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from aixgo.errors import BadModelAnswer, ModelError, ModelTimeout
-from aixgo.models._port import (
+from aixgo.models.port import (
     ChatChunk,
     ChatRequest,
     ChatResponse,

@@ -16,8 +16,7 @@ from contextlib import aclosing, asynccontextmanager
 
 from aixgo.envelope import Usage
 from aixgo.errors import AixgoError, ModelTimeout, ScriptExhausted
-from aixgo.models._answers import checked
-from aixgo.models._port import (
+from aixgo.models.port import (
     ChatChunk,
     ChatMessage,
     ChatRequest,
@@ -28,6 +27,7 @@ from aixgo.models._port import (
     ToolCall,
 )
 from aixgo.models.providers import split_model
+from aixgo.models.wires.answers import checked
 
 Answer = str | ToolCall | Sequence[ToolCall] | ChatResponse | BaseException | type[BaseException]
 """A text, tool calls, a whole response, or something to raise."""

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
-from aixgo.config.agents import Strict
+from aixgo.config.agents import Options
 from aixgo.config.durations import PositiveDuration
 from aixgo.models.providers import PROVIDERS, split_model
 
@@ -47,7 +47,7 @@ def checked_base_url(url: str) -> str:
 BaseUrl = Annotated[str, AfterValidator(checked_base_url)]
 
 
-class Price(Strict):
+class Price(Options):
     """What a model costs, in US dollars per million tokens."""
 
     input: float = Field(ge=0)
@@ -58,7 +58,7 @@ class Price(Strict):
     """Prompt tokens that the provider had cached; the same as `input` if not given."""
 
 
-class ProviderSettings(Strict):
+class ProviderSettings(Options):
     """What one provider needs; what is left out comes from the table or the environment."""
 
     adapter: Literal["openai_compatible", "litellm"] | None = None
@@ -90,7 +90,7 @@ class ProviderSettings(Strict):
     """By model name after the slash; the cost of other models is unknown."""
 
 
-class ModelSettings(Strict):
+class ModelSettings(Options):
     """The `models:` section."""
 
     default: str = ""

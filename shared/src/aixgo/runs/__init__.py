@@ -5,7 +5,7 @@ and the history of what went wrong in between.
 """
 
 from aixgo.calls.history import Happened
-from aixgo.runs._runs import Runs
-from aixgo.runs._shapes import LIVE, Run, RunStatus, RunTree, Step
+from aixgo.runs.runs import Runs
+from aixgo.runs.shapes import LIVE, Run, RunStatus, RunTree, Step
 
 __all__ = ["LIVE", "Happened", "Run", "RunStatus", "RunTree", "Runs", "Step"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from aixgo.errors import ToolFailed, ToolNotDone
-from aixgo.tools._port import (
+from aixgo.tools.function import FunctionTool, tool
+from aixgo.tools.port import (
     Done,
     Effect,
     NotDone,
@@ -13,7 +14,6 @@ from aixgo.tools._port import (
     ToolSpec,
     Unknown,
 )
-from aixgo.tools.function import FunctionTool, tool
 from aixgo.tools.toolbox import Toolbox
 
 __all__ = [

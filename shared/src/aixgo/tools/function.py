@@ -17,8 +17,8 @@ from aixgo.config.agents import Retry
 from aixgo.config.durations import parse_duration
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError
-from aixgo.schema import Shape
-from aixgo.tools._port import (
+from aixgo.payloads import Shape
+from aixgo.tools.port import (
     EFFECTS,
     Arguments,
     Done,
@@ -29,7 +29,7 @@ from aixgo.tools._port import (
     ToolSpec,
     Unknown,
 )
-from aixgo.tools._signature import Input, Signature
+from aixgo.tools.signature import Input, Signature
 from aixgo.tools.threads import threads
 
 T = TypeVar("T")

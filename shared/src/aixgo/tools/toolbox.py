@@ -7,7 +7,7 @@ from typing import Any
 
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError, UnknownTool
-from aixgo.tools._port import Tool
+from aixgo.tools.port import Tool
 
 
 class Toolbox:

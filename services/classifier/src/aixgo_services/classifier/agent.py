@@ -9,11 +9,11 @@ from typing import ClassVar
 import msgspec
 
 from aixgo import Context, Message, Reply, Role
+from aixgo.agents.prompt_text import model_text
+from aixgo.agents.role import Style
 from aixgo.config.agents import AgentSpec
 from aixgo.errors import BadModelAnswer
-from aixgo.inputs import model_text
 from aixgo.models import ChatMessage
-from aixgo.roles import Style
 from aixgo_services.classifier.options import ClassifierOptions
 from aixgo_services.classifier.prompt import Prompt
 

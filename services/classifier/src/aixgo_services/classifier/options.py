@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator, model_validator
 
-from aixgo.config.agents import Strict
+from aixgo.config.agents import Options
 
 MAX_VOTES = 15
 """Each vote is a model call; more of them hardly change a majority."""
 
 
-class Category(Strict):
+class Category(Options):
     """One of the answers that a classifier may give."""
 
     name: str = Field(min_length=1, max_length=64)
@@ -23,7 +23,7 @@ class Category(Strict):
     """Messages that belong to it; the first two are shown to the model."""
 
 
-class FewShot(Strict):
+class FewShot(Options):
     """A message with its right answer."""
 
     input: str = Field(min_length=1)
@@ -34,7 +34,7 @@ class FewShot(Strict):
     """Why; shown when the classifier gives reasons."""
 
 
-class ClassifierOptions(Strict):
+class ClassifierOptions(Options):
     """What a classifier takes besides `model`, `prompt`, `temperature` and `max_tokens`."""
 
     categories: tuple[Category, ...] = Field(min_length=2, max_length=100)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pydantic import Field, SecretStr
 
 from aixgo import Context, Message, Reply
-from aixgo.config.agents import AgentSpec, Strict
+from aixgo.agents.model_gateway import ModelGateway
+from aixgo.config.agents import AgentSpec, Options
 from aixgo.errors import ConfigError
-from aixgo.gateway import ModelGateway
 from aixgo.models.hub import ModelHub
 from aixgo.models.providers import PROVIDERS, split_model
 from aixgo.models.settings import ModelSettings, ProviderSettings
 
 
-class AgentKey(Strict):
+class AgentKey(Options):
     """A key that one agent brings for its own model calls."""
 
     api_key: SecretStr
@@ -24,7 +24,7 @@ class AgentKey(Strict):
     """The agent's own base URL, which may be given the key."""
 
 
-class LlmOptions(Strict):
+class LlmOptions(Options):
     """What a model gateway takes."""
 
     settings: ModelSettings = ModelSettings()

@@ -8,13 +8,13 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from aixgo import Context, Message, Role
-from aixgo.config.agents import AgentSpec, Strict
-from aixgo.roles import Style
+from aixgo.agents.role import Style
+from aixgo.config.agents import AgentSpec, Options
 
 Level = Literal["debug", "info", "warning", "error"]
 
 
-class LoggerOptions(Strict):
+class LoggerOptions(Options):
     """How a logger writes."""
 
     level: Level = "info"

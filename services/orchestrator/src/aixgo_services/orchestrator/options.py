@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError, create_model, model_validator
 
-from aixgo.config.agents import Strict
+from aixgo.config.agents import Options
 from aixgo_services.orchestrator.patterns import PATTERNS
 from aixgo_services.orchestrator.patterns._shared import PatternConfig
 
 
-class _Keys(Strict):
+class _Keys(Options):
     """Checks that the keys given are those of the pattern."""
 
     if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from aixgo import Role
+from aixgo.agents.role import Feed, Style
 from aixgo.calls.retry import backoff
-from aixgo.config.agents import AgentSpec, Strict
+from aixgo.config.agents import AgentSpec, Options
 from aixgo.envelope import new_id
 from aixgo.errors import AixgoError
-from aixgo.roles import Feed, Style
 from aixgo_services.producer.events import (
     FIELDS,
     listed,
@@ -31,7 +31,7 @@ DEFAULT_INTERVAL = 1.0
 """Seconds between two events when the agent declares no `interval`."""
 
 
-class ProducerOptions(Strict):
+class ProducerOptions(Options):
     """What a producer publishes: exactly one of `template`, `events` and `file`."""
 
     template: str = ""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from aixgo import Context, Message, Reply, Role
-from aixgo.config.agents import AgentSpec, Strict
-from aixgo.inputs import model_text
-from aixgo.roles import Style
+from aixgo.agents.prompt_text import model_text
+from aixgo.agents.role import Style
+from aixgo.config.agents import AgentSpec, Options
 
 
-class ReactOptions(Strict):
+class ReactOptions(Options):
     """What a react agent takes besides `model`, `prompt`, `temperature` and `max_tokens`."""
 
     stream: bool = True

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aixgo.broker._port import Change, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo
 from aixgo.broker.memory import declare
 from aixgo.broker.memory.connection import Connection
 from aixgo.broker.memory.consumer import Consumer
 from aixgo.broker.memory.matching import check_filter
 from aixgo.broker.memory.stream import Stream
+from aixgo.broker.port import Change, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo
 from aixgo.errors import ConsumerNotFound, StreamRefused
 
 

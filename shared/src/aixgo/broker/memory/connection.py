@@ -8,12 +8,12 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from aixgo.broker._port import BrokerEvent, BusMessage, Headers
 from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.consumption import MemoryConsumption
 from aixgo.broker.memory.server import MAX_PAYLOAD, MemoryServer
 from aixgo.broker.memory.subscription import MemorySubscription
 from aixgo.broker.memory.timers import Deadlines
+from aixgo.broker.port import BrokerEvent, BusMessage, Headers
 from aixgo.errors import ConnectionClosed, Disconnected, PayloadTooLarge, RequestTimeout
 
 log = logging.getLogger("aixgo.broker")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from aixgo.broker._port import ConsumerConfig, ConsumerInfo, Record
 from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.delivery import MemoryDelivery
 from aixgo.broker.memory.timers import Deadlines
+from aixgo.broker.port import ConsumerConfig, ConsumerInfo, Record
 from aixgo.clock import rfc3339, timer
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from aixgo.broker._port import Delivery
 from aixgo.broker.memory.delivery import MemoryDelivery
+from aixgo.broker.port import Delivery
 
 if TYPE_CHECKING:
     from aixgo.broker.memory.connection import Connection

@@ -8,8 +8,8 @@ from dataclasses import fields
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from aixgo.broker._port import ConsumerConfig, StreamConfig
 from aixgo.broker.memory.matching import check_filter, overlap
+from aixgo.broker.port import ConsumerConfig, StreamConfig
 from aixgo.errors import BadSubject, ConsumerConflict, StreamRefused
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from aixgo.broker._port import Record
 from aixgo.broker.memory.headers import MSG_ID
+from aixgo.broker.port import Record
 
 
 class SeenIds:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from aixgo.broker._port import Record
+from aixgo.broker.port import Record
 
 if TYPE_CHECKING:
     from aixgo.broker.memory.consumer import Consumer, Puller

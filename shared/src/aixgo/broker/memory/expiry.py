@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from aixgo.broker._port import Record
 from aixgo.broker.memory.headers import MARKER_REASON, NEVER
 from aixgo.broker.memory.timers import Deadlines
+from aixgo.broker.port import Record
 from aixgo.clock import timer
 
 if TYPE_CHECKING:

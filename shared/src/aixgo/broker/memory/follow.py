@@ -7,7 +7,7 @@ from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from aixgo.broker._port import Record
+from aixgo.broker.port import Record
 from aixgo.errors import ConnectionClosed
 
 if TYPE_CHECKING:

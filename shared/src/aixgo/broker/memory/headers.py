@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from types import MappingProxyType
 
-from aixgo.broker._port import Expect, Headers
+from aixgo.broker.port import Expect, Headers
 from aixgo.errors import BadHeader, StreamRefused
 
 EMPTY: Headers = MappingProxyType({})

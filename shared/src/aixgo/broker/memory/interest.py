@@ -7,10 +7,10 @@ from random import random
 from types import MappingProxyType
 from typing import NamedTuple
 
-from aixgo.broker._port import BusMessage
 from aixgo.broker.memory.matching import Memo, PatternTree, check_subject, is_wild
 from aixgo.broker.memory.stream import Stream
 from aixgo.broker.memory.subscription import MemorySubscription
+from aixgo.broker.port import BusMessage
 
 INBOX = "_INBOX"
 _NO_GROUPS: Mapping[str, tuple[MemorySubscription, ...]] = MappingProxyType({})

@@ -7,12 +7,12 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
-from aixgo.broker._port import Appended, Expect, Headers, Record
 from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.connection import BURST, RETRY_SECONDS, Connection
 from aixgo.broker.memory.consumption import Handler, MemoryConsumption
 from aixgo.broker.memory.follow import Follower
 from aixgo.broker.memory.matching import check_filter, check_subject, is_wild
+from aixgo.broker.port import Appended, Expect, Headers, Record
 from aixgo.errors import BadSubject, ConsumerNotFound, RequestTimeout, StreamRefused, WrongSequence
 
 HEADER_ROOM = 128

@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from aixgo.broker._port import Record
 from aixgo.broker.memory import headers
 from aixgo.broker.memory.matching import SubjectTree, is_wild, matches
+from aixgo.broker.port import Record
 
 OVERHEAD_BYTES = 30
 """What a record takes beside its subject, body and headers; about what nats-server counts."""

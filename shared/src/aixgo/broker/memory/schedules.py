@@ -6,10 +6,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from aixgo.broker._port import Headers, Record
 from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.matching import check_subject, matches
 from aixgo.broker.memory.timers import Deadlines
+from aixgo.broker.port import Headers, Record
 from aixgo.errors import BadSubject, BrokerError, StreamRefused
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from aixgo.broker._port import Appended, BusMessage, Expect, Headers, Record, StreamConfig
 from aixgo.broker.memory import declare
 from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.faults import Faults
 from aixgo.broker.memory.interest import Interest
 from aixgo.broker.memory.stream import Host, Stream
 from aixgo.broker.memory.subscription import Dispatcher
+from aixgo.broker.port import Appended, BusMessage, Expect, Headers, Record, StreamConfig
 from aixgo.errors import BrokerError, NoResponders, StreamFull, StreamNotFound, WrongSequence
 
 if TYPE_CHECKING:

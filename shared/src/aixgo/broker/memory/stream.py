@@ -6,15 +6,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aixgo.broker._port import (
-    Appended,
-    ConsumerConfig,
-    Expect,
-    Headers,
-    Record,
-    StreamConfig,
-    StreamInfo,
-)
 from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.consumer import Consumer
 from aixgo.broker.memory.dedupe import SeenIds
@@ -23,6 +14,15 @@ from aixgo.broker.memory.faults import Faults
 from aixgo.broker.memory.matching import Memo, PatternTree, matches
 from aixgo.broker.memory.records import Records, size_of
 from aixgo.broker.memory.schedules import Schedules
+from aixgo.broker.port import (
+    Appended,
+    ConsumerConfig,
+    Expect,
+    Headers,
+    Record,
+    StreamConfig,
+    StreamInfo,
+)
 from aixgo.errors import BrokerError, StreamFull, StreamRefused, WrongSequence
 
 

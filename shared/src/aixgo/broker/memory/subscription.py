@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
-from aixgo.broker._port import BusMessage
+from aixgo.broker.port import BusMessage
 
 if TYPE_CHECKING:
     from aixgo.broker.memory.connection import Connection

@@ -17,9 +17,9 @@ from nats.aio.client import Client, __version__
 from nats.aio.transport import TcpTransport, Transport
 from nats.errors import ProtocolError
 
-from aixgo.broker._port import NO_HEADERS, BusMessage
 from aixgo.broker.nats.link import BUFFER_BYTES, CONGESTED_BYTES, Listener, buffer_is_full
 from aixgo.broker.nats.wire import parse_headers, pub, sub, unsub
+from aixgo.broker.port import NO_HEADERS, BusMessage
 from aixgo.errors import Disconnected
 
 CHECKED_VERSION = "2.16.0"

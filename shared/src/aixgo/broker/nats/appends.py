@@ -8,7 +8,6 @@ import re
 
 import msgspec
 
-from aixgo.broker._port import Appended, Expect, Headers
 from aixgo.broker.nats.connection import Connection
 from aixgo.broker.nats.reads import WRITER, Reads
 from aixgo.broker.nats.refusals import (
@@ -20,6 +19,7 @@ from aixgo.broker.nats.refusals import (
 from aixgo.broker.nats.replies import no_responders
 from aixgo.broker.nats.streams import Streams
 from aixgo.broker.nats.wire import check_subject, encode_headers
+from aixgo.broker.port import Appended, Expect, Headers
 from aixgo.errors import (
     BrokerError,
     NoResponders,

@@ -11,7 +11,17 @@ from types import TracebackType
 from typing import Self
 from weakref import WeakSet
 
-from aixgo.broker._port import (
+from aixgo.broker.nats.api import Api
+from aixgo.broker.nats.appends import Appends
+from aixgo.broker.nats.connecting import ConnectOptions, parse_servers
+from aixgo.broker.nats.connection import Connection
+from aixgo.broker.nats.follow import Follower
+from aixgo.broker.nats.pull import Pull
+from aixgo.broker.nats.reads import Reads
+from aixgo.broker.nats.streams import Streams
+from aixgo.broker.nats.subscriptions import Called, Iterated
+from aixgo.broker.nats.wire import check_filter, check_subject, encode_headers
+from aixgo.broker.port import (
     Appended,
     BrokerEvent,
     BusMessage,
@@ -27,16 +37,6 @@ from aixgo.broker._port import (
     StreamInfo,
     Subscription,
 )
-from aixgo.broker.nats.api import Api
-from aixgo.broker.nats.appends import Appends
-from aixgo.broker.nats.connecting import ConnectOptions, parse_servers
-from aixgo.broker.nats.connection import Connection
-from aixgo.broker.nats.follow import Follower
-from aixgo.broker.nats.pull import Pull
-from aixgo.broker.nats.reads import Reads
-from aixgo.broker.nats.streams import Streams
-from aixgo.broker.nats.subscriptions import Called, Iterated
-from aixgo.broker.nats.wire import check_filter, check_subject, encode_headers
 from aixgo.errors import BrokerError, ConfigError, PayloadTooLarge
 
 DRAIN_SECONDS = 25.0

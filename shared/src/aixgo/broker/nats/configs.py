@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from aixgo.broker._port import ConsumerConfig, StreamConfig
+from aixgo.broker.port import ConsumerConfig, StreamConfig
 from aixgo.clock import rfc3339
 
 NANO = 1_000_000_000

@@ -12,7 +12,6 @@ from contextlib import suppress
 from nats.aio.client import Client
 from nats.errors import StaleConnectionError
 
-from aixgo.broker._port import BusMessage
 from aixgo.broker.nats import _fastpath
 from aixgo.broker.nats.connecting import (
     ConnectOptions,
@@ -25,6 +24,7 @@ from aixgo.broker.nats.link import Link
 from aixgo.broker.nats.plain import PlainLink
 from aixgo.broker.nats.refusals import denied, violation
 from aixgo.broker.nats.replies import Replies
+from aixgo.broker.port import BusMessage
 from aixgo.errors import (
     AixgoError,
     BrokerError,

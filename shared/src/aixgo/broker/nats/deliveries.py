@@ -6,10 +6,10 @@ import asyncio
 import math
 from collections.abc import Callable
 
-from aixgo.broker._port import BusMessage, Headers
 from aixgo.broker.nats.api import ELECTION_SECONDS, PAUSE_SECONDS
 from aixgo.broker.nats.connection import Connection
 from aixgo.broker.nats.reads import without_writer
+from aixgo.broker.port import BusMessage, Headers
 from aixgo.errors import NoResponders
 
 ANSWER_SECONDS = 10.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from aixgo.broker._port import BrokerEvent
+from aixgo.broker.port import BrokerEvent
 
 log = logging.getLogger("aixgo.broker.nats")
 

@@ -14,7 +14,6 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
-from aixgo.broker._port import BusMessage, Record
 from aixgo.broker.nats.api import Api, ConsumerAnswer
 from aixgo.broker.nats.connection import Connection
 from aixgo.broker.nats.deliveries import ACK_PREFIX, NatsDelivery
@@ -29,6 +28,7 @@ from aixgo.broker.nats.pull import (
 )
 from aixgo.broker.nats.refusals import refused_api
 from aixgo.broker.nats.wire import STATUS, check_filter
+from aixgo.broker.port import BusMessage, Record
 from aixgo.errors import BrokerError, Disconnected
 
 AHEAD = 256

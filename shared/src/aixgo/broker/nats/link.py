@@ -12,7 +12,7 @@ from typing import Protocol
 
 from nats.aio.client import Client
 
-from aixgo.broker._port import BusMessage
+from aixgo.broker.port import BusMessage
 from aixgo.errors import BrokerError, Disconnected
 
 BUFFER_BYTES = 8 * 1024 * 1024

@@ -11,9 +11,9 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error
 
-from aixgo.broker._port import BusMessage
 from aixgo.broker.nats.link import BUFFER_BYTES, CONGESTED_BYTES, Listener, buffer_is_full
 from aixgo.broker.nats.wire import adopt_headers, parse_headers
+from aixgo.broker.port import BusMessage
 from aixgo.errors import Disconnected
 
 FLUSH_SECONDS = 3600

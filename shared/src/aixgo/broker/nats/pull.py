@@ -14,12 +14,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
-from aixgo.broker._port import BusMessage, Delivery
 from aixgo.broker.nats.connection import Connection
 from aixgo.broker.nats.deliveries import ACK_PREFIX, NatsDelivery
 from aixgo.broker.nats.link import Listener
 from aixgo.broker.nats.subscriptions import retire
 from aixgo.broker.nats.wire import DESCRIPTION, STATUS
+from aixgo.broker.port import BusMessage, Delivery
 from aixgo.errors import BrokerError, ConnectionClosed, Disconnected
 
 EXPIRES_SECONDS, HEARTBEAT_SECONDS = 30.0, 2.0

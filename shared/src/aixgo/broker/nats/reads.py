@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from aixgo.broker._port import BusMessage, Headers, Record
 from aixgo.broker.nats.api import API_SECONDS, ATTEMPT_SECONDS, Api, MessageAnswer, StoredMessage
 from aixgo.broker.nats.configs import unix_time
 from aixgo.broker.nats.connection import Connection
 from aixgo.broker.nats.refusals import NO_MESSAGE, refused_api
 from aixgo.broker.nats.wire import DESCRIPTION, STATUS, check_filter, check_subject, parse_headers
+from aixgo.broker.port import BusMessage, Headers, Record
 from aixgo.errors import Disconnected, NoResponders, PermissionDenied, RequestTimeout, StreamRefused
 
 BATCH = 512

@@ -7,10 +7,10 @@ import os
 from collections.abc import Callable
 from typing import Protocol
 
-from aixgo.broker._port import BusMessage
 from aixgo.broker.nats.link import Link, Listener
 from aixgo.broker.nats.refusals import denied
 from aixgo.broker.nats.wire import STATUS
+from aixgo.broker.port import BusMessage
 from aixgo.errors import BrokerError, Disconnected, NoResponders, RequestTimeout
 
 NO_RESPONDERS = "503"

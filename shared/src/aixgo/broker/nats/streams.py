@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aixgo.broker._port import Change, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo
 from aixgo.broker.nats.api import (
     Answer,
     Api,
@@ -31,6 +30,7 @@ from aixgo.broker.nats.refusals import (
     STREAM_NOT_FOUND,
     refused_api,
 )
+from aixgo.broker.port import Change, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo
 from aixgo.clock import now, rfc3339
 from aixgo.errors import PermissionDenied, StreamRefused
 

@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
-from aixgo.broker._port import BusMessage
 from aixgo.broker.nats.connection import Connection
 from aixgo.broker.nats.link import Listener
+from aixgo.broker.port import BusMessage
 from aixgo.errors import ConfigError, ConnectionClosed, Disconnected
 
 DRAIN_SECONDS = 2.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from aixgo.broker._port import Headers
+from aixgo.broker.port import Headers
 from aixgo.errors import BadHeader, BadSubject
 
 STATUS = ":status"

@@ -10,7 +10,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from aixgo.errors import ModelError, ModelTimeout
-from aixgo.models._port import (
+from aixgo.models.port import (
     ChatMessage,
     ChatRequest,
     ChatResponse,

@@ -19,7 +19,7 @@ from aixgo.errors import (
     ModelUnavailable,
     RateLimited,
 )
-from aixgo.models._port import ChatMessage, ToolCall
+from aixgo.models.port import ChatMessage, ToolCall
 from aixgo.testing.fake_provider import Fail, Raw, Received, Say
 from aixgo.testing.model_checks._stage import (
     CITY,

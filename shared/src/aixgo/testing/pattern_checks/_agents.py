@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from aixgo.agent import Agent
-from aixgo.app import System
-from aixgo.context import Context
+from aixgo.agents.agent import Agent
 from aixgo.envelope import Usage
 from aixgo.errors import AixgoError, ConfigError, InvalidPayload, RemoteError
+from aixgo.hosting.app import System
 from aixgo.message import Message, Reply
+from aixgo.steps.context import Context
 
 Running = Callable[..., AbstractAsyncContextManager[System]]
 """Serves the agents given, in a namespace of their own, until the block is left."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aixgo.app import System
+from aixgo.hosting.app import System
 from aixgo.message import Message
 from aixgo.testing.pattern_checks._agents import (
     UNPRICED,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from aixgo.agent import Agent
+from aixgo.agents.agent import Agent
 from aixgo.errors import DeadlineExceeded
 from aixgo.message import Message
 from aixgo.testing.pattern_checks._agents import (

@@ -6,7 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from aixgo.broker._port import (
+from aixgo.broker.memory.broker import MemoryBroker
+from aixgo.broker.memory.consumption import Handler, MemoryConsumption
+from aixgo.broker.memory.delivery import MemoryDelivery
+from aixgo.broker.memory.server import MemoryServer
+from aixgo.broker.memory.subscription import MemorySubscription
+from aixgo.broker.port import (
     Appended,
     BusMessage,
     Delivery,
@@ -14,11 +19,6 @@ from aixgo.broker._port import (
     Headers,
     Record,
 )
-from aixgo.broker.memory.broker import MemoryBroker
-from aixgo.broker.memory.consumption import Handler, MemoryConsumption
-from aixgo.broker.memory.delivery import MemoryDelivery
-from aixgo.broker.memory.server import MemoryServer
-from aixgo.broker.memory.subscription import MemorySubscription
 
 if TYPE_CHECKING:
     from aixgo.testing.simulation._ledger import Ledger

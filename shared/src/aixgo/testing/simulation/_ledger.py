@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from aixgo.broker._port import Appended
 from aixgo.broker.memory.server import MemoryServer
+from aixgo.broker.port import Appended
 from aixgo.envelope import Envelope
 from aixgo.subjects import CALLS, RESULTS, Names, step_token
 

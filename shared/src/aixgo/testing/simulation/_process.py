@@ -7,12 +7,13 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from aixgo.agent import Agent
-from aixgo.broker._port import Broker
+from aixgo.agents.agent import Agent
+from aixgo.broker.port import Broker
 from aixgo.calls.parking import Parked
 from aixgo.calls.worker import HandlerFailed
 from aixgo.envelope import Envelope
-from aixgo.models._port import (
+from aixgo.hosting.agent_service import AgentService, Wiring
+from aixgo.models.port import (
     ChatChunk,
     ChatRequest,
     ChatResponse,
@@ -20,7 +21,6 @@ from aixgo.models._port import (
     EmbedResponse,
     Model,
 )
-from aixgo.service import AgentService, Wiring
 from aixgo.subjects import Names
 from aixgo.testing.simulation._connection import ProcessConnection, nothing_more
 from aixgo.testing.simulation._faults import SLOW_SECONDS, Kind

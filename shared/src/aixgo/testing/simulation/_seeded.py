@@ -16,7 +16,12 @@ from typing import Any
 from aixgo import envelope
 from aixgo.testing.virtual_time import VirtualTimeLoop
 
-_EXPECTED_TO_COMPLAIN = ("aixgo.broker", "aixgo.calls", "aixgo.client", "aixgo.service")
+_EXPECTED_TO_COMPLAIN = (
+    "aixgo.broker",
+    "aixgo.calls",
+    "aixgo.client",
+    "aixgo.hosting.agent_service",
+)
 """Loggers whose warnings are about faults that a simulation makes on purpose."""
 
 

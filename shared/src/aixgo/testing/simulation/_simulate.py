@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from aixgo.agent import Agent
-from aixgo.app import App, given_gateway
+from aixgo.agents.agent import Agent
 from aixgo.errors import ConfigError
-from aixgo.models._port import Model
+from aixgo.hosting.app import App, given_gateway
 from aixgo.models.bus import GATEWAY
+from aixgo.models.port import Model
 from aixgo.testing.simulation._faults import (
     NO_FAULTS,
     At,

@@ -6,10 +6,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
-from aixgo.app import App
 from aixgo.broker.memory.broker import MemoryBroker
 from aixgo.client import Client
 from aixgo.errors import BrokerError, ConfigError
+from aixgo.hosting.app import App
 from aixgo.testing.simulation._connection import WatchedServer
 from aixgo.testing.simulation._faults import BACK_SECONDS, OUTAGE_SECONDS, Chaos, Kind
 from aixgo.testing.simulation._ledger import Ledger

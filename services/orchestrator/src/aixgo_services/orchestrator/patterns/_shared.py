@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from aixgo import Context, Message
-from aixgo.config.agents import Strict
+from aixgo.config.agents import Options
 
 
-class PatternConfig(Strict):
+class PatternConfig(Options):
     """The keys of one pattern."""
 
     def calls(self) -> tuple[str, ...]:

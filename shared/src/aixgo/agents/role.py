@@ -1,0 +1,135 @@
+"""The unified agent interface that a role implements, and how installed roles are found.
+
+A package adds a role with an entry point in the group `aixgo.roles`, named after the role and
+pointing to a subclass of `Role`. Nothing here names a role.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, ClassVar, Literal, Protocol
+
+from aixgo.config.agents import AgentSpec, Options
+from aixgo.errors import ConfigError, NotSupported, UnknownRole
+from aixgo.message import Message
+from aixgo.steps.context import Context
+
+GROUP = "aixgo.roles"
+Style = Literal["request", "reactive", "hybrid"]
+
+
+class NoOptions(Options):
+    """Options of a role that has none of its own."""
+
+
+class Feed(Protocol):
+    """What a started agent may do outside of a run: publish events until it is told to stop."""
+
+    stopping: asyncio.Event
+    """Set when the agent should return from `start`."""
+
+    async def emit(self, data: Any, *, meta: Mapping[str, Any] | None = None, key: str = "") -> str:
+        """Publish an event, the beginning of a new run; returns the run id once it is stored.
+
+        With a `key`, publishing the same key again within five minutes stores nothing new.
+        """
+        ...
+
+    async def sleep(self, seconds: float) -> bool:
+        """Wait; True when the time is over, False when the agent should stop."""
+        ...
+
+
+class Role:
+    """Behaviour of an agent: the unified agent interface.
+
+    Three styles. `request` answers messages (calls, and events of its inputs); `start` and `stop`
+    do nothing. `reactive` only runs `start` and publishes events; `execute` is refused. `hybrid`
+    does both.
+
+    A role is built once for each agent, before anything starts; what is wrong with its options is
+    a `ConfigError` there.
+    """
+
+    style: ClassVar[Style] = "request"
+    options_model: ClassVar[type[Options]] = NoOptions
+    """The role's own keys in an agent's declaration."""
+    calls_models: ClassVar[bool] = False
+    """Whether the system needs a model gateway when this role is used."""
+
+    def __init__(self, spec: AgentSpec, options: Any) -> None:
+        self.spec = spec
+        self.options = options
+
+    @property
+    def name(self) -> str:
+        """Name of the agent."""
+        return self.spec.name
+
+    @property
+    def role(self) -> str:
+        """Name of the role."""
+        return self.spec.role
+
+    def calls(self) -> tuple[str, ...]:
+        """Names of the agents that this one may call, known from its options."""
+        return ()
+
+    def ready(self) -> bool:
+        """Whether it can take work now."""
+        return True
+
+    async def start(self, feed: Feed) -> None:
+        """Run until `feed.stopping`; called once for each instance of a reactive or hybrid role."""
+
+    async def stop(self) -> None:
+        """Let go of what the role holds; called once after its last work, also without a start."""
+
+    async def execute(self, message: Message, ctx: Context) -> Any:
+        """Answer a message: a value, or a `Reply` with metadata.
+
+        Raises:
+            NotSupported: the role only produces events.
+        """
+        raise NotSupported(
+            f"agent {self.name!r} ({self.role}) only produces events and answers no calls; "
+            "subscribe to it with `inputs`, or call another agent"
+        )
+
+
+@lru_cache(maxsize=1)
+def _installed() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def known_roles() -> list[str]:
+    """Return the names of the installed roles, sorted."""
+    return sorted(_installed())
+
+
+def find_role(name: str) -> type[Role]:
+    """Return the class of an installed role.
+
+    Raises:
+        UnknownRole: nobody offers it.
+        ConfigError: its package is broken; says why.
+    """
+    point = _installed().get(name)
+    if point is None:
+        raise UnknownRole(name, known_roles())
+    try:
+        found = point.load()
+    except Exception as error:
+        raise ConfigError(
+            f"role {name!r} is installed ({point.value}) but cannot be loaded: {error!r}; "
+            "reinstall its package"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Role)):
+        raise ConfigError(
+            f"role {name!r} points to {point.value}, which is no subclass of aixgo.Role; "
+            "fix the package's entry point"
+        )
+    return found

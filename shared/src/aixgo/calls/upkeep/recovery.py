@@ -1,0 +1,262 @@
+"""Recovery: what a server that writes its queue behind has lost is published again.
+
+Runs only where CALLS has `persist="async"`: at the start of a process, after its connection
+was restored, and every minute. A noted call (`calls.accepted`) is lost when it has no result and
+is in none of the places that keep calls. Whoever moves a call keeps it in its new place before it
+leaves the old one, and notes it anew before it is queued, so a note that is still the newest
+of its call when it is replaced (compare-and-set) belongs to a call that nobody moved meanwhile.
+Only between a note and its publication is a call nowhere: so it is looked for twice.
+
+A server that died can also keep calls that it will never deliver: their removal was not written, or
+their sequence was given before. They go, and those that have no result are published again, noted
+or not, because to the server they are queued and it takes them from nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from aixgo.broker.keyvalue import Bucket
+from aixgo.broker.port import Broker, BrokerEvent, Expect, Record
+from aixgo.calls.accepted import Accepted, Unsettled
+from aixgo.calls.history import History
+from aixgo.calls.identity import publication
+from aixgo.calls.pages import pages
+from aixgo.calls.parking import Parking
+from aixgo.calls.payload_store import PayloadStore
+from aixgo.calls.results import Results, expired_result
+from aixgo.calls.upkeep.lease import lease
+from aixgo.clock import now
+from aixgo.envelope import Envelope, decode, encode, new_id
+from aixgo.errors import InvalidPayload, PermissionDenied, WrongSequence, code_of
+from aixgo.subjects import CALLS, CLAIMS, DLQ, PARKED, RESULTS, TIMERS, Names
+
+log = logging.getLogger("aixgo.calls")
+
+EVERY_SECONDS = 60.0
+"""Between two looks, as a net; what was lost is looked for after each reconnection."""
+
+MOMENT_SECONDS = 2.5
+"""Between the two looks for a call: a publication whose answer was lost is repeated after 2 s."""
+
+LEASE_SECONDS = 5
+"""For which one process looks and others need not; two at once are kept apart by the notes. Short,
+because a process or server may die in a look, and then what was lost waits for so long."""
+
+LEASE = "recover"
+"""Key in the `claims` bucket; those of calls have a dot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a call is known from: sequences of its note in RESULTS and of what is stuck in CALLS.
+
+    0 for none.
+    """
+
+    note: int
+    stuck: int
+
+
+class Recovery:
+    """Publishes lost calls of a namespace again."""
+
+    def __init__(self, broker: Broker, names: Names) -> None:
+        self._broker, self._names = broker, names
+        self._accepted = Accepted(broker, names)
+        self._unsettled = Unsettled(broker, names)
+        self._results = Results(broker, names, PayloadStore(broker, names))
+        self._parking = Parking(broker, names)
+        self._history = History(broker, names)
+        self._leases = Bucket(broker, names.bucket(CLAIMS))
+        self._due = asyncio.Event()
+
+    async def run(self) -> None:
+        """Look whenever it is due, until cancelled; return at once where nothing can be lost."""
+        self._broker.on_event(self._on_event)
+        while True:
+            self._due.clear()
+            pause = float(LEASE_SECONDS)
+            try:
+                if not await self._accepted.is_wanted():
+                    return
+                if await self.look():
+                    pause = EVERY_SECONDS
+            except PermissionDenied as error:
+                log.warning("calls.not_recovered_here", extra={"error": str(error)})
+                return
+            except Exception as error:  # whatever it is, the next look may succeed
+                log.warning("calls.not_recovered", extra={"error": code_of(error)}, exc_info=error)
+            try:
+                async with asyncio.timeout(pause):
+                    await self._due.wait()
+            except TimeoutError:
+                continue
+
+    def _on_event(self, event: BrokerEvent) -> None:
+        if event.kind == "reconnected":
+            self._due.set()
+
+    async def look(self) -> bool:
+        """Publish again what is lost; False: another process looks now.
+
+        Raises:
+            BrokerError: it could not; what it did is done.
+        """
+        async with lease(self._leases, LEASE, LEASE_SECONDS) as ours:
+            if not ours:
+                return False
+            missing = await self._missing()
+            if missing:
+                await asyncio.sleep(MOMENT_SECONDS)
+                still = await self._missing()
+                for subject, place in still.items():
+                    if missing.get(subject) == place:
+                        await self._recover(subject, place)
+            await self._unsettled.remember()
+        return True
+
+    # -- looking -------------------------------------------------------------------------------
+
+    async def _missing(self) -> dict[str, _Place]:
+        """Return the calls that are noted, or stuck, and in no place from which they go on."""
+        noted = {
+            self._names.same_step(subject, "call"): sequence
+            for subject, sequence in (await self._unsettled.read()).items()
+        }
+        queued, stuck = await self._queue()
+        missing = {}
+        for subject in noted.keys() | stuck.keys():
+            place = _Place(note=noted.get(subject, 0), stuck=stuck.get(subject, 0))
+            if subject not in queued and await self._is_missing(place):
+                missing[subject] = place
+            elif place.stuck:
+                await self._broker.delete_record(self._names.stream(CALLS), place.stuck)
+        return missing
+
+    async def _queue(self) -> tuple[set[str], dict[str, int]]:
+        """Return the subjects of the calls that will be delivered, and of those that will not.
+
+        A server that died may know what was acknowledged and not what was removed, or give a
+        sequence anew: what it keeps up to a consumer's floor it never delivers.
+        """
+        stream = self._names.stream(CALLS)
+        floors: dict[str, int] = {}
+        queued: set[str] = set()
+        stuck: dict[str, int] = {}
+        async with aclosing(pages(self._broker, stream)) as every:
+            async for page in every:
+                for record in page:
+                    agent = record.subject.removeprefix(self._names.prefix).split(".", 2)[1]
+                    if agent not in floors:
+                        info = await self._broker.consumer_info(stream, agent)
+                        floors[agent] = 0 if info is None else info.ack_floor
+                    if record.sequence > floors[agent]:
+                        queued.add(record.subject)
+                    else:
+                        stuck[record.subject] = record.sequence
+        return queued, stuck
+
+    async def _is_missing(self, place: _Place) -> bool:
+        record = await self._record(place)
+        return record is not None and not await self._is_kept(record)
+
+    async def _record(self, place: _Place) -> Record | None:
+        """Return what is known of a call; None when somebody moved it just now."""
+        if place.note:
+            return await self._broker.get(self._names.stream(RESULTS), sequence=place.note)
+        return await self._broker.get(self._names.stream(CALLS), sequence=place.stuck)
+
+    async def _is_kept(self, record: Record) -> bool:
+        """Say whether a call that is not queued is elsewhere.
+
+        In the order in which a call moves on: parked, put off by a timer, dead, finished.
+        """
+        names, subject = self._names, record.subject
+        bucket = names.bucket(PARKED)
+        parked = await self._broker.get(
+            f"KV_{bucket}", subject=f"$KV.{bucket}.{subject.split('.', 4)[4]}"
+        )
+        if parked is not None and parked.data:
+            if parked.time > record.time:  # parked since then; being woken, it is noted first
+                self._unsettled.forget(names.same_step(subject, "run"))
+            return True
+        return (
+            await self._is_put_off(record)
+            or await self._has(DLQ, names.dead_letter(CALLS, names.same_step(subject, "call")))
+            or await self._has(RESULTS, names.same_step(subject, "res"))
+        )
+
+    async def _is_put_off(self, record: Record) -> bool:
+        """Say whether a timer will publish the call, for an execution after the recorded one.
+
+        The timer of a parked call only wakes what is parked.
+        """
+        known = _read(record)
+        for verb in ("timer", "wake"):
+            timer = await self._broker.get(
+                self._names.stream(TIMERS), subject=self._names.same_step(record.subject, verb)
+            )
+            later = None if timer is None else _read(timer)
+            if known is None or later is None or later.parks:
+                continue
+            if (later.epoch, later.attempt) > (known.epoch, known.attempt):
+                return True
+        return False
+
+    async def _has(self, stream: str, subject: str) -> bool:
+        return await self._broker.get(self._names.stream(stream), subject=subject) is not None
+
+    # -- publishing again ----------------------------------------------------------------------
+
+    async def _recover(self, subject: str, place: _Place) -> None:
+        record = await self._record(place)
+        lost = None if record is None else _read(record)
+        if record is None or lost is None:
+            log.warning("call.not_recovered", extra={"subject": subject})
+            return
+        if lost.deadline is not None and now() >= lost.deadline:
+            await self._expire(lost)
+            return
+        # not the first execution, so that finished steps are looked for; and no failure, so that
+        # the policy's attempts are what they were
+        again = replace(lost, attempt=lost.attempt + 1, parks=lost.parks + 1)
+        if place.note:
+            try:
+                await self._broker.append(
+                    record.subject, encode(again), expect=Expect(subject_sequence=place.note)
+                )
+            except WrongSequence:  # somebody moved it, or recovered it, just now
+                return
+        await self._broker.append(
+            subject,
+            encode(again),
+            # the lost one's id may be known still, and what follows it has ids of its own
+            msg_id=f"{publication(self._names, again)}:{new_id()[-12:]}",
+        )
+        if place.stuck:
+            await self._broker.delete_record(self._names.stream(CALLS), place.stuck)
+        await self._history.add("recovered", again, attempt=again.attempt)
+        log.warning(
+            "call.recovered",
+            extra={"agent": lost.target, "run": lost.run, "step": lost.step},
+        )
+
+    async def _expire(self, lost: Envelope) -> None:
+        """End a call for which nobody waits any more, without an agent's help."""
+        await self._results.settle(lost.target, expired_result(lost, lost.target))
+        if lost.depth:
+            await self._parking.wake(lost.run, lost.parent)
+
+
+def _read(record: Record) -> Envelope | None:
+    """Return the call in a note or a timer; None if it is none, and then nobody can execute it."""
+    try:
+        return decode(record.data)
+    except InvalidPayload:
+        return None

@@ -1,0 +1,97 @@
+"""What a valid document says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import Field
+
+from aixgo.agents.agent import Agent
+from aixgo.config.agents import AgentName, Options
+from aixgo.config.deployment import Deployment
+from aixgo.config.retention import Retention
+from aixgo.config.suggest import did_you_mean
+from aixgo.errors import ConfigError
+from aixgo.models.bus import GATEWAY
+from aixgo.models.settings import ModelSettings
+
+VERSION = 2
+"""The version of documents that this code reads."""
+
+ORCHESTRATOR = "orchestrator"
+"""Role of the agents that `orchestration:` declares."""
+
+
+class Header(Options):
+    """Everything of a document but its agents."""
+
+    version: Literal[2]
+    """Version of the document's form: 2."""
+    name: AgentName = "app"
+    """Name of the system in discovery and logs."""
+    namespace: AgentName = "default"
+    """Keeps systems on one broker apart."""
+    deployment: Deployment = Deployment()
+    """Where the system runs."""
+    models: ModelSettings = Field(default_factory=ModelSettings)
+    """The default model, and what the providers need."""
+    retention: Retention = Retention()
+    """How long the results of finished runs are kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """A system as a document declares it; validated, nothing started.
+
+    Attributes:
+        source: name of the file.
+        agents: as written, then the orchestrations.
+        orchestrations: names of the agents that `orchestration:` declares.
+    """
+
+    source: str
+    name: str
+    namespace: str
+    deployment: Deployment
+    models: ModelSettings
+    agents: tuple[Agent, ...]
+    retention: Retention = field(default_factory=Retention)
+    orchestrations: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the agents, in the order of the document."""
+        return [agent.name for agent in self.agents]
+
+    def entry(self, name: str = "") -> str:
+        """Return the agent that takes messages from outside: `name`, or the one that can be meant.
+
+        Without a name it is the orchestration, else the only agent that answers calls.
+
+        Raises:
+            ConfigError: no such agent, or several could be meant; names them.
+        """
+        callable_ = [
+            agent.name
+            for agent in self.agents
+            if agent.role_class.style != "reactive" and agent.name != GATEWAY
+        ]
+        if name:
+            if name not in self.names:
+                raise ConfigError(
+                    f"{self.source} has no agent {name!r}{did_you_mean(name, self.names)}"
+                )
+            return name
+        choices = list(self.orchestrations) or callable_
+        if len(choices) == 1:
+            return choices[0]
+        if not choices:
+            raise ConfigError(
+                f"{self.source} has only agents that produce events, so none takes a message; "
+                "run it without an input"
+            )
+        raise ConfigError(
+            f"{self.source} has {len(choices)} agents that could take the message: "
+            f"{', '.join(choices)}; choose one with --agent"
+        )

@@ -1,0 +1,1 @@
+"""Hosting: agents as services of one process, from declarations to a drained shutdown."""

@@ -1,0 +1,1 @@
+"""Wire formats: what providers take and send, as pure functions over bytes."""

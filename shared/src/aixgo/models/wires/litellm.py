@@ -1,0 +1,268 @@
+"""What goes to litellm and what comes back, without importing it.
+
+Its objects are read by attribute: they are OpenAI's shapes with additions that differ from provider
+to provider and from release to release.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from aixgo.envelope import Usage
+from aixgo.errors import (
+    ContentRefused,
+    ContextTooLong,
+    ModelAuthFailed,
+    ModelError,
+    ModelUnavailable,
+    UnsupportedByModel,
+)
+from aixgo.models.port import (
+    ChatMessage,
+    ChatRequest,
+    ChatResponse,
+    Choice,
+    EmbedRequest,
+    EmbedResponse,
+    ToolCall,
+)
+from aixgo.models.providers import PLAIN, Provider, split_model
+from aixgo.models.wires.answers import (
+    Assembly,
+    checked,
+    checked_vectors,
+    finish_reason,
+    tool_call_id,
+    usage_of,
+)
+from aixgo.models.wires.chat import chat_body
+from aixgo.models.wires.classify import from_status, retry_after_of, sanitised
+
+_BY_CLASS: dict[str, tuple[type[ModelError], str]] = {
+    # these share status 400 with every other bad request
+    "ContextWindowExceededError": (
+        ContextTooLong,
+        "shorten the prompt, or use a model with a larger context",
+    ),
+    "ContentPolicyViolationError": (
+        ContentRefused,
+        "the provider's content policy refuses this; change the prompt",
+    ),
+    "UnsupportedParamsError": (UnsupportedByModel, "leave the field out, or use another model"),
+    "APIConnectionError": (ModelUnavailable, "is the provider reachable from here?"),
+    "MidStreamFallbackError": (ModelUnavailable, "the stream broke; try again"),
+}
+
+
+_CREDENTIALS = re.compile(r"service account|default credentials|RefreshError", re.IGNORECASE)
+_NO_MODULE = re.compile(r"No module named '[\w.]+'")
+_CLASSES = re.compile(r"\blitellm\.\w+: |\b\w+Exception - ")
+
+
+def chat_fields(request: ChatRequest, provider: Provider) -> dict[str, Any]:
+    """Return the keywords of `acompletion` for a request."""
+    _, model = split_model(request.model)
+    fields = chat_body(request, PLAIN, stream=False)
+    fields["model"] = f"{provider.litellm_prefix}/{model}"
+    if request.max_tokens is None and provider.default_max_tokens is not None:
+        fields["max_tokens"] = provider.default_max_tokens
+    return fields
+
+
+def api_base(prefix: str, base_url: str) -> str:
+    """Return a base URL as litellm wants it: some of its providers add the version themselves."""
+    if prefix in {"anthropic", "ollama_chat"}:
+        return base_url.removesuffix("/v1")
+    return base_url
+
+
+def embedding_model(prefix: str, name: str) -> str:
+    """Return litellm's name of an embedding model."""
+    prefix = "ollama" if prefix == "ollama_chat" else prefix
+    return f"{prefix}/{split_model(name)[1]}"
+
+
+def extra_for(provider: str) -> str:
+    """Return the extra that installs what litellm needs for a provider."""
+    return "vertex" if provider == "vertex_ai" else "litellm"
+
+
+# -- answers -------------------------------------------------------------------------------------
+
+
+def chat_response(request: ChatRequest, answer: Any) -> ChatResponse:
+    """Return the port's response; errors as `_answers.checked`."""
+    provider, model = split_model(request.model)
+    choices = tuple(_choice(choice) for choice in _get(answer, "choices") or ())
+    response = ChatResponse(
+        id=_get(answer, "id") or "",
+        model=f"{provider}/{_own_name(_get(answer, 'model'), model)}",
+        choices=choices,
+        usage=_usage(_get(answer, "usage")),
+    )
+    return checked(request, response)
+
+
+def _own_name(given: str | None, model: str) -> str:
+    """Return the provider's name of the model; litellm sometimes puts its prefix before it."""
+    if not given:
+        return model
+    return model if given.endswith(f"/{model}") else given
+
+
+def _choice(choice: Any) -> Choice:
+    message = _get(choice, "message")
+    calls = tuple(
+        ToolCall(id=tool_call_id(call_id), name=name or "", arguments=arguments or "{}")
+        for _, call_id, name, arguments in _tool_calls(message)
+    )
+    return Choice(
+        index=_get(choice, "index") or 0,
+        message=ChatMessage(
+            role="assistant", content=_get(message, "content") or "", tool_calls=calls
+        ),
+        finish_reason=finish_reason(_get(choice, "finish_reason"), has_tool_calls=bool(calls)),
+    )
+
+
+def _tool_calls(message: Any) -> Iterator[tuple[int, str | None, str | None, str | None]]:
+    for position, call in enumerate(_get(message, "tool_calls") or ()):
+        function = _get(call, "function")
+        index = _get(call, "index")
+        yield (
+            position if index is None else index,
+            _get(call, "id"),
+            _get(function, "name"),
+            _get(function, "arguments"),
+        )
+
+
+def _usage(usage: Any) -> Usage:
+    details = _get(usage, "prompt_tokens_details")
+    return usage_of(
+        _get(usage, "prompt_tokens") or 0,
+        _get(usage, "completion_tokens") or 0,
+        cached=_get(details, "cached_tokens") or 0,
+        total=_get(usage, "total_tokens") or 0,
+    )
+
+
+def _get(thing: Any, name: str) -> Any:
+    return thing.get(name) if isinstance(thing, dict) else getattr(thing, name, None)
+
+
+class ChunkReader:
+    """Takes litellm's chunks, one by one.
+
+    litellm's own builder counts missing tokens with a tokenizer that it downloads.
+    """
+
+    def __init__(self, request: ChatRequest) -> None:
+        self._assembly = Assembly(request)
+        self._model = split_model(request.model)[1]
+
+    def feed(self, chunk: Any) -> str:
+        """Return the text that a chunk adds."""
+        assembly = self._assembly
+        if not assembly.id:
+            assembly.named(_get(chunk, "id") or "", _own_name(_get(chunk, "model"), self._model))
+        if (usage := _get(chunk, "usage")) is not None:
+            assembly.usage = _usage(usage)
+        text = ""
+        for choice in (_get(chunk, "choices") or ())[:1]:
+            assembly.finish = _get(choice, "finish_reason") or assembly.finish
+            delta = _get(choice, "delta")
+            for index, call_id, name, piece in _tool_calls(delta):
+                assembly.tool_call(index, call_id=call_id, name=name, piece=piece or "")
+            text = _get(delta, "content") or ""
+        if text:
+            assembly.text(text)
+        return text
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer ended; litellm invents an end for bytes that are no answer at all."""
+        return self._assembly.finish is not None and not self._assembly.empty
+
+    def response(self) -> ChatResponse:
+        """Return the whole answer; errors as `_answers.checked`."""
+        return self._assembly.response()
+
+
+def embed_response(request: EmbedRequest, answer: Any) -> EmbedResponse:
+    """Return the port's response.
+
+    Raises:
+        BadModelAnswer: a vector is missing.
+    """
+    rows = [(_get(row, "index") or 0, _get(row, "embedding")) for row in _get(answer, "data")]
+    rows.sort(key=lambda row: row[0])
+    provider, model = split_model(request.model)
+    return EmbedResponse(
+        model=f"{provider}/{_own_name(_get(answer, 'model'), model)}",
+        vectors=checked_vectors(request, [vector for _, vector in rows]),
+        usage=_usage(_get(answer, "usage")),
+    )
+
+
+# -- errors --------------------------------------------------------------------------------------
+
+
+def status_in(error: Exception) -> int | None:
+    """Return the HTTP status that an exception of litellm carries, or None."""
+    status = getattr(error, "status_code", None)
+    return int(status) if isinstance(status, int | str) and str(status).isdigit() else None
+
+
+def classified(error: Exception, provider: Provider, model: str, secret: str) -> ModelError:
+    """Return our error for one of litellm's: by class where statuses overlap, else by status."""
+    kind, status = type(error).__name__, status_in(error)
+    text = _sentence(str(error))
+    if _CREDENTIALS.search(text):
+        # litellm calls what google-auth says about a file a lost connection
+        return ModelAuthFailed(
+            f"{provider.name}/{model}: {sanitised(text, secret)}; check the service account "
+            "(GOOGLE_APPLICATION_CREDENTIALS, or `credentials` in the provider's settings)",
+            provider=provider.name,
+            status=status,
+        )
+    headers = getattr(error, "litellm_response_headers", None) or {}
+    if kind in _BY_CLASS:
+        ours, fix = _BY_CLASS[kind]
+        said = f"{provider.name}/{model}: {sanitised(text, secret)}; {fix}"
+        return ours(said, provider=provider.name, status=status)
+    if status is not None and 300 <= status < 600:
+        return from_status(
+            status,
+            text,
+            provider=provider.name,
+            model=model,
+            retry_after=retry_after_of({str(k): str(v) for k, v in dict(headers).items()}),
+            conflict_is_retryable=provider.conflict_is_retryable,
+            secret=secret,
+        )
+    return ModelError(
+        f"{provider.name}/{model} failed inside litellm ({kind}: {sanitised(text, secret)}); check "
+        "the request, then the provider's settings",
+        provider=provider.name,
+        status=status,
+    )
+
+
+def missing_module(error: Exception) -> str:
+    """Return the sentence about a module that is not installed, or nothing.
+
+    litellm reports even that as a lost connection, with a traceback in its text.
+    """
+    found = _NO_MODULE.search(str(error))
+    return found.group() if found else ""
+
+
+def _sentence(text: str) -> str:
+    """Return litellm's text from the provider's JSON on, without its classes and tracebacks."""
+    text = text.partition("Traceback (most recent call last)")[0]
+    text = text.partition(". Handle with `litellm")[0]
+    brace = text.find('{"')
+    return text[brace:] if brace >= 0 else _CLASSES.sub("", text)

@@ -1,0 +1,363 @@
+"""`Context`: the durable steps that a handler can take.
+
+A step's path inside the run is deterministic: the handler's own path, what is called, and an
+explicit `key` or the order of use. Its result is recorded once and for ever, so when a crashed
+handler runs again from its first line, every finished step gives its recorded result at once and
+nothing is called or paid twice. Keep randomness, clocks and I/O inside steps (`record`) and any
+async function is a durable workflow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from functools import partial
+from typing import Any, TypeVar, overload
+
+import msgspec
+
+from aixgo.calls.events import publish_event
+from aixgo.calls.parking import Awaited, Parked
+from aixgo.calls.results import raise_for_status, result_of
+from aixgo.calls.token_stream import TokenWriter
+from aixgo.clock import now
+from aixgo.envelope import Usage
+from aixgo.errors import ConfigError, RemoteError, ToolFailed
+from aixgo.message import Message
+from aixgo.models.bus import GATEWAY, BusModel, ModelTask
+from aixgo.payloads import to_meta, to_payload
+from aixgo.steps.execution import JSON_NULL, Execution
+from aixgo.steps.gather import Gather
+from aixgo.steps.model_steps import ModelSteps
+from aixgo.steps.model_transport import StepTransport
+from aixgo.steps.overrides import in_force, overridden
+from aixgo.steps.tools import ToolStep, perform
+from aixgo.steps.versions import choose_version
+from aixgo.tools.port import Tool
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+
+PARK_SECONDS = 5.0
+"""A handler that has to wait longer gives its delivery back; below it, waiting is cheaper."""
+
+
+class Context(Execution):
+    """The run as one execution of a handler sees it. Made by the runtime; never kept."""
+
+    __aixgo_context__ = True
+
+    # -- steps ---------------------------------------------------------------------------------
+
+    def call(
+        self,
+        agent: str,
+        data: Any = None,
+        *,
+        key: str = "",
+        timeout: float | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Coroutine[Any, Any, Message]:
+        """Call an agent and return its result; a durable step.
+
+        The step's path is taken when this is called, not when it is awaited, so calls handed to
+        `asyncio.gather` keep their order.
+
+        Args:
+            key: names the step inside this handler, instead of the order of use.
+            timeout: seconds; never beyond this run's own deadline.
+
+        Raises:
+            RemoteError: the agent failed for good.
+            DeadlineExceeded: no result in time.
+            Cancelled: the run was cancelled.
+            DepthExceeded: the call would nest deeper than `limits.max_depth`.
+            ReplayMismatch: the step was recorded with another request.
+        """
+        return self._call(
+            agent,
+            self._path(agent, key),
+            to_payload(data),
+            timeout,
+            to_meta(meta) if meta else {},
+        )
+
+    @overload
+    def tool(
+        self,
+        tool: Tool[T],
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        key: str = "",
+        timeout: float | None = None,
+    ) -> Coroutine[Any, Any, T]: ...
+
+    @overload
+    def tool(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        key: str = "",
+        timeout: float | None = None,
+    ) -> Coroutine[Any, Any, Any]: ...
+
+    def tool(
+        self,
+        tool: Tool[Any] | str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        key: str = "",
+        timeout: float | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """Execute one of the agent's tools in this process, and return its value; a durable step.
+
+        A tool that must not be executed twice is not: when its end is not known, after a crash or
+        an error, its `reconcile` or a person says whether it took place, and the call is parked
+        for as long as that takes.
+
+        Args:
+            tool: one of the agent's `tools`, or its name.
+            arguments: by parameter; JSON values or what can be written as such.
+            key: names the step, instead of the order of use.
+            timeout: seconds for one execution, instead of the tool's own.
+
+        Raises:
+            UnknownTool: the agent has no such tool.
+            InvalidPayload: the arguments do not fit; nothing was executed.
+            ToolFailed: it failed for good.
+            ReplayMismatch: the step was recorded with other arguments.
+        """
+        found = self._runtime.tools.find(tool)
+        if timeout is not None and timeout <= 0:
+            raise ConfigError(
+                f"timeout {timeout!r} s of tool {found.spec.name!r} is not above 0 s; give it time"
+            )
+        path = self._path(f"tool/{found.spec.name}", key)
+        return self._tool(found, path, to_payload({} if arguments is None else arguments), timeout)
+
+    async def _tool(
+        self, tool: Tool[T], path: str, payload: msgspec.Raw, timeout: float | None
+    ) -> T:
+        request = self._frame(self.agent, path, payload, None, {})
+        result = await self._standing(self.agent, path)
+        if result is None:
+            step = ToolStep(
+                caller=self._caller,
+                tool=tool,
+                request=request,
+                timeout=timeout or tool.spec.timeout,
+                check=partial(self._take, request),
+            )
+            result = await perform(step)
+        result = await self._caller.payloads.fetch(result)
+        try:
+            self._take(request, result)
+        except RemoteError as error:
+            failure = result.error
+            text = str(error) if failure is None else failure.message
+            raise ToolFailed(tool.spec.name, error.cause, error.attempts, text) from error
+        return tool.read(result.body)
+
+    @overload
+    async def record(self, value: Callable[[], Awaitable[T]], *, key: str = "") -> T: ...
+
+    @overload
+    async def record(self, value: Callable[[], T], *, key: str = "") -> T: ...
+
+    @overload
+    async def record(self, value: T, *, key: str = "") -> T: ...
+
+    async def record(self, value: Any, *, key: str = "") -> Any:
+        """Choose a value once: the first run's value is returned for ever after.
+
+        Args:
+            value: a JSON-able value, or a function (sync or async) that gives one. It is only
+                called when nothing is recorded yet.
+            key: names the step, instead of the order of use.
+        """
+        return await self._chosen(self._path("record", key), value)
+
+    async def _chosen(self, path: str, value: Any) -> Any:
+        standing = await self._standing(self.agent, path)
+        if standing is None:
+            chosen = value() if callable(value) else value
+            if inspect.isawaitable(chosen):
+                chosen = await chosen
+            standing = await self._settle(path, to_payload(chosen))
+        standing = await self._caller.payloads.fetch(standing)
+        return msgspec.json.decode(standing.body)
+
+    @overload
+    async def gather(self, *steps: Awaitable[T], need: None = None, key: str = "") -> list[T]: ...
+
+    @overload
+    async def gather(self, *steps: Awaitable[T], need: int, key: str = "") -> dict[int, T]: ...
+
+    async def gather(
+        self, *steps: Awaitable[T], need: int | None = None, key: str = ""
+    ) -> list[T] | dict[int, T]:
+        """Run steps, or whole coroutines that take steps, side by side.
+
+        Which branches counted is recorded, so a repeated execution comes to the same outcome. The
+        others are cancelled down to the agents and models that work on them.
+
+        Args:
+            need: results that are enough. Without it all are needed and the first failure is
+                raised.
+            key: names this gather, instead of the order of use.
+
+        Returns:
+            All results in order; with `need`, the results that counted by position.
+
+        Raises:
+            TooFewResults: so many failed that `need` cannot be reached.
+        """
+        path = self._path("gather", key)
+        if not steps:
+            return [] if need is None else {}
+        won = await Gather(self, path, steps, len(steps) if need is None else need).run()
+        return [won[index] for index in range(len(steps))] if need is None else won
+
+    async def map(
+        self,
+        function: Callable[[Item], Awaitable[T]],
+        items: Iterable[Item],
+        *,
+        limit: int = 0,
+        key: str = "",
+    ) -> list[T]:
+        """Apply a function that takes steps to every item, at most `limit` at once; in order.
+
+        Args:
+            limit: 0 for all at once.
+        """
+        gate = asyncio.Semaphore(limit) if limit else None
+
+        async def one(item: Item) -> T:
+            if gate is None:
+                return await function(item)
+            async with gate:
+                return await function(item)
+
+        return await self.gather(*(one(item) for item in items), key=key)
+
+    async def sleep(self, seconds: float, *, key: str = "") -> None:
+        """Wait, over crashes and restarts; a long wait parks the call and holds nothing."""
+        until: float = await self._chosen(self._path("sleep", key), lambda: now() + seconds)
+        left = until - now()
+        if left > PARK_SECONDS:
+            raise Parked(until=until)
+        if left > 0:
+            await asyncio.sleep(left)
+
+    async def ask_human(self, question: Any, *, options: Sequence[str] = (), key: str = "") -> Any:
+        """Ask a person and return the answer; the call is parked until it comes.
+
+        Give the run a `timeout` that leaves a person time: when it is over, the run expires.
+
+        Args:
+            question: text or JSON values, shown to whoever answers; at most 64 kB with its options.
+            options: the answers to choose from; anything can be answered without them.
+            key: names the step, instead of the order of use.
+
+        Raises:
+            Cancelled: the run was cancelled instead.
+            InvalidPayload: the question is too large, or no JSON.
+        """
+        path = self._path("ask", key)
+        asked = Awaited.asking(self.agent, path, question, options)
+        answer = await self._caller.results.get(self.agent, self.run_id, path)
+        if answer is None:
+            raise Parked(awaited=[asked])
+        raise_for_status(answer)
+        answer = await self._caller.payloads.fetch(answer)
+        return msgspec.json.decode(answer.body)
+
+    async def version(self, change: str, newest: int = 2) -> int:
+        """Return which version of this handler the run goes by, from here on and for ever.
+
+        Put it where the handler changed, and do what the version says. A run that passed this
+        place before the marker was there gets 1, the way before the change; any other run gets
+        `newest`, and keeps it when `newest` is raised later. In a branch of a gather it is about
+        that branch.
+
+        Args:
+            change: names the change, once in the handler: 1 to 128 characters as in a `key`.
+            newest: 2 for the first change at this place, one more for each further one.
+
+        Raises:
+            ReplayMismatch: the run goes by a version that this code does not know yet.
+        """
+        return await choose_version(
+            self, self._caller, self._request, self._place(), change, newest
+        )
+
+    async def emit(
+        self, data: Any, *, key: str = "", meta: Mapping[str, Any] | None = None
+    ) -> None:
+        """Publish an event to whoever has this agent in its `inputs`; once, even if repeated."""
+        path = self._path("emit", key)
+        # looked for in a first execution too: what the subscribers do with a second one is theirs
+        if await self._caller.results.get(self.agent, self.run_id, path) is not None:
+            return
+        event = self._frame(self.agent, path, to_payload(data), None, to_meta(meta) if meta else {})
+        await publish_event(self._caller, self.agent, event, msg_id=f"{self.run_id}.{path}")
+        done = result_of(event, self.agent, "done")
+        await self._caller.results.settle(
+            self.agent, msgspec.structs.replace(done, payload=JSON_NULL, fingerprint="")
+        )
+
+    @property
+    def model(self) -> ModelSteps:
+        """The agent's model; every call of it is a durable step."""
+        return ModelSteps(self._model, self._runtime.spec, self._runtime.default_model)
+
+    def _model(self, key: str) -> BusModel:
+        path = self._path("model", key)
+
+        async def ask(task: ModelTask) -> Message:
+            if self._request.overrides:
+                task = await self._overridden(path, task)
+            timeout = task.chat.timeout if task.chat is not None else None
+            return await self._call(GATEWAY, path, to_payload(task), timeout, {})
+
+        async def drop() -> None:
+            await self._cancel_step(GATEWAY, path)
+
+        tokens = self._caller.names.tokens(GATEWAY, self.run_id, path)
+        return BusModel(StepTransport(self._caller.broker, tokens, ask, drop))
+
+    async def _overridden(self, path: str, task: ModelTask) -> ModelTask:
+        """Return a model step's task as the fork asks it; one that was taken over stays as it was.
+
+        So its fingerprint is that of its record, and every execution of the fork asks the same.
+        """
+        standing = await self._standing(GATEWAY, path)
+        executed_in = "" if standing is None else standing.reused
+        overrides = in_force(self._request.overrides, executed_in or self.run_id)
+        spec = self._runtime.spec
+        declared = spec.model_name or self._runtime.default_model
+        return overridden(task, overrides, path, spec, declared)
+
+    async def write_token(self, text: str) -> None:
+        """Stream a piece of this call's text to whoever watches; best effort, never waits long."""
+        if self.tokens is None:
+            request = self._request
+            self.tokens = TokenWriter(
+                self._caller.broker,
+                self._caller.names.tokens(self.agent, request.run, request.step),
+            )
+        await self.tokens.write(text)
+
+    def add_usage(self, usage: Usage) -> None:
+        """Count what this handler itself used; only the model gateway has such a thing to say."""
+        self._usage = self._usage + usage
