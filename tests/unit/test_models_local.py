@@ -18,7 +18,7 @@ import pytest
 
 from aixgo.errors import ConfigError, MissingExtra, ModelNotFound, UnsupportedByModel
 from aixgo.models import ChatMessage, ChatRequest, EmbedRequest, LocalModel, ModelHub
-from aixgo.models import local as local_module
+from aixgo.models.local import model as local_module
 from aixgo.models.local.files import LocalFiles, ServerState, lock, runtime_directory
 
 HI = ChatRequest(

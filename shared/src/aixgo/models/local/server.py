@@ -101,7 +101,7 @@ def _serve(key: str) -> Any:
     params.sampling.seed = SEED
     params.sampling.temp = 0.0
     params.cache_ram_mib = 128
-    params.chat_template = (Path(__file__).parent / "local_chat.jinja").read_text()
+    params.chat_template = (Path(__file__).parent / "chat.jinja").read_text()
     params.ui = False
     params.offline = True
     params.verbosity = 0
