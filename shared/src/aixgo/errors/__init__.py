@@ -1,0 +1,241 @@
+"""Every error that Aixgo raises, as one tree.
+
+    AixgoError
+    ├── ConfigError                     what people wrote is wrong; the CLI exits 2
+    │   ├── InvalidDocument             a document; carries each finding with its line and column
+    │   ├── UnknownRole                 no installed package offers the role
+    │   ├── UnknownProvider             no such model provider
+    │   ├── MissingKey                  a provider needs an environment variable
+    │   └── MissingExtra                an optional dependency is not installed
+    ├── BrokerError
+    │   ├── Unreachable                 nobody answers at the address
+    │   ├── AuthenticationFailed        wrong user, password or key
+    │   ├── ServerTooOld                nats-server below the supported version
+    │   ├── JetStreamDisabled           the server keeps no streams
+    │   ├── PermissionDenied            the server refuses the subject to this user
+    │   ├── ConnectionClosed            this connection was closed for good
+    │   ├── Disconnected        (retry) the connection is down at this moment
+    │   ├── NoResponders        (retry) nobody listens on the subject
+    │   ├── RequestTimeout      (retry) no answer in time
+    │   ├── BadSubject                  a subject or token breaks the rules
+    │   ├── BadHeader                   a header key or value breaks the rules
+    │   ├── PayloadTooLarge             over the broker's message limit
+    │   │   └── BodyTooLarge            over what the object store carries
+    │   ├── StreamNotFound              the stream is not provisioned
+    │   ├── ConsumerNotFound            the consumer is not provisioned
+    │   ├── ConsumerConflict            filters overlap, or the declaration differs
+    │   ├── StreamFull          (retry) backpressure: the stream is at its limit
+    │   ├── WrongSequence               compare-and-set lost
+    │   ├── StreamRefused               the stream refuses the message (TTL, size, other stream)
+    │   ├── BlobMissing                 the object store does not have the object (any more)
+    │   └── BlobCorrupt                 an object's size or digest is not what was put
+    ├── CallError
+    │   ├── UnknownAgent                no agent of that name is served here
+    │   ├── InvalidPayload              the message does not fit the handler's type
+    │   ├── NotSupported                the agent's style cannot do this (execute on a producer)
+    │   ├── NotReady            (retry) the agent has not finished starting
+    │   ├── DeadlineExceeded            the call's deadline passed
+    │   ├── Cancelled                   somebody cancelled the run
+    │   ├── DepthExceeded               calls nest deeper than the limit
+    │   ├── AgentTimeout        (retry) an execution took longer than the agent's own `timeout`
+    │   ├── Abandoned                   every worker that took the call ended without an answer
+    │   ├── NoDeadLetter                the DLQ has no entry of that number
+    │   ├── NoRun                       nothing is recorded of a run
+    │   ├── NoStep                      a run has no step of that path
+    │   ├── NoQuestion                  a run asks no person anything, or several things
+    │   ├── TooFewResults               so many steps of a gather failed that `need` is out of reach
+    │   ├── TokensExceeded              a run used more tokens than its limit
+    │   ├── ReplayMismatch              changed code does not fit what was recorded
+    │   ├── InboxFull           (retry) an inbox is at its limit
+    │   └── RemoteError                 the called agent failed; carries its code and cause
+    ├── PatternError
+    │   ├── StepFailed                  step i of a sequence failed
+    │   ├── ClassificationFailed        the router's classifier failed or gave no category
+    │   ├── NoRoute                     no route for the category and no fallback
+    │   └── RouteFailed                 the agent that the router chose failed
+    ├── ToolError
+    │   ├── UnknownTool                 the agent has no tool of that name
+    │   ├── ToolNotDone         (retry) the tool itself says that nothing happened
+    │   ├── ToolTimeout         (retry) an execution of a tool took longer than its `timeout`
+    │   └── ToolFailed                  a tool failed for good; the failure is recorded
+    └── ModelError
+        ├── RateLimited         (retry) 429; carries retry_after
+        ├── ModelUnavailable    (retry) 5xx, connection refused or lost
+        ├── ModelTimeout        (retry) no answer in time
+        ├── ModelAuthFailed             401, 403, 402
+        ├── ModelNotFound               404
+        ├── BadModelRequest             other 4xx: the request itself is wrong
+        │   ├── ContextTooLong          the prompt does not fit the model
+        │   └── ContentRefused          the provider's content policy
+        ├── UnsupportedByModel          this provider or model cannot do that
+        ├── BadModelAnswer      (retry) the answer could not be read or fails its schema
+        └── ScriptExhausted             a scripted model was asked once too often
+
+`retryable` says whether doing the same again may help; `code` is the stable name that travels in
+envelopes, metrics and `retry_on`. Facts are attributes, so no caller parses a message. There is one
+file for each branch; import the classes from here.
+"""
+
+from .base import (
+    AixgoError,
+    by_code,
+    code_of,
+)
+from .broker import (
+    AuthenticationFailed,
+    BadHeader,
+    BadSubject,
+    BlobCorrupt,
+    BlobMissing,
+    BodyTooLarge,
+    BrokerError,
+    ConnectionClosed,
+    ConsumerConflict,
+    ConsumerNotFound,
+    Disconnected,
+    JetStreamDisabled,
+    NoResponders,
+    PayloadTooLarge,
+    PermissionDenied,
+    RequestTimeout,
+    ServerTooOld,
+    StreamFull,
+    StreamNotFound,
+    StreamRefused,
+    Unreachable,
+    WrongSequence,
+)
+from .calls import (
+    Abandoned,
+    AgentTimeout,
+    CallError,
+    Cancelled,
+    DeadlineExceeded,
+    DepthExceeded,
+    InboxFull,
+    InvalidPayload,
+    NoDeadLetter,
+    NoQuestion,
+    NoRun,
+    NoStep,
+    NotReady,
+    NotSupported,
+    RemoteError,
+    ReplayMismatch,
+    TokensExceeded,
+    TooFewResults,
+    UnknownAgent,
+)
+from .config import (
+    ConfigError,
+    Finding,
+    InvalidDocument,
+    MissingExtra,
+    MissingKey,
+    UnknownProvider,
+    UnknownRole,
+)
+from .models import (
+    BadModelAnswer,
+    BadModelRequest,
+    ContentRefused,
+    ContextTooLong,
+    ModelAuthFailed,
+    ModelError,
+    ModelNotFound,
+    ModelTimeout,
+    ModelUnavailable,
+    RateLimited,
+    ScriptExhausted,
+    UnsupportedByModel,
+)
+from .patterns import (
+    ClassificationFailed,
+    NoRoute,
+    PatternError,
+    RouteFailed,
+    StepFailed,
+)
+from .tools import (
+    ToolError,
+    ToolFailed,
+    ToolNotDone,
+    ToolTimeout,
+    UnknownTool,
+)
+
+__all__ = [
+    "Abandoned",
+    "AgentTimeout",
+    "AixgoError",
+    "AuthenticationFailed",
+    "BadHeader",
+    "BadModelAnswer",
+    "BadModelRequest",
+    "BadSubject",
+    "BlobCorrupt",
+    "BlobMissing",
+    "BodyTooLarge",
+    "BrokerError",
+    "CallError",
+    "Cancelled",
+    "ClassificationFailed",
+    "ConfigError",
+    "ConnectionClosed",
+    "ConsumerConflict",
+    "ConsumerNotFound",
+    "ContentRefused",
+    "ContextTooLong",
+    "DeadlineExceeded",
+    "DepthExceeded",
+    "Disconnected",
+    "Finding",
+    "InboxFull",
+    "InvalidDocument",
+    "InvalidPayload",
+    "JetStreamDisabled",
+    "MissingExtra",
+    "MissingKey",
+    "ModelAuthFailed",
+    "ModelError",
+    "ModelNotFound",
+    "ModelTimeout",
+    "ModelUnavailable",
+    "NoDeadLetter",
+    "NoQuestion",
+    "NoResponders",
+    "NoRoute",
+    "NoRun",
+    "NoStep",
+    "NotReady",
+    "NotSupported",
+    "PatternError",
+    "PayloadTooLarge",
+    "PermissionDenied",
+    "RateLimited",
+    "RemoteError",
+    "ReplayMismatch",
+    "RequestTimeout",
+    "RouteFailed",
+    "ScriptExhausted",
+    "ServerTooOld",
+    "StepFailed",
+    "StreamFull",
+    "StreamNotFound",
+    "StreamRefused",
+    "TokensExceeded",
+    "TooFewResults",
+    "ToolError",
+    "ToolFailed",
+    "ToolNotDone",
+    "ToolTimeout",
+    "UnknownAgent",
+    "UnknownProvider",
+    "UnknownRole",
+    "UnknownTool",
+    "Unreachable",
+    "UnsupportedByModel",
+    "WrongSequence",
+    "by_code",
+    "code_of",
+]

@@ -1,0 +1,33 @@
+"""The base of every error, and the stable name of any exception."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AixgoError(Exception):
+    """Base of every error; the message says what, the value, the limit with its unit, the fix."""
+
+    code: ClassVar[str] = "error"
+    retryable: bool = False
+
+
+def _subclasses(cls: type[AixgoError]) -> list[type[AixgoError]]:
+    found = [cls]
+    for child in cls.__subclasses__():
+        found += _subclasses(child)
+    return found
+
+
+def by_code() -> dict[str, type[AixgoError]]:
+    """Return every error class of Aixgo by its `code`, for `retry_on` and for documentation."""
+    return {cls.code: cls for cls in _subclasses(AixgoError)}
+
+
+def code_of(error: BaseException) -> str:
+    """Return the stable name of any exception: its `code`, or the class name of a foreign one."""
+    if isinstance(error, AixgoError):
+        return error.code
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    return type(error).__name__

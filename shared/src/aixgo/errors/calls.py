@@ -1,0 +1,202 @@
+"""Errors of calls to agents, and of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .base import AixgoError
+
+
+class CallError(AixgoError):
+    """A call to an agent did not end well."""
+
+    code = "call"
+
+
+class UnknownAgent(CallError):
+    """No agent of that name."""
+
+    code = "unknown_agent"
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        self.name, self.known = name, known
+        super().__init__(
+            f"no agent named {name!r}; agents here: {', '.join(sorted(known)) or 'none'}"
+        )
+
+
+class InvalidPayload(CallError):
+    """The message does not fit the handler's type, or the reply not the declared result."""
+
+    code = "invalid_payload"
+
+
+class NotSupported(CallError):
+    """The agent's style cannot do this, such as execute on a producer."""
+
+    code = "not_supported"
+
+
+class NotReady(CallError):
+    """The agent has not finished starting."""
+
+    code = "not_ready"
+    retryable = True
+
+
+class DeadlineExceeded(CallError):
+    """The call's deadline passed."""
+
+    code = "deadline_exceeded"
+
+
+class Cancelled(CallError):
+    """Somebody cancelled the run."""
+
+    code = "cancelled"
+
+
+class DepthExceeded(CallError):
+    """Calls nest deeper than the limit."""
+
+    code = "depth_exceeded"
+
+
+class AgentTimeout(CallError):
+    """An execution took longer than the agent's own `timeout`."""
+
+    code = "agent_timeout"
+    retryable = True
+
+    def __init__(self, agent: str, seconds: float) -> None:
+        self.agent, self.seconds = agent, seconds
+        super().__init__(
+            f"agent {agent!r} did not finish within its own {seconds:g} s; raise its `timeout`, or "
+            "give it less to do at once"
+        )
+
+
+class Abandoned(CallError):
+    """Every worker that took the call ended without an answer."""
+
+    code = "abandoned"
+
+    def __init__(self, agent: str, deliveries: int) -> None:
+        self.agent, self.deliveries = agent, deliveries
+        super().__init__(
+            f"the call was given to agent {agent!r} {deliveries} times, and each time the process "
+            "ended without an answer; look at what this message does to it (memory?) before you "
+            "send it again"
+        )
+
+
+class NoDeadLetter(CallError):
+    """The DLQ has no entry of that number."""
+
+    code = "no_dead_letter"
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(f"there is no dead letter {number}; `aixgo dlq ls` lists those there are")
+
+
+class NoRun(CallError):
+    """Nothing is recorded of a run."""
+
+    code = "no_run"
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(
+            f"nothing is recorded of run {run_id!r}: look at the id and the namespace, and at "
+            "`aixgo runs ls`; results of finished runs are kept for a time (`retention`)"
+        )
+
+
+class NoStep(CallError):
+    """A run has no step of that path."""
+
+    code = "no_step"
+    SHOWN = 20
+    """Steps in the message."""
+
+    def __init__(self, run_id: str, step: str, steps: Sequence[str]) -> None:
+        self.run_id, self.step, self.steps = run_id, step, steps
+        shown = ", ".join(steps[: self.SHOWN]) + "…" * (len(steps) > self.SHOWN)
+        super().__init__(f"run {run_id} has no step {step!r}; it has: {shown or 'none yet'}")
+
+
+class NoQuestion(CallError):
+    """A run asks nothing that could be answered, or several things."""
+
+    code = "no_question"
+
+    def __init__(self, run_id: str, steps: list[str]) -> None:
+        self.run_id, self.steps = run_id, steps
+        super().__init__(
+            f"run {run_id} asks {len(steps)} questions at once; name one by its step: "
+            f"{', '.join(steps)}"
+            if steps
+            else f"run {run_id} asks nothing that could be answered; it may have been answered, "
+            "finished or cancelled"
+        )
+
+
+class TooFewResults(CallError):
+    """So many steps of a gather failed that the needed number of results is out of reach."""
+
+    code = "too_few_results"
+
+
+class TokensExceeded(CallError):
+    """A run used more tokens than its limit."""
+
+    code = "tokens_exceeded"
+
+
+class ReplayMismatch(CallError):
+    """A repeated execution asked for a step that differs from the recorded one.
+
+    Attributes:
+        run_id: of the run.
+        agent: whose handler changed.
+        step: path of the step.
+        recorded: what the run has recorded of it.
+        asked: what the handler asks now.
+    """
+
+    code = "replay_mismatch"
+
+    def __init__(self, *, run_id: str, agent: str, step: str, recorded: str, asked: str) -> None:
+        self.run_id, self.agent, self.step = run_id, agent, step
+        self.recorded, self.asked = recorded, asked
+        super().__init__(
+            f"step {step!r} of run {run_id}: recorded is {recorded}, but agent {agent!r} now asks "
+            f"{asked}. Its code, prompt or model changed while the run was going on. Finish the "
+            f"run on the version that began it; or start it again, `aixgo runs fork {run_id} "
+            f"--from {step}` or as a new run; or let it skip the change: `ctx.version` where the "
+            "handler changed, or a new `key` for the step"
+        )
+
+
+class InboxFull(CallError):
+    """An inbox is at its limit."""
+
+    code = "inbox_full"
+    retryable = True
+
+
+class RemoteError(CallError):
+    """The called agent failed.
+
+    Attributes:
+        agent: the agent that failed.
+        cause: `code` of the original error, such as `invalid_payload`.
+        attempts: executions before it was given up.
+    """
+
+    code = "remote"
+
+    def __init__(self, message: str, *, agent: str, cause: str, attempts: int = 1) -> None:
+        self.agent, self.cause, self.attempts = agent, cause, attempts
+        super().__init__(message)

@@ -1,0 +1,74 @@
+"""Errors of tools."""
+
+from __future__ import annotations
+
+from .base import AixgoError
+
+
+class ToolError(AixgoError):
+    """A tool could not be used, or failed."""
+
+    code = "tool"
+
+
+class UnknownTool(ToolError):
+    """The agent has no tool of that name."""
+
+    code = "unknown_tool"
+
+    def __init__(self, name: str, agent: str, near: str) -> None:
+        self.name, self.agent = name, agent
+        near = near or "; it has no tools"
+        super().__init__(
+            f"agent {agent!r} has no tool {name!r}; give it one with "
+            f"Agent({agent!r}, …, tools=[…]){near}"
+        )
+
+
+class ToolNotDone(ToolError):
+    """Raised by a tool that knows that nothing happened: it may be executed again.
+
+    Args:
+        retryable: whether that may help; with False the step fails at once.
+    """
+
+    code = "tool_not_done"
+    retryable = True
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        self.retryable = retryable
+        super().__init__(message)
+
+
+class ToolTimeout(ToolError):
+    """An execution of a tool took longer than its `timeout`."""
+
+    code = "tool_timeout"
+    retryable = True
+
+    def __init__(self, tool: str, seconds: float) -> None:
+        self.tool, self.seconds = tool, seconds
+        super().__init__(
+            f"tool {tool!r} did not finish within {seconds:g} s; raise its `timeout`, or look at "
+            "what it waits for"
+        )
+
+
+class ToolFailed(ToolError):
+    """A tool failed for good; the failure is recorded, so the step fails again until a replay.
+
+    Attributes:
+        tool: name of the tool.
+        cause: `code` of the original error, or the class name of a foreign one.
+        attempts: executions before it was given up.
+    """
+
+    code = "tool_failed"
+
+    def __init__(self, tool: str, cause: str, attempts: int, text: str) -> None:
+        self.tool, self.cause, self.attempts = tool, cause, attempts
+        times = "once" if attempts == 1 else f"{attempts} times"
+        super().__init__(
+            f"tool {tool!r} failed, executed {times}: {text}; mend the cause and let the run go on "
+            "with `aixgo dlq replay`"
+        )
