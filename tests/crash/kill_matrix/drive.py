@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aixgo import connect
+from aixgo import App, connect
 from aixgo.client import Client
 from aixgo.clock import now
 from aixgo.envelope import new_id
-from aixgo.errors import AixgoError
+from aixgo.errors import AixgoError, BrokerError
+from aixgo.subjects import CALLS, RESULTS
 from aixgo.testing.nats_server import NatsServer
 
 from .agents import PATTERNS, SERVICES, app, is_right
 from .audit import Run, audit, recoveries, whereabouts
+from .cluster import SETTLE_SECONDS, SIZE, Cluster, cluster
 from .fleet import Fleet
 from .ledger import Line, Reader
 from .provider import counting_provider
@@ -103,26 +105,63 @@ async def stage(
     size: int,
     ack_wait: float,
     chance: random.Random,
+    servers: Cluster | None = None,
 ) -> AsyncGenerator[Stage, None]:
-    """Start everything in an existing folder; in the end audit what was recorded."""
-    with NatsServer() as server:
-        async with (
-            counting_provider() as (provider, asked),
-            connect(server.url, namespace=NAMESPACE) as client,
-        ):
-            await app(NAMESPACE, provider, ack_wait).provision(client.broker)
-            place = Place(folder, server.url, NAMESPACE, provider, ack_wait)
-            fleet = Fleet(server, place, kinds, size, chance)
+    """Start everything in an existing folder; in the end audit what was recorded.
+
+    Args:
+        servers: the cluster to use; without it a server of its own is started.
+    """
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(NatsServer()) if servers is None else servers
+        provider, asked = await stack.enter_async_context(counting_provider())
+        client = await stack.enter_async_context(connect(server.url, namespace=NAMESPACE))
+        await _provision(app(NAMESPACE, provider, ack_wait), client, 1 if servers is None else SIZE)
+        place = Place(folder, server.url, NAMESPACE, provider, ack_wait)
+        fleet = Fleet(server, place, kinds, size, chance)
+        stack.callback(fleet.stop)
+        made = Stage(client, fleet, folder, row, asked)
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(fleet.supervise(), name="supervise")
+            yield made
+            watching.cancel()
+        made.count()
+        await audit(client, row, made.lines, asked)
+
+
+async def _provision(system: App, client: Client, replicas: int) -> None:
+    """Declare the streams; a cluster that has just started cannot place copies at once."""
+    async with asyncio.timeout(SETTLE_SECONDS):
+        while True:
             try:
-                made = Stage(client, fleet, folder, row, asked)
-                async with asyncio.TaskGroup() as group:
-                    watching = group.create_task(fleet.supervise(), name="supervise")
-                    yield made
-                    watching.cancel()
-                made.count()
-                await audit(client, row, made.lines, asked)
-            finally:
-                fleet.stop()
+                await system.provision(client.broker, replicas=replicas)
+            except BrokerError:
+                if replicas == 1:
+                    raise
+                await asyncio.sleep(POLL_SECONDS)
+            else:
+                return
+
+
+@asynccontextmanager
+async def busy(made: Stage, *, runs: int = 0, seed: int = 1) -> AsyncGenerator[None, None]:
+    """Keep a dozen runs going for the length of a block, and until there were so many."""
+    row, over = made.row, asyncio.Event()
+
+    async with asyncio.TaskGroup() as group:
+        for pattern in PATTERNS:  # so that all services are there before anything happens to them
+            group.create_task(made.run(pattern, f"{seed}-{pattern}", new_id()))
+
+    async def caller() -> None:
+        while not over.is_set() or row.accepted < runs:
+            agent = PATTERNS[row.accepted % len(PATTERNS)]
+            await made.run(agent, f"{seed}-{row.accepted}", new_id())
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(CALLERS):
+            group.create_task(caller())
+        yield
+        over.set()
 
 
 async def at_random_moments(
@@ -145,28 +184,16 @@ async def at_random_moments(
             others hit services that are still starting.
     """
     chance = random.Random(seed)
-    async with stage(folder, row, size=2, ack_wait=ack_wait, chance=chance) as made:
-        over = asyncio.Event()
-
-        async with asyncio.TaskGroup() as group:
-            for pattern in PATTERNS:  # so that all services are there before somebody is killed
-                group.create_task(made.run(pattern, f"{seed}-{pattern}", new_id()))
-
-        async def caller() -> None:
-            while not over.is_set() or row.accepted < runs:
-                agent = PATTERNS[row.accepted % len(PATTERNS)]
-                await made.run(agent, f"{seed}-{row.accepted}", new_id())
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(CALLERS):
-                group.create_task(caller())
-            for _ in range(moments):
-                if chance.random() < calm:
-                    await made.ready()
-                await asyncio.sleep(chance.uniform(0.05, 0.5))
-                kill = made.fleet.kill(chance.choice(groups))
-                await made.fleet.restore(kill)
-            over.set()
+    async with (
+        stage(folder, row, size=2, ack_wait=ack_wait, chance=chance) as made,
+        busy(made, runs=runs, seed=seed),
+    ):
+        for _ in range(moments):
+            if chance.random() < calm:
+                await made.ready()
+            await asyncio.sleep(chance.uniform(0.05, 0.5))
+            kill = made.fleet.kill(chance.choice(groups))
+            await made.fleet.restore(kill)
     return row
 
 
@@ -217,3 +244,37 @@ async def _reached(made: Stage, run_id: str, running: asyncio.Task[None]) -> boo
             if over:
                 return False
             await asyncio.sleep(POLL_SECONDS)
+
+
+async def while_a_server_fails(
+    folder: Path,
+    row: Row,
+    fault: Callable[[Cluster, int, float], Awaitable[None]],
+    *,
+    moments: int,
+    away: tuple[float, float],
+    ack_wait: float = 2.0,
+    seed: int = 1,
+) -> Row:
+    """Let a fault happen to one of three servers at each of so many moments, while runs go on.
+
+    Args:
+        fault: what happens; it is given the server that leads what matters at that moment.
+        away: for how many seconds, at least and at most.
+    """
+    chance = random.Random(seed)
+    async with (
+        cluster() as servers,
+        stage(folder, row, size=2, ack_wait=ack_wait, chance=chance, servers=servers) as made,
+    ):
+        names = made.client.names
+        streams = [names.stream(CALLS), names.stream(RESULTS)]
+        async with busy(made, seed=seed):
+            for _ in range(moments):
+                await servers.settled(streams)
+                await asyncio.sleep(chance.uniform(0.2, 1.0))
+                victim = await servers.leader(chance.choice(streams))
+                made.fleet.note_fault()
+                await fault(servers, victim, chance.uniform(*away))
+            await servers.settled(streams)
+    return row

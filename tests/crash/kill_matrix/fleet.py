@@ -18,6 +18,7 @@ from pathlib import Path
 from aixgo.testing.nats_server import NatsServer
 
 from . import worker
+from .cluster import Cluster
 
 SERVER = "server"
 WATCH_SECONDS = 0.1
@@ -55,7 +56,7 @@ class Fleet:
 
     def __init__(
         self,
-        server: NatsServer,
+        server: NatsServer | Cluster,
         place: worker.Place,
         kinds: Iterable[str],
         size: int,
@@ -94,7 +95,7 @@ class Fleet:
         moment = time.time()
         for process in dying:
             process.kill()
-        if SERVER in victims:
+        if SERVER in victims and isinstance(self._server, NatsServer):
             self._server.kill()
         for process in dying:
             process.join()
@@ -102,13 +103,17 @@ class Fleet:
         self.kills.append(kill)
         return kill
 
+    def note_fault(self) -> None:
+        """Count something that happens to the servers now, and hits every run that goes on."""
+        self.kills.append(Kill(time.time(), (SERVER,), frozenset()))
+
     async def restore(self, kill: Kill) -> None:
         """Start again who was killed; the services need not wait for the server."""
         for kind, group in self._running.items():
             for at, process in enumerate(group):
                 if process.pid in kill.pids:
                     group[at] = self._spawn(kind)
-        if SERVER in kill.victims:
+        if SERVER in kill.victims and isinstance(self._server, NatsServer):
             await asyncio.sleep(self._chance.uniform(0, LONGEST_OUTAGE_SECONDS))
             self._server.spawn()
             await self._server.ready()
