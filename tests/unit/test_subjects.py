@@ -77,9 +77,7 @@ def subjects_of(names: Names, agent: str, run: str, step: str) -> list[str]:
         names.wake(agent, run, step),
         names.dead_letter("CALLS", names.call(agent, run, step)),
         names.rpc(agent, "status"),
-        names.ask("topic"),
         names.cancel(run),
-        names.control(agent, "i1"),
     ]
 
 

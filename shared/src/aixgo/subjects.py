@@ -1,8 +1,10 @@
-"""Every subject, stream, bucket and consumer name of Aixgo, as functions of a namespace.
+"""The subjects, streams and buckets of Aixgo, as functions of a namespace.
 
-The catalogue for people is `subjects.md`; a test keeps the two equal. Nothing else in the code
-builds a subject. Tokens are `[A-Za-z0-9_-]{1,32}`; the token after the verb is the owning agent, so
-permissions and consumer filters fall out of it.
+The catalogue for people is `subjects.md`; a test keeps the two equal. What is sent to an agent, or
+recorded for a run, gets its subject from here. Two kinds of name are made elsewhere: the filters
+with which a whole stream is declared or read (`broker.topology`, `calls`), and the keys inside a
+bucket (`broker.keyvalue`, `broker.objects`). Tokens are `[A-Za-z0-9_-]{1,32}`; the token after the
+verb is the agent that owns the message, so permissions and consumer filters follow from it.
 """
 
 from __future__ import annotations
@@ -185,10 +187,6 @@ class Names:
         """Subject of a method of a service; a queue group answers."""
         return f"aixgo.{self.namespace}.rpc.{token(agent, 'agent')}.{token(method, 'method')}"
 
-    def ask(self, topic: str) -> str:
-        """Subject of a quick scatter-gather without durability."""
-        return f"aixgo.{self.namespace}.ask.{token(topic, 'topic')}"
-
     def cancel(self, run: str) -> str:
         """Signal that a run was cancelled."""
         return f"aixgo.{self.namespace}.ctl.cancel.{token(run, 'run')}"
@@ -196,12 +194,6 @@ class Names:
     def cancel_all(self) -> str:
         """Filter of all cancel signals."""
         return f"aixgo.{self.namespace}.ctl.cancel.*"
-
-    def control(self, service: str, instance: str) -> str:
-        """Control of one instance of a service."""
-        return (
-            f"aixgo.{self.namespace}.ctl.{token(service, 'service')}.{token(instance, 'instance')}"
-        )
 
     # -- streams, consumers, buckets -----------------------------------------------------------
 
@@ -219,9 +211,8 @@ EVENTS, TIMERS, DLQ = "EVENTS", "TIMERS", "DLQ"
 STREAMS = (CALLS, RESULTS, HISTORY, TOKENS, EVENTS, TIMERS, DLQ)
 """Short names of the streams of a namespace."""
 
-PRESENCE, CONFIG, CLAIMS, LEDGER, SESSIONS = "presence", "config", "claims", "ledger", "sessions"
-PARKED = "parked"
-BUCKETS = (PRESENCE, CONFIG, CLAIMS, LEDGER, SESSIONS, PARKED)
+PRESENCE, CLAIMS, PARKED = "presence", "claims", "parked"
+BUCKETS = (PRESENCE, CLAIMS, PARKED)
 """Short names of the key-value buckets of a namespace."""
 
 BLOBS = "blobs"
@@ -249,8 +240,6 @@ ALL: tuple[Entry, ...] = (
     Entry("wake.<agent>.<run>.<step>", TIMERS),
     Entry("dlq.<stream>.<original subject>", DLQ),
     Entry("rpc.<agent>.<method>", "core"),
-    Entry("ask.<topic>", "core"),
     Entry("ctl.cancel.<run>", "core"),
-    Entry("ctl.<service>.<instance>", "core"),
 )
 """What `subjects.md` lists; a test compares each with what the functions above build."""

@@ -18,15 +18,12 @@ from aixgo.subjects import (
     BLOBS,
     CALLS,
     CLAIMS,
-    CONFIG,
     DLQ,
     EVENTS,
     HISTORY,
-    LEDGER,
     PARKED,
     PRESENCE,
     RESULTS,
-    SESSIONS,
     TIMERS,
     TOKENS,
     Names,
@@ -152,10 +149,7 @@ def streams(
         bucket_stream(
             names.bucket(PRESENCE), ttl_per_key=True, description="instances that are alive"
         ),
-        bucket_stream(names.bucket(CONFIG), history=5, description="cluster documents, watched"),
         bucket_stream(names.bucket(CLAIMS), ttl_per_key=True, description="leases of calls"),
-        bucket_stream(names.bucket(LEDGER), description="budgets"),
-        bucket_stream(names.bucket(SESSIONS), description="conversations"),
         bucket_stream(names.bucket(PARKED), description="calls that wait for a person or a timer"),
         store_stream(names.bucket(BLOBS), max_age=31 * DAY, description="large payloads"),
     ]

@@ -1,4 +1,4 @@
-"""`/health` and `/ready` over HTTP, in forty lines of asyncio: a service needs no web framework."""
+"""`/health` and `/ready` over HTTP on plain asyncio, so that a service needs no web framework."""
 
 from __future__ import annotations
 
