@@ -100,7 +100,8 @@ def streams(
             discard="new",
             max_bytes=results_bytes,
             max_messages_per_subject=1,
-            # no age: a run that is not over needs its results however old it is (`calls.retention`)
+            # no age: a run that is not over needs its results, however old it is; see
+            # `calls.upkeep.retention`
             republish=(f"{p}res.>", f"{p}live.res.>"),
             description="the one result of every step; the first wins. And accepted calls",
         ),

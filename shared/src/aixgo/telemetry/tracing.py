@@ -1,7 +1,7 @@
 """The tracing seam: every envelope carries W3C trace context; spans exist when a tracer is set.
 
 Without OpenTelemetry a span costs well under a microsecond and hands its parent's context on, so a
-trace that began outside stays whole. `configure_tracing` sets the tracer; nothing is exported
+trace that began outside stays whole. `set_tracer` sets the tracer; nothing is exported
 anywhere unless it is configured.
 """
 
