@@ -85,7 +85,7 @@ class Scene:
         """Ask a process to end, and wait until it has."""
         process = self._processes[number]
         process.send_signal(signal.SIGTERM)
-        await eventually(lambda: process.poll() is not None, PATIENCE_SECONDS)
+        await eventually(lambda: process.poll() is not None, within=PATIENCE_SECONDS)
         assert process.returncode == 0
 
     def allow(self, *names: str) -> None:
@@ -110,7 +110,7 @@ class Scene:
             found = self.lines(what, agent=agent)
             return next((line for line in found if process in (0, line.process)), None)
 
-        line: Line = await eventually(look, PATIENCE_SECONDS)
+        line: Line = await eventually(look, within=PATIENCE_SECONDS)
         return line
 
     async def results(self) -> dict[str, Record]:

@@ -5,28 +5,77 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar, overload
+
+T = TypeVar("T")
 
 POLL_SECONDS = 0.01
 """Between two looks; virtual time makes it free."""
 
+PATIENCE_SECONDS = 8.0
+"""That something may take on a loaded machine, unless the caller knows better."""
 
+
+@overload
 async def eventually(
-    condition: Callable[[], Any] | Callable[[], Awaitable[Any]], within: float = 8.0
+    look: Callable[[], Awaitable[T | None]],
+    *,
+    within: float = ...,
+    what: str = ...,
+) -> T: ...
+@overload
+async def eventually(
+    look: Callable[[], T | None],
+    *,
+    within: float = ...,
+    what: str = ...,
+) -> T: ...
+@overload
+async def eventually(
+    look: Callable[[], Awaitable[T]],
+    holds: Callable[[T], object],
+    *,
+    within: float = ...,
+    what: str = ...,
+) -> T: ...
+@overload
+async def eventually(
+    look: Callable[[], T],
+    holds: Callable[[T], object],
+    *,
+    within: float = ...,
+    what: str = ...,
+) -> T: ...
+async def eventually(
+    look: Callable[[], Any],
+    holds: Callable[[Any], object] = bool,
+    *,
+    within: float = PATIENCE_SECONDS,
+    what: str = "what was waited for",
 ) -> Any:
-    """Return what `condition` (sync or async) gives once it is true.
+    """Return what `look` (sync or async) finds, once it holds.
+
+        await eventually(lambda: seen == ["a", "b"])
+        await eventually(lambda: system.questions(), within=60)
+        await eventually(orders.count, lambda count: count >= 3, what="three orders")
+
+    Args:
+        look: called again and again, every `POLL_SECONDS` of the event loop's time.
+        holds: of what was found; without it, anything that is true.
+        within: seconds.
+        what: names it in the error.
 
     Raises:
-        AssertionError: it is not within `within` seconds; shows what it gave last.
+        AssertionError: it does not hold within `within` seconds; shows what was found last.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + within
     while True:
-        found = condition()
+        found = look()
         if inspect.isawaitable(found):
             found = await found
-        if found:
+        if holds(found):
             return found
         if loop.time() >= end:
-            raise AssertionError(f"not true within {within:g} s; it gave {found!r} last")
+            raise AssertionError(f"{what}: not within {within:g} s, last seen {found!r}")
         await asyncio.sleep(POLL_SECONDS)

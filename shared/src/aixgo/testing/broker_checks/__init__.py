@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from types import ModuleType
 
 from aixgo.testing.broker_checks import (
     admin,
@@ -36,6 +35,7 @@ from aixgo.testing.broker_checks import (
 from aixgo.testing.broker_checks._promises import PROMISES
 from aixgo.testing.broker_checks._run import check_all
 from aixgo.testing.broker_checks._stage import Backend, Check, Stage, alone, no_meaning, not_on
+from aixgo.testing.expect import checks_of
 
 __all__ = [
     "ALL",
@@ -53,20 +53,8 @@ __all__ = [
 _LINE = re.compile(r"§10 line (\d+):")
 
 
-def _checks_of(module: ModuleType) -> list[Check]:
-    """Return the public coroutine functions that a module itself defines, in their order."""
-    return [
-        function
-        for name, function in vars(module).items()
-        if inspect.iscoroutinefunction(function)
-        and function.__module__ == module.__name__
-        and not name.startswith("_")
-    ]
-
-
 ALL: tuple[Check, ...] = tuple(
-    check
-    for module in (
+    checks_of(
         bus,
         wire,
         connections,
@@ -82,7 +70,6 @@ ALL: tuple[Check, ...] = tuple(
         admin,
         failures,
     )
-    for check in _checks_of(module)
 )
 """Every promise, family by family."""
 

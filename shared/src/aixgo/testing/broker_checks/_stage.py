@@ -21,7 +21,8 @@ from aixgo.broker import (
     StreamConfig,
 )
 from aixgo.errors import BrokerError
-from aixgo.testing.broker_checks._expect import PATIENCE, Collected, eventually
+from aixgo.testing.expect import PATIENCE, Collected
+from aixgo.testing.waiting import eventually
 
 
 class Backend(Protocol):
@@ -134,14 +135,17 @@ class Stage:
         """Kill and restart the server; return when every connection of the stage is up again."""
         await self._backend.restart()
         for broker in self._connections:
-            await eventually("connection up after a restart", partial(_answers, broker), bool)
+            await eventually(partial(_answers, broker), bool, what="connection up after a restart")
 
     async def _until_connected(self, broker: Broker, *, wanted: bool) -> None:
         async def look() -> bool:
             return broker.connected
 
         await eventually(
-            f"connection {'up' if wanted else 'down'}", look, lambda up: up is wanted, within=10.0
+            look,
+            lambda up: up is wanted,
+            what=f"connection {'up' if wanted else 'down'}",
+            within=10.0,
         )
 
     # -- names and declarations ----------------------------------------------------------------
@@ -219,7 +223,7 @@ class Stage:
         async def look() -> list[BrokerEvent]:
             return [event for event in seen.items if event.kind == kind]
 
-        found = await eventually(f"event {kind!r}", look, bool, within=PATIENCE)
+        found = await eventually(look, bool, what=f"event {kind!r}", within=PATIENCE)
         return found[0]
 
     async def state(
@@ -236,9 +240,9 @@ class Stage:
     ) -> None:
         """Return when an idle pull waits at the broker."""
         await eventually(
-            f"a pull waits at consumer {consumer.name!r}",
             lambda: self.state(broker, stream, consumer),
             lambda info: info.waiting >= 1,
+            what=f"a pull waits at consumer {consumer.name!r}",
         )
 
     async def messages_in(self, broker: Broker, stream: StreamConfig) -> int:
@@ -253,9 +257,9 @@ class Stage:
     ) -> None:
         """Return when the stream keeps `wanted` messages."""
         await eventually(
-            f"messages in {stream.name!r} are {wanted}",
             lambda: self.messages_in(broker, stream),
             lambda count: count == wanted,
+            what=f"messages in {stream.name!r} are {wanted}",
             within=within,
         )
 

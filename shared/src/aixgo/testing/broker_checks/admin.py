@@ -7,8 +7,8 @@ from dataclasses import replace
 from aixgo.broker import Broker, ConsumerConfig, StreamConfig, topology
 from aixgo.errors import BrokerError, StreamNotFound, StreamRefused
 from aixgo.subjects import Names
-from aixgo.testing.broker_checks._expect import equal, expect, refused
 from aixgo.testing.broker_checks._stage import Stage
+from aixgo.testing.expect import equal, expect, refused
 
 
 async def a_declaration_can_be_repeated(stage: Stage) -> None:

@@ -6,8 +6,9 @@ import asyncio
 
 from aixgo.broker import Appended, Expect
 from aixgo.errors import AixgoError, StreamRefused, WrongSequence
-from aixgo.testing.broker_checks._expect import equal, eventually, expect, refused
 from aixgo.testing.broker_checks._stage import Stage
+from aixgo.testing.expect import equal, expect, refused
+from aixgo.testing.waiting import eventually
 
 ABSENT = Expect(subject_sequence=0)
 """The subject must have no record."""
@@ -111,7 +112,7 @@ async def a_message_id_is_forgotten_after_the_window(stage: Stage) -> None:
     async def again() -> Appended:
         return await broker.append(f"{stream.name}.a", b"", msg_id="id")
 
-    stored = await eventually("the id is free", again, lambda answer: not answer.duplicate)
+    stored = await eventually(again, lambda answer: not answer.duplicate, what="the id is free")
     equal("sequence", stored.sequence, 2)
 
 

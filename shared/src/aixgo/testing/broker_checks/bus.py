@@ -12,15 +12,15 @@ from aixgo.errors import (
     RequestTimeout,
     StreamNotFound,
 )
-from aixgo.testing.broker_checks._expect import (
+from aixgo.testing.broker_checks._stage import Stage
+from aixgo.testing.expect import (
     Collected,
     Stopwatch,
     equal,
-    eventually,
     expect,
     refused,
 )
-from aixgo.testing.broker_checks._stage import Stage
+from aixgo.testing.waiting import eventually
 
 AT_ONCE = 1.0
 """Seconds: far below every timeout used here, far above what a loaded machine needs."""
@@ -82,7 +82,7 @@ async def one_member_of_a_queue_group_gets_each_message(stage: Stage) -> None:
     async def total() -> int:
         return sum(len(member.items) for member in members)
 
-    await eventually("every message reached a member", total, lambda count: count >= 600)
+    await eventually(total, lambda count: count >= 600, what="every message reached a member")
     await members[0].exactly(len(members[0].items))
     seen = Counter(int(message.data) for member in members for message in member.items)
     equal("messages delivered once", dict(seen), dict.fromkeys(range(600), 1))

@@ -10,8 +10,8 @@ from aixgo.errors import (
     ConnectionClosed,
     NoResponders,
 )
-from aixgo.testing.broker_checks._expect import PATIENCE, Collected, equal, refused, within
 from aixgo.testing.broker_checks._stage import Stage
+from aixgo.testing.expect import PATIENCE, Collected, equal, refused, within
 
 AT_ONCE = 1.0
 """Seconds: far below every timeout used here, far above what a loaded machine needs."""

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from aixgo import clock
 from aixgo.broker import Broker, StreamConfig
-from aixgo.testing.broker_checks._expect import (
+from aixgo.testing.broker_checks._stage import Stage
+from aixgo.testing.expect import (
     Stopwatch,
     equal,
-    eventually,
     expect,
 )
-from aixgo.testing.broker_checks._stage import Stage
+from aixgo.testing.waiting import eventually
 
 
 async def _sequences(
@@ -104,12 +104,12 @@ async def the_counts_of_a_consumer_are_right_at_each_step(stage: Stage) -> None:
     async def counts(step: str, pending: int, ack_pending: int, redelivered: int) -> None:
         """Compare soon after: a server counts a moment later than it answers."""
         await eventually(
-            f"(pending, ack_pending, redelivered) {step}",
             lambda: stage.state(broker, stream, consumer),
             lambda info: (
                 (info.pending, info.ack_pending, info.redelivered)
                 == (pending, ack_pending, redelivered)
             ),
+            what=f"(pending, ack_pending, redelivered) {step}",
             within=2.0,
         )
 
@@ -138,9 +138,9 @@ async def everything_up_to_the_floor_of_a_consumer_is_answered(stage: Stage) -> 
 
     async def floor(step: str, wanted: int) -> None:
         await eventually(
-            f"ack floor {step}",
             lambda: stage.state(broker, stream, consumer),
             lambda info: info.ack_floor == wanted,
+            what=f"ack floor {step}",
             within=2.0,
         )
 

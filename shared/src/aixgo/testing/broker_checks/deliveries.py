@@ -6,14 +6,14 @@ import asyncio
 import json
 
 from aixgo.broker import Delivery
-from aixgo.testing.broker_checks._expect import (
+from aixgo.testing.broker_checks._stage import Stage
+from aixgo.testing.expect import (
     Collected,
     Stopwatch,
     equal,
-    eventually,
     expect,
 )
-from aixgo.testing.broker_checks._stage import Stage
+from aixgo.testing.waiting import eventually
 
 ACK_WAIT = 0.4
 """Seconds; short, so that real time passes quickly, long enough to be told from "at once"."""
@@ -287,4 +287,4 @@ async def what_was_removed_is_not_redelivered(stage: Stage) -> None:
         info = await broker.consumer_info(stream.name, consumer.name)
         return -1 if info is None else info.ack_pending
 
-    await eventually("nothing is unanswered", ack_pending, lambda count: count == 0)
+    await eventually(ack_pending, lambda count: count == 0, what="nothing is unanswered")

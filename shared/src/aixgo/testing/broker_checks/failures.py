@@ -6,17 +6,17 @@ import asyncio
 
 from aixgo.broker import Delivery, Record, StreamConfig
 from aixgo.errors import Disconnected, PermissionDenied
-from aixgo.testing.broker_checks._expect import (
+from aixgo.testing.broker_checks._stage import Stage, alone, not_on
+from aixgo.testing.expect import (
     PATIENCE,
     Collected,
     Stopwatch,
     equal,
-    eventually,
     expect,
     refused,
     within,
 )
-from aixgo.testing.broker_checks._stage import Stage, alone, not_on
+from aixgo.testing.waiting import eventually
 
 MIB = 1024 * 1024
 
@@ -180,7 +180,7 @@ async def a_killed_server_keeps_its_file_streams(stage: Stage) -> None:
         info = await broker.stream_info(kept.name)
         return None if info is None else info.messages
 
-    await eventually("the file stream is back", look, lambda count: count == 50)
+    await eventually(look, lambda count: count == 50, what="the file stream is back")
     equal("memory stream", await broker.stream_info(lost.name), None)
     answer = await broker.append(f"{kept.name}.a", b"next")
     equal("next sequence", answer.sequence, 51)
@@ -234,7 +234,7 @@ async def work_goes_on_after_the_server_was_killed(stage: Stage) -> None:
     async def count() -> int:
         return len(handled)
 
-    await eventually("every message was handled", count, lambda seen: seen == 200, within=10.0)
+    await eventually(count, lambda seen: seen == 200, what="every message was handled", within=10.0)
     asking = asyncio.ensure_future(broker.request(subject, b"?", timeout=5.0))
     (question,) = await asked.count(1)
     await other.publish(question.reply, b"!")

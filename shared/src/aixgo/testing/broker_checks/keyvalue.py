@@ -8,17 +8,17 @@ from typing import Any
 from aixgo.broker import Broker
 from aixgo.broker.keyvalue import Bucket, Entry, bucket_stream
 from aixgo.errors import BadSubject, WrongSequence
-from aixgo.testing.broker_checks._expect import (
+from aixgo.testing.broker_checks._stage import Stage
+from aixgo.testing.expect import (
     PATIENCE,
     Collected,
     Stopwatch,
     equal,
-    eventually,
     expect,
     refused,
     within,
 )
-from aixgo.testing.broker_checks._stage import Stage
+from aixgo.testing.waiting import eventually
 
 
 async def _bucket(stage: Stage, broker: Broker, **options: Any) -> Bucket:
@@ -216,7 +216,7 @@ async def a_lease_that_is_not_renewed_goes_to_another(stage: Stage) -> None:
             return False
         return True
 
-    await eventually("the lease is free", acquire, bool)
+    await eventually(acquire, bool, what="the lease is free")
     expect(renewed.seconds >= 0.9, f"a lease of 1 s was lost after {renewed.seconds:.3f} s")
     with refused(WrongSequence, what="renewal by the old owner"):
         await mine.update("lease", b"mine", revision, ttl=1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aixgo.broker import ConsumerConfig
 from aixgo.errors import ConsumerConflict, StreamFull, StreamRefused
-from aixgo.testing.broker_checks._expect import Stopwatch, equal, expect, refused
 from aixgo.testing.broker_checks._stage import Stage
+from aixgo.testing.expect import Stopwatch, equal, expect, refused
 
 
 async def a_full_stream_refuses_and_says_so(stage: Stage) -> None:

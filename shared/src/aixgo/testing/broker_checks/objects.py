@@ -8,8 +8,8 @@ import os
 from aixgo.broker import Broker
 from aixgo.broker.objects import ObjectStore, store_stream
 from aixgo.errors import BlobMissing
-from aixgo.testing.broker_checks._expect import Stopwatch, equal, expect, refused
 from aixgo.testing.broker_checks._stage import Stage
+from aixgo.testing.expect import Stopwatch, equal, expect, refused
 
 
 async def _store(stage: Stage, broker: Broker) -> ObjectStore:

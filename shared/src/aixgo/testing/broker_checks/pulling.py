@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from aixgo.broker import Delivery
-from aixgo.testing.broker_checks._expect import (
+from aixgo.testing.broker_checks._stage import Stage
+from aixgo.testing.expect import (
     Collected,
     Stopwatch,
     equal,
     expect,
 )
-from aixgo.testing.broker_checks._stage import Stage
 
 
 async def no_more_than_max_ack_pending_are_out_at_once(stage: Stage) -> None:

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 from aixgo.broker import Expect, Record
 from aixgo.errors import StreamNotFound, WrongSequence
-from aixgo.testing.broker_checks._expect import Collected, equal, expect, refused
 from aixgo.testing.broker_checks._stage import Stage
+from aixgo.testing.expect import Collected, equal, expect, refused
 
 
 async def the_newest_record_of_a_subject_can_be_read(stage: Stage) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from aixgo import clock
 from aixgo.broker import Broker, Delivery, StreamConfig
 from aixgo.errors import BrokerError
-from aixgo.testing.broker_checks._expect import Collected, Stopwatch, equal, expect, refused
 from aixgo.testing.broker_checks._stage import Stage, alone
+from aixgo.testing.expect import Collected, Stopwatch, equal, expect, refused
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from aixgo.errors import (
     BadSubject,
     PayloadTooLarge,
 )
-from aixgo.testing.broker_checks._expect import (
+from aixgo.testing.broker_checks._stage import Stage
+from aixgo.testing.expect import (
     equal,
     expect,
     refused,
 )
-from aixgo.testing.broker_checks._stage import Stage
 
 AT_ONCE = 1.0
 """Seconds: far below every timeout used here, far above what a loaded machine needs."""

@@ -18,6 +18,7 @@ from aixgo.models.port import (
     ResponseSchema,
     ToolSpec,
 )
+from aixgo.testing.expect import equal, expect
 from aixgo.testing.fake_provider import FakeProvider, Received, Say
 
 SECRET = "sk-checks-0123456789abcdef"
@@ -78,17 +79,6 @@ class Stage:
 
 
 Check = Callable[[Stage], Awaitable[None]]
-
-
-def expect(holds: bool, text: str) -> None:
-    """Raise AssertionError with `text` unless it holds, also under `python -O`."""
-    if not holds:
-        raise AssertionError(text)
-
-
-def equal(what: str, actual: object, wanted: object) -> None:
-    """Raise AssertionError that shows both unless they are equal."""
-    expect(actual == wanted, f"{what}: expected {wanted!r}, got {actual!r}")
 
 
 def counted(response: ChatResponse) -> None:

@@ -8,6 +8,7 @@ from msgspec import json
 from msgspec.structs import replace
 
 from aixgo.models.port import ChatMessage, EmbedRequest, ToolCall
+from aixgo.testing.expect import equal, expect
 from aixgo.testing.fake_provider import Say, vector_of
 from aixgo.testing.model_checks._stage import (
     CITY,
@@ -15,8 +16,6 @@ from aixgo.testing.model_checks._stage import (
     Check,
     Stage,
     counted,
-    equal,
-    expect,
     streamed,
 )
 

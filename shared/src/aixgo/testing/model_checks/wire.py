@@ -20,6 +20,7 @@ from aixgo.errors import (
     RateLimited,
 )
 from aixgo.models.port import ChatMessage, ToolCall
+from aixgo.testing.expect import equal, expect
 from aixgo.testing.fake_provider import Fail, Raw, Received, Say
 from aixgo.testing.model_checks._stage import (
     CITY,
@@ -28,8 +29,6 @@ from aixgo.testing.model_checks._stage import (
     WEATHER,
     Check,
     Stage,
-    equal,
-    expect,
     failing,
     failing_in_time,
     hung_up,

@@ -16,26 +16,11 @@ those of the installed role `orchestrator`.
 
 from __future__ import annotations
 
-import inspect
-from types import ModuleType
-
+from aixgo.testing.expect import checks_of
 from aixgo.testing.pattern_checks import nesting, router, sequential
 from aixgo.testing.pattern_checks._agents import Check, Running
 
 __all__ = ["ALL", "Check", "Running"]
 
 
-def _checks_of(module: ModuleType) -> list[Check]:
-    """Return the public coroutine functions that a module itself defines, in their order."""
-    return [
-        function
-        for name, function in vars(module).items()
-        if inspect.iscoroutinefunction(function)
-        and function.__module__ == module.__name__
-        and not name.startswith("_")
-    ]
-
-
-ALL: tuple[Check, ...] = tuple(
-    check for module in (sequential, router, nesting) for check in _checks_of(module)
-)
+ALL: tuple[Check, ...] = tuple(checks_of(sequential, router, nesting))

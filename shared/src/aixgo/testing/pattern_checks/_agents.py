@@ -12,6 +12,7 @@ from aixgo.errors import AixgoError, ConfigError, InvalidPayload, RemoteError
 from aixgo.hosting.app import System
 from aixgo.message import Message, Reply
 from aixgo.steps.context import Context
+from aixgo.testing.expect import equal
 
 Running = Callable[..., AbstractAsyncContextManager[System]]
 """Serves the agents given, in a namespace of their own, until the block is left."""
@@ -94,12 +95,7 @@ def routing(name: str, classifier: str, routes: Mapping[str, str], **options: An
     )
 
 
-def equal(seen: object, expected: object, what: str) -> None:
-    """Assert that two values are equal, saying both."""
-    assert seen == expected, f"{what}: expected {expected!r}, got {seen!r}"
-
-
-async def refused(system: AbstractAsyncContextManager[System], *words: str) -> None:
+async def refused_to_start(system: AbstractAsyncContextManager[System], *words: str) -> None:
     """Assert that a system is refused before it runs, by a ConfigError that has the words."""
     try:
         async with system:
@@ -125,7 +121,7 @@ async def failure_of(call: Awaitable[Message], cause: str, *words: str) -> Remot
     """Return a failed call's error, whose code is `cause` and whose text has the words."""
     error = await error_of(call)
     assert isinstance(error, RemoteError), f"expected a RemoteError, got {error!r}"
-    equal(error.cause, cause, f"code of {error}")
+    equal(f"code of {error}", error.cause, cause)
     for word in words:
         assert word in str(error), f"expected {word!r} in {str(error)!r}"
     return error

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from aixgo.testing.expect import equal
 from aixgo.testing.pattern_checks._agents import (
     Running,
     Seen,
     broken,
-    equal,
     failure_of,
     routing,
     sequence,
@@ -26,9 +26,10 @@ async def a_route_may_be_a_sequence(running: Running) -> None:
         routing("desk", "triage", {"billing": "billing"}),
     ) as system:
         result = await system.call("desk", "x")
-    equal(seen.agents, ["triage", "find", "write"], "executions")
-    equal(result.text, "x+find+write", "reply")
+    equal("executions", seen.agents, ["triage", "find", "write"])
+    equal("reply", result.text, "x+find+write")
     equal(
+        "metadata",
         dict(result.meta),
         {
             "pattern": "router",
@@ -40,9 +41,8 @@ async def a_route_may_be_a_sequence(running: Running) -> None:
             "cost_usd": 0.75,
             "tokens_total": 30,
         },
-        "metadata",
     )
-    equal((result.usage.total_tokens, result.usage.model_calls), (30, 3), "usage")
+    equal("usage", (result.usage.total_tokens, result.usage.model_calls), (30, 3))
 
 
 async def a_step_may_be_a_router(running: Running) -> None:
@@ -57,11 +57,11 @@ async def a_step_may_be_a_router(running: Running) -> None:
         sequence("mail", "clean", "desk", "sign"),
     ) as system:
         result = await system.call("mail", "x")
-    equal(seen.agents, ["clean", "triage", "money", "sign"], "executions")
-    equal(result.text, "x+clean+money+sign", "reply")
-    equal((result.meta["pattern"], result.meta["step_count"]), ("sequential", 3), "metadata")
-    equal((result.meta["tokens_total"], result.usage.model_calls), (40, 4), "usage")
-    equal(seen.calls[3][2]["routed_to"], "money", "metadata that the last step got")
+    equal("executions", seen.agents, ["clean", "triage", "money", "sign"])
+    equal("reply", result.text, "x+clean+money+sign")
+    equal("metadata", (result.meta["pattern"], result.meta["step_count"]), ("sequential", 3))
+    equal("usage", (result.meta["tokens_total"], result.usage.model_calls), (40, 4))
+    equal("metadata that the last step got", seen.calls[3][2]["routed_to"], "money")
 
 
 async def a_failure_deep_inside_says_the_whole_way(running: Running) -> None:
@@ -93,6 +93,6 @@ async def patterns_nest_no_deeper_than_the_limit(running: Running) -> None:
         sequence("b", "c", limits=shallow),
         sequence("a", "b", limits=shallow),
     ) as system:
-        equal((await system.call("b", "x")).text, "x+leaf", "reply at the limit")
+        equal("reply at the limit", (await system.call("b", "x")).text, "x+leaf")
         await failure_of(system.call("a", "x"), "step_failed", "max_depth", "2")
-    equal(seen.agents, ["leaf"], "executions")
+    equal("executions", seen.agents, ["leaf"])

@@ -6,12 +6,12 @@ from typing import Any
 
 from aixgo.hosting.app import System
 from aixgo.message import Message
+from aixgo.testing.expect import equal
 from aixgo.testing.pattern_checks._agents import (
     UNPRICED,
     Running,
     Seen,
     broken,
-    equal,
     failure_of,
     routing,
     sorter,
@@ -38,9 +38,9 @@ async def a_message_goes_to_the_agent_of_its_category(running: Running) -> None:
     """Only that agent runs, and its reply is the router's, metadata included."""
     seen = Seen()
     result = await _routed(running, seen, "x", verdict={"category": "technical"})
-    equal(seen.agents, ["triage", "tech"], "executions")
-    equal(result.text, "x+tech", "reply")
-    equal(result.meta["desk"], "tech", "metadata of the routed agent")
+    equal("executions", seen.agents, ["triage", "tech"])
+    equal("reply", result.text, "x+tech")
+    equal("metadata of the routed agent", result.meta["desk"], "tech")
 
 
 async def the_routed_agent_gets_the_message_as_it_came(running: Running) -> None:
@@ -49,9 +49,9 @@ async def the_routed_agent_gets_the_message_as_it_came(running: Running) -> None
     data = {"subject": "invoice", "lines": [1, None, {"deep": "ü"}]}
     await _routed(running, seen, data, verdict={"category": "billing"})
     expected = ({"subject": "invoice", "lines": [1, None, {"deep": "ü"}]}, {"tenant": "acme"})
-    equal(seen.calls[0][1:], ({}, {"tenant": "acme"}), "what the classifier did to its copy")
-    equal(seen.calls[1][1:], expected, "what the routed agent got")
-    equal(data, expected[0], "the caller's own object")
+    equal("what the classifier did to its copy", seen.calls[0][1:], ({}, {"tenant": "acme"}))
+    equal("what the routed agent got", seen.calls[1][1:], expected)
+    equal("the caller's own object", data, expected[0])
 
 
 async def a_router_says_where_a_message_went_and_why(running: Running) -> None:
@@ -60,6 +60,7 @@ async def a_router_says_where_a_message_went_and_why(running: Running) -> None:
     verdict = {"category": "billing", "confidence": 0.123456789012345}
     result = await _routed(running, seen, "x", verdict=verdict)
     equal(
+        "metadata",
         dict(result.meta),
         {
             "desk": "money",
@@ -71,25 +72,24 @@ async def a_router_says_where_a_message_went_and_why(running: Running) -> None:
             "cost_usd": 0.5,
             "tokens_total": 20,
         },
-        "metadata",
     )
-    equal((result.usage.total_tokens, result.usage.cost), (20, 0.5), "usage")
+    equal("usage", (result.usage.total_tokens, result.usage.cost), (20, 0.5))
 
 
 async def a_confidence_that_nobody_gave_is_not_invented(running: Running) -> None:
     """A classifier that only gives a category is enough."""
     seen = Seen()
     result = await _routed(running, seen, "x", verdict={"category": "billing"})
-    equal("confidence" in result.meta, False, "confidence in the metadata")
+    equal("confidence in the metadata", "confidence" in result.meta, False)
 
 
 async def a_category_without_a_route_goes_to_the_fallback(running: Running) -> None:
     """The metadata still has the category that the classifier gave."""
     seen = Seen()
     result = await _routed(running, seen, "x", verdict={"category": "poetry"}, fallback="other")
-    equal(result.text, "x+other", "reply")
+    equal("reply", result.text, "x+other")
     about = {key: result.meta[key] for key in ("routed_to", "category", "used_fallback")}
-    equal(about, {"routed_to": "other", "category": "poetry", "used_fallback": True}, "metadata")
+    equal("metadata", about, {"routed_to": "other", "category": "poetry", "used_fallback": True})
 
 
 async def a_category_without_a_route_or_a_fallback_is_an_error(running: Running) -> None:
@@ -102,7 +102,7 @@ async def a_category_without_a_route_or_a_fallback_is_an_error(running: Running)
         "billing, technical",
         "fallback",
     )
-    equal(seen.agents, ["triage"], "executions")
+    equal("executions", seen.agents, ["triage"])
 
 
 async def an_unsure_answer_goes_to_the_fallback(running: Running) -> None:
@@ -110,9 +110,9 @@ async def an_unsure_answer_goes_to_the_fallback(running: Running) -> None:
     seen = Seen()
     verdict = {"category": "billing", "confidence": 0.4, "below_threshold": True}
     result = await _routed(running, seen, "x", verdict=verdict, fallback="other")
-    equal(seen.agents, ["triage", "other"], "executions")
-    equal(result.meta["used_fallback"], True, "used_fallback")
-    equal(result.meta["confidence"], 0.4, "confidence")
+    equal("executions", seen.agents, ["triage", "other"])
+    equal("used_fallback", result.meta["used_fallback"], True)
+    equal("confidence", result.meta["confidence"], 0.4)
 
 
 async def an_unsure_answer_without_a_fallback_goes_its_own_way(running: Running) -> None:
@@ -120,8 +120,8 @@ async def an_unsure_answer_without_a_fallback_goes_its_own_way(running: Running)
     seen = Seen()
     verdict = {"category": "billing", "confidence": 0.4, "below_threshold": True}
     result = await _routed(running, seen, "x", verdict=verdict)
-    equal(seen.agents, ["triage", "money"], "executions")
-    equal(result.meta["used_fallback"], False, "used_fallback")
+    equal("executions", seen.agents, ["triage", "money"])
+    equal("used_fallback", result.meta["used_fallback"], False)
 
 
 async def a_classifier_without_a_category_is_an_error(running: Running) -> None:
@@ -144,7 +144,7 @@ async def a_classifier_that_fails_is_named(running: Running) -> None:
         await failure_of(
             _call(system, "x"), "classification_failed", "'triage'", "triage cannot read this"
         )
-    equal(seen.agents, ["triage"], "executions")
+    equal("executions", seen.agents, ["triage"])
 
 
 async def a_routed_agent_that_fails_is_named_with_its_category(running: Running) -> None:
@@ -163,4 +163,4 @@ async def an_unpriced_classifier_makes_the_cost_unknown(running: Running) -> Non
     agents = [sorter("triage", seen, usage=UNPRICED, category="billing"), worker("money", seen)]
     async with running(*agents, routing("desk", "triage", {"billing": "money"})) as system:
         result = await _call(system, "x")
-    equal((result.meta["cost_usd"], result.meta["tokens_total"]), (None, 20), "cost and tokens")
+    equal("cost and tokens", (result.meta["cost_usd"], result.meta["tokens_total"]), (None, 20))

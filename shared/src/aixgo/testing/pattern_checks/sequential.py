@@ -7,15 +7,15 @@ import asyncio
 from aixgo.agents.agent import Agent
 from aixgo.errors import DeadlineExceeded
 from aixgo.message import Message
+from aixgo.testing.expect import equal
 from aixgo.testing.pattern_checks._agents import (
     UNPRICED,
     Running,
     Seen,
     broken,
-    equal,
     error_of,
     failure_of,
-    refused,
+    refused_to_start,
     sequence,
     worker,
 )
@@ -27,17 +27,17 @@ async def each_step_gets_the_output_of_the_step_before(running: Running) -> None
     agents = [worker(name, seen) for name in "abc"]
     async with running(*agents, sequence("chain", "b", "a", "c")) as system:
         result = await system.call("chain", "x")
-    equal(seen.agents, ["b", "a", "c"], "order")
-    equal([payload for _, payload, _ in seen.calls], ["x", "x+b", "x+b+a"], "inputs")
-    equal(result.text, "x+b+a+c", "reply")
+    equal("order", seen.agents, ["b", "a", "c"])
+    equal("inputs", [payload for _, payload, _ in seen.calls], ["x", "x+b", "x+b+a"])
+    equal("reply", result.text, "x+b+a+c")
 
 
 async def an_agent_may_come_twice_in_a_sequence(running: Running) -> None:
     """Each step is a step of its own, also of the same agent."""
     seen = Seen()
     async with running(worker("a", seen), sequence("chain", "a", "a", "a")) as system:
-        equal((await system.call("chain", "x")).text, "x+a+a+a", "reply")
-    equal(len(seen.calls), 3, "executions")
+        equal("reply", (await system.call("chain", "x")).text, "x+a+a+a")
+    equal("executions", len(seen.calls), 3)
 
 
 async def a_sequence_of_one_step_is_a_sequence(running: Running) -> None:
@@ -45,7 +45,7 @@ async def a_sequence_of_one_step_is_a_sequence(running: Running) -> None:
     seen = Seen()
     async with running(worker("a", seen), sequence("chain", "a")) as system:
         result = await system.call("chain", "x")
-    equal((result.text, result.meta["step_count"]), ("x+a", 1), "reply and step_count")
+    equal("reply and step_count", (result.text, result.meta["step_count"]), ("x+a", 1))
 
 
 async def a_sequence_sums_the_usage_of_its_steps(running: Running) -> None:
@@ -54,12 +54,12 @@ async def a_sequence_sums_the_usage_of_its_steps(running: Running) -> None:
     async with running(worker("a", seen), worker("b", seen), sequence("chain", "a", "b")) as system:
         result = await system.call("chain", "x")
     equal(
+        "metadata",
         dict(result.meta),
         {"pattern": "sequential", "step_count": 2, "cost_usd": 0.5, "tokens_total": 20},
-        "metadata",
     )
-    equal((result.usage.total_tokens, result.usage.cost), (20, 0.5), "usage")
-    equal(result.usage.model_calls, 2, "model calls")
+    equal("usage", (result.usage.total_tokens, result.usage.cost), (20, 0.5))
+    equal("model calls", result.usage.model_calls, 2)
 
 
 async def an_unknown_cost_is_never_a_number(running: Running) -> None:
@@ -68,8 +68,8 @@ async def an_unknown_cost_is_never_a_number(running: Running) -> None:
     agents = [worker("a", seen), worker("b", seen, usage=UNPRICED)]
     async with running(*agents, sequence("chain", "a", "b")) as system:
         result = await system.call("chain", "x")
-    equal(result.meta["cost_usd"], None, "cost_usd")
-    equal(result.meta["tokens_total"], 20, "tokens_total")
+    equal("cost_usd", result.meta["cost_usd"], None)
+    equal("tokens_total", result.meta["tokens_total"], 20)
 
 
 async def a_failed_step_ends_the_sequence_with_its_index(running: Running) -> None:
@@ -80,7 +80,7 @@ async def a_failed_step_ends_the_sequence_with_its_index(running: Running) -> No
         await failure_of(
             system.call("chain", "x"), "step_failed", "step 1", "'b'", "b cannot read this"
         )
-    equal(seen.agents, ["a", "b"], "executions")
+    equal("executions", seen.agents, ["a", "b"])
 
 
 async def metadata_travels_along_a_sequence(running: Running) -> None:
@@ -89,9 +89,9 @@ async def metadata_travels_along_a_sequence(running: Running) -> None:
     agents = [worker("a", seen, tone="calm", score=0.1), worker("b", seen, score=[1, None])]
     async with running(*agents, sequence("chain", "a", "b")) as system:
         result = await system.call("chain", "x", meta={"tenant": "acme"})
-    equal(seen.calls[0][2], {"tenant": "acme"}, "metadata of step 0")
-    equal(seen.calls[1][2], {"tenant": "acme", "tone": "calm", "score": 0.1}, "of step 1")
-    equal(result.meta["score"], [1, None], "the last step's metadata in the reply")
+    equal("metadata of step 0", seen.calls[0][2], {"tenant": "acme"})
+    equal("of step 1", seen.calls[1][2], {"tenant": "acme", "tone": "calm", "score": 0.1})
+    equal("the last step's metadata in the reply", result.meta["score"], [1, None])
 
 
 async def a_sequence_names_no_more_agents_than_its_limit(running: Running) -> None:
@@ -100,20 +100,20 @@ async def a_sequence_names_no_more_agents_than_its_limit(running: Running) -> No
     agents = [worker(name, seen) for name in "abc"]
     two = {"max_agents": 2}
     over = running(*agents, sequence("chain", "a", "b", "c", limits=two))
-    await refused(over, "names 3 agents", "`limits.max_agents` of 2")
+    await refused_to_start(over, "names 3 agents", "`limits.max_agents` of 2")
     async with running(*agents, sequence("chain", "a", "b", limits=two)) as system:
-        equal((await system.call("chain", "x")).text, "x+a+b", "reply at the limit")
+        equal("reply at the limit", (await system.call("chain", "x")).text, "x+a+b")
 
 
 async def a_pattern_cannot_call_itself(running: Running) -> None:
-    """A circle of one is refused before anything starts."""
-    await refused(running(sequence("chain", "chain")), "'chain' itself")
+    """A circle of one is refused_to_start before anything starts."""
+    await refused_to_start(running(sequence("chain", "chain")), "'chain' itself")
 
 
 async def a_pattern_names_only_agents_that_exist(running: Running) -> None:
-    """A misspelt agent is refused before anything starts, with the nearest name."""
+    """A misspelt agent is refused_to_start before anything starts, with the nearest name."""
     agents = [worker("summary", Seen()), sequence("chain", "sumary")]
-    await refused(running(*agents), "'sumary'", "did you mean 'summary'")
+    await refused_to_start(running(*agents), "'sumary'", "did you mean 'summary'")
 
 
 async def a_sequence_over_its_token_limit_stops(running: Running) -> None:
@@ -123,7 +123,7 @@ async def a_sequence_over_its_token_limit_stops(running: Running) -> None:
     chain = sequence("chain", "a", "b", "c", limits={"max_tokens": 15})
     async with running(*agents, chain) as system:
         await failure_of(system.call("chain", "x"), "tokens_exceeded", "20 tokens", "15 tokens")
-    equal(seen.agents, ["a", "b"], "executions")
+    equal("executions", seen.agents, ["a", "b"])
 
 
 async def the_deadline_of_a_call_ends_the_pattern(running: Running) -> None:

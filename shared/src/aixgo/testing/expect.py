@@ -1,11 +1,16 @@
-"""Expectations that fail with a text for the author of an adapter, also under `python -O`."""
+"""Expectations of checks: they fail with a text for the author of what is checked.
+
+Unlike `assert` they hold under `python -O` too, and need no test framework to be readable.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+import inspect
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Generic, TypeVar
+from types import ModuleType
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -14,9 +19,6 @@ PATIENCE = 5.0
 
 SILENCE = 0.15
 """Seconds that a check watches for what must not happen; a broker that does it does it at once."""
-
-POLL = 0.02
-"""Seconds between two looks at state that nothing announces."""
 
 
 def expect(holds: bool, text: str) -> None:
@@ -101,29 +103,6 @@ class Collected(Generic[T]):
         return self.items
 
 
-async def eventually(
-    what: str,
-    look: Callable[[], Awaitable[T]],
-    holds: Callable[[T], bool],
-    *,
-    within: float = PATIENCE,
-) -> T:
-    """Return what `look` finds once it `holds`.
-
-    Raises:
-        AssertionError: it does not within `within` seconds; shows what was seen last.
-    """
-    loop = asyncio.get_running_loop()
-    end = loop.time() + within
-    while True:
-        seen = await look()
-        if holds(seen):
-            return seen
-        if loop.time() >= end:
-            raise AssertionError(f"{what}: not within {within:g} s, last seen {seen!r}")
-        await asyncio.sleep(POLL)
-
-
 class Stopwatch:
     """Seconds of the event loop's time since it was made or restarted."""
 
@@ -139,3 +118,15 @@ class Stopwatch:
     def seconds(self) -> float:
         """Elapsed time."""
         return self._loop.time() - self._started
+
+
+def checks_of(*modules: ModuleType) -> list[Callable[..., Coroutine[Any, Any, None]]]:
+    """Return the checks of modules: the public coroutine functions that each defines, in order."""
+    return [
+        function
+        for module in modules
+        for name, function in vars(module).items()
+        if inspect.iscoroutinefunction(function)
+        and function.__module__ == module.__name__
+        and not name.startswith("_")
+    ]
