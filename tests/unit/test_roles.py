@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aixgo import Agent, App, ConfigError
-from aixgo.agents.role import _installed, find_role, known_roles
+from aixgo.agents.role import ROLES, find_role, known_roles
 
 PACKAGE = '''
 from aixgo import Context, Message, Role
@@ -46,9 +46,9 @@ def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: aixgo-parrot\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(ENTRY_POINTS)
     monkeypatch.syspath_prepend(tmp_path)
-    _installed.cache_clear()
+    ROLES.forget()
     yield
-    _installed.cache_clear()
+    ROLES.forget()
     sys.modules.pop("aixgo_parrot", None)
 
 
@@ -66,7 +66,7 @@ def test_its_options_are_checked_with_a_suggestion() -> None:
 
 
 def test_an_entry_point_that_is_no_role_or_not_there_is_a_clear_error() -> None:
-    with pytest.raises(ConfigError, match=r"no subclass of aixgo.Role"):
+    with pytest.raises(ConfigError, match=r"not a subclass of aixgo.Role"):
         find_role("stone")
     with pytest.raises(ConfigError, match=r"cannot be loaded.*aixgo_ghost"):
         find_role("ghost")

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar, Literal, Protocol
 
 from aixgo.config.agents import AgentSpec, Options
-from aixgo.errors import ConfigError, NotSupported, UnknownRole
+from aixgo.config.installed import Installed
+from aixgo.errors import NotSupported, UnknownRole
 from aixgo.message import Message
 from aixgo.steps.context import Context
 
-GROUP = "aixgo.roles"
 Style = Literal["request", "reactive", "hybrid"]
 
 
@@ -100,36 +98,27 @@ class Role:
         )
 
 
-@lru_cache(maxsize=1)
-def _installed() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+ROLES: Installed[type[Role]] = Installed(
+    "aixgo.roles",
+    "role",
+    wanted="a subclass of aixgo.Role",
+    fits=lambda found: isinstance(found, type) and issubclass(found, Role),
+)
+"""The roles of the installed packages."""
 
 
 def known_roles() -> list[str]:
     """Return the names of the installed roles, sorted."""
-    return sorted(_installed())
+    return list(ROLES)
 
 
 def find_role(name: str) -> type[Role]:
     """Return the class of an installed role.
 
     Raises:
-        UnknownRole: nobody offers it.
+        UnknownRole: no installed package offers it.
         ConfigError: its package is broken; says why.
     """
-    point = _installed().get(name)
-    if point is None:
+    if name not in ROLES:
         raise UnknownRole(name, known_roles())
-    try:
-        found = point.load()
-    except Exception as error:
-        raise ConfigError(
-            f"role {name!r} is installed ({point.value}) but cannot be loaded: {error!r}; "
-            "reinstall its package"
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, Role)):
-        raise ConfigError(
-            f"role {name!r} points to {point.value}, which is no subclass of aixgo.Role; "
-            "fix the package's entry point"
-        )
-    return found
+    return ROLES[name]

@@ -1,7 +1,8 @@
 """Model providers as data: adapter, address, key variables and quirks of each.
 
-A new provider of the OpenAI wire format is one row here and nothing else. Names that are not in the
-table can be declared in the settings, with a `base_url` or `adapter: litellm`.
+A new provider of the OpenAI wire format is one row here and nothing else. A package can bring a row
+with an entry point in the group `aixgo.providers`, named like the row and pointing to it. A name
+without a row can be declared in the settings, with a `base_url` or `adapter: litellm`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Literal
+
+from aixgo.config.installed import Installed
 
 Adapter = Literal["openai_compatible", "litellm", "local"]
 Embeddings = Literal["openai", "feature_extraction", "litellm", "none"]
@@ -184,8 +187,14 @@ _ROWS = (
     ),
 )
 
-PROVIDERS: dict[str, Provider] = {row.name: row for row in _ROWS}
-"""Every provider by the name that stands before the slash."""
+PROVIDERS: Installed[Provider] = Installed(
+    "aixgo.providers",
+    "model provider",
+    wanted="an aixgo.models.providers.Provider",
+    fits=lambda found: isinstance(found, Provider),
+    shipped={row.name: row for row in _ROWS},
+)
+"""Every provider by the name that stands before the slash: the rows above and installed ones."""
 
 
 def quirk_of(provider: Provider, model: str) -> Quirk:
