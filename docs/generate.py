@@ -55,7 +55,9 @@ def tables(schema: dict[str, Any]) -> str:
     for kind in kinds.values():
         role = kind["properties"]["role"]["const"]
         own = {key: value for key, value in kind["properties"].items() if key not in common}
-        about = f"### Role `{role}`\n\n{kind['description']}\n\n"
+        chosen = [f"`{key}: {value['const']}`" for key, value in own.items() if "const" in value]
+        head = " with ".join([f"### Role `{role}`", *chosen])
+        about = f"{head}\n\n{kind['description']}\n\n"
         parts.append(
             about + (table(kind | {"properties": own}) if own else "No keys of its own.\n")
         )
@@ -106,8 +108,8 @@ def kind_of(value: dict[str, Any]) -> str:
         return "duration"
     if "$ref" in value:
         return "mapping"
-    if "anyOf" in value:
-        return of_several(value["anyOf"])
+    if several := value.get("anyOf") or value.get("oneOf"):
+        return of_several(several)
     match value.get("type"):
         case "array":
             inner = kind_of(value.get("items", {}))

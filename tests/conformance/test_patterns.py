@@ -11,9 +11,9 @@ import pytest
 from aixgo import Agent, App, System
 from aixgo.agents.role import find_role
 from aixgo.envelope import new_id
-from aixgo.testing import pattern_checks
 from aixgo.testing.nats_server import NatsServer
 from aixgo.testing.virtual_time import VirtualTimeLoop
+from aixgo_services.orchestrator import checks
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def anyio_backend(kind: str) -> tuple[str, dict[str, Any]]:
 
 
 @pytest.fixture
-def running(kind: str, request: pytest.FixtureRequest) -> pattern_checks.Running:
+def running(kind: str, request: pytest.FixtureRequest) -> checks.Running:
     """Serve agents in a namespace of their own."""
     address = "memory" if kind == "memory" else request.getfixturevalue("nats_server").url
 
@@ -55,13 +55,13 @@ def running(kind: str, request: pytest.FixtureRequest) -> pattern_checks.Running
     return serve
 
 
-@pytest.mark.parametrize("check", pattern_checks.ALL, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", checks.ALL, ids=lambda check: check.__name__)
 async def test_every_pattern_keeps_its_promises(
-    running: pattern_checks.Running, check: pattern_checks.Check
+    running: checks.Running, check: checks.Check
 ) -> None:
     await check(running)
 
 
 def test_the_checks_are_all_found() -> None:
-    names = [check.__name__ for check in pattern_checks.ALL]
+    names = [check.__name__ for check in checks.ALL]
     assert len(names) == len(set(names)) >= 28

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aixgo import Agent, Context, Message, System
-from aixgo.agents.agent import Agent as DeclaredAgent
+from aixgo.agents.declaration import Declaration
 from aixgo.agents.role import Feed, NoOptions, Role
 from aixgo.config.agents import AgentSpec
 from aixgo.errors import ModelTimeout, NotSupported, RemoteError
@@ -33,10 +33,9 @@ class Ticker(Role):
         Ticker.ended = True
 
 
-def ticker(**options: Any) -> DeclaredAgent:
-    return DeclaredAgent.declared(
-        AgentSpec(name="ticker", role="ticker", **options), NoOptions(), Ticker
-    )
+def ticker(**options: Any) -> Agent:
+    spec = AgentSpec(name="ticker", role="ticker", **options)
+    return Agent.declared(Declaration(spec=spec, options=NoOptions(), role=Ticker))
 
 
 async def test_two_subscribers_of_one_source_each_get_every_event(running: Running) -> None:

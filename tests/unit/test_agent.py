@@ -26,7 +26,11 @@ async def echo(message: Message) -> str:
         ({"name": "a b", "handler": echo}, ["name", "a b"]),
         ({"name": "x" * 33, "handler": echo}, ["name"]),
         ({"name": "a", "handler": echo, "role": "react"}, ["handler and the role 'react'"]),
-        ({"name": "a", "role": "custom"}, ["no handler"]),
+        ({"name": "a", "role": "custom"}, ["no handler", "module:function"]),
+        ({"name": "a", "handler": "shop"}, ["'shop'", "module:name"]),
+        ({"name": "a", "handler": "no_such_shop:quote"}, ["no module 'no_such_shop'"]),
+        ({"name": "a", "handler": "json:dumbs"}, ["no 'dumbs'", "did you mean 'dumps'"]),
+        ({"name": "a", "handler": "json:dumps"}, ["not an async function"]),
         ({"name": "a", "handler": echo, "temperature": 2.01}, ["temperature", "2.01", "2"]),
         ({"name": "a", "handler": echo, "temperature": -0.1}, ["temperature", "-0.1", "0"]),
         ({"name": "a", "handler": echo, "max_tokens": 0}, ["max_tokens", "(got 0)", "1"]),
@@ -54,7 +58,7 @@ def test_a_wrong_option_is_refused_by_the_builder(
 
 
 def test_an_unknown_role_names_the_installed_ones() -> None:
-    with pytest.raises(UnknownRole, match=r"'astrologer'.*installed roles"):
+    with pytest.raises(UnknownRole, match=r"the role 'astrologer'; .*installed: .*react"):
         Agent("a", role="astrologer")
 
 

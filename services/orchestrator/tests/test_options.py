@@ -1,17 +1,18 @@
 """An orchestrator's keys are those of its pattern, and mistakes are named before anything starts.
 
-What the patterns do is in `aixgo.testing.pattern_checks`, run on every broker.
+What the patterns do is in `aixgo_services.orchestrator.checks`, run on every broker.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from aixgo import Agent, ConfigError
+from aixgo.documents import document_schema, parse_document
+from aixgo.errors import InvalidDocument
 from aixgo_services.orchestrator.agent import Orchestrator
-from aixgo_services.orchestrator.options import OrchestratorOptions
 from aixgo_services.orchestrator.patterns import PATTERNS
 
 
@@ -27,12 +28,17 @@ ROUTER = {"pattern": "router", "classifier": "triage", "routes": {"a": "one"}}
     [
         ({}, ["pattern"]),
         ({"pattern": "conga"}, ["pattern", "'router'", "'sequential'", "conga"]),
-        ({"pattern": "sequential"}, ["sequential", "agents", "required"]),
+        ({"pattern": "sequential"}, ["agents: Field required"]),
+        ({"pattern": "conga", "agents": ["a"]}, ["pattern", "'router'", "conga"]),
+        ({"pattern": 7}, ["pattern", "'router'"]),
         ({"pattern": "sequential", "agents": []}, ["agents", "1 item"]),
         ({"pattern": "sequential", "agents": ["a b"]}, ["agents.0", "a b"]),
-        ({"pattern": "sequential", "agents": ["a"], "routes": {"x": "y"}}, ["'routes'", "agents"]),
-        ({**ROUTER, "agents": ["a"]}, ["'agents'", "classifier, fallback, routes"]),
-        ({"pattern": "router", "routes": {"a": "one"}}, ["router", "classifier", "required"]),
+        (
+            {"pattern": "sequential", "agents": ["a"], "routes": {"x": "y"}},
+            ["unknown option 'routes'"],
+        ),
+        ({**ROUTER, "agents": ["a"]}, ["unknown option 'agents'"]),
+        ({"pattern": "router", "routes": {"a": "one"}}, ["classifier: Field required"]),
         ({**ROUTER, "routes": {}}, ["routes", "1 item"]),
         ({**ROUTER, "fallbak": "one"}, ["fallbak", "did you mean 'fallback'"]),
         ({**ROUTER, "max_rounds": 3}, ["max_rounds"]),
@@ -60,14 +66,43 @@ def test_the_agents_that_a_pattern_calls_are_known_before_it_runs(
     assert desk(**options).build().calls() == called
 
 
-def test_options_are_validated_from_a_document_as_well() -> None:
-    options = OrchestratorOptions.model_validate(ROUTER)
-    assert options.config() == PATTERNS["router"].config.model_validate(
-        {"classifier": "triage", "routes": {"a": "one"}}
+def test_every_pattern_is_registered_under_the_name_that_its_keys_say() -> None:
+    for name, pattern in PATTERNS.items():
+        assert get_args(pattern.options.model_fields["pattern"].annotation) == (name,)
+
+
+def test_a_mistake_in_a_document_is_found_at_its_key_with_the_keys_of_its_pattern() -> None:
+    text = (
+        "version: 2\nagents: [{name: a, role: react}]\norchestration:\n"
+        "  - {name: x, pattern: router, routes: {b: a}, agents: [a]}\n"
+        "  - {name: y, pattern: sequential, agent: [a]}\n"
+        "  - {name: z, pattern: conga, agents: [a]}\n"
     )
+    with pytest.raises(InvalidDocument) as caught:
+        parse_document(text.encode(), "f.yaml", {})
+    lines = str(caught.value).splitlines()
+    assert [line.split(": ", 1)[1].partition("; known")[0] for line in lines] == [
+        "orchestration.0: needs the key 'classifier'",
+        "orchestration.0.agents: unknown key 'agents'",
+        "orchestration.1: needs the key 'agents'",
+        "orchestration.1.agent: unknown key 'agent'; did you mean 'agents'?",
+        "orchestration.2.pattern: Input should be 'router' or 'sequential' (got \"conga\")",
+    ]
 
 
-def test_the_schema_for_editors_has_every_key_with_its_text() -> None:
-    properties = Orchestrator.options_model.model_json_schema()["properties"]
-    assert set(properties) == {"pattern", "agents", "classifier", "routes", "fallback"}
-    assert all(field["description"] for field in properties.values())
+def test_the_schema_for_editors_is_exact_for_each_pattern() -> None:
+    definitions = document_schema({"orchestrator": Orchestrator})["$defs"]
+    assert definitions["Orchestration"] == {
+        "oneOf": [
+            {"$ref": "#/$defs/RouterOrchestration"},
+            {"$ref": "#/$defs/SequentialOrchestration"},
+        ]
+    }
+    router = definitions["RouterOrchestration"]
+    assert router["required"] == ["pattern", "classifier", "routes"]
+    assert {"classifier", "routes", "fallback"} <= router["properties"].keys()
+    assert "agents" not in router["properties"]
+    assert all(
+        field["description"]
+        for field in definitions["RouterOrchestratorAgent"]["properties"].values()
+    )

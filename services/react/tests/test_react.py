@@ -150,5 +150,5 @@ def test_an_unknown_option_is_refused_with_the_nearest_one() -> None:
 
 
 def test_tools_are_no_option_yet_and_not_ignored_in_silence() -> None:
-    with pytest.raises(ConfigError, match="unknown option 'tools'"):
+    with pytest.raises(ConfigError, match="of role 'react' takes no Python tools"):
         poet(tools=["search"])

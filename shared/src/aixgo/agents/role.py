@@ -54,13 +54,26 @@ class Role:
 
     style: ClassVar[Style] = "request"
     options_model: ClassVar[type[Options]] = NoOptions
-    """The role's own keys in an agent's declaration."""
+    """The role's own keys in an agent's declaration, when they are the same for all its agents."""
     calls_models: ClassVar[bool] = False
     """Whether the system needs a model gateway when this role is used."""
 
     def __init__(self, spec: AgentSpec, options: Any) -> None:
         self.spec = spec
         self.options = options
+
+    @classmethod
+    def options_for(cls, given: Mapping[str, Any]) -> type[Options]:
+        """Return the model of the role's own keys in this declaration, as it was written.
+
+        A role whose keys depend on one of them (an orchestrator's on its `pattern`) chooses here.
+        """
+        return cls.options_model
+
+    @classmethod
+    def options_models(cls) -> tuple[type[Options], ...]:
+        """Return every model that `options_for` may choose, for the JSON schema of documents."""
+        return (cls.options_model,)
 
     @property
     def name(self) -> str:

@@ -96,7 +96,10 @@ class AgentSpec(Options):
     name: AgentName
     """Token of the agent's subjects, unique in the system."""
     role: str = ""
-    """Role that gives the behaviour; `custom` for an agent with a handler of its own."""
+    """Role that gives the behaviour; `custom`, or none, for an agent with a handler of its own."""
+    handler: str = ""
+    """`module:function` of the agent's own handler. The module is looked for in the document's
+    directory first, then among the installed packages."""
     description: str = ""
     """What it does, for people and for agents that choose among agents."""
     model: str = ""

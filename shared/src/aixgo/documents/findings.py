@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from aixgo.config.suggest import did_you_mean
 from aixgo.documents.source import Loc, Mark, Tree, dotted
-from aixgo.errors import ConfigError, Finding, InvalidDocument
+from aixgo.errors import Finding, InvalidDocument
 
 _SECRET = re.compile(r"key|token|secret|password|credential|header", re.IGNORECASE)
 SHORTEST_SECRET = 6
@@ -69,10 +69,6 @@ class Findings:
                 self.add(loc, f"needs the key {str(rest[-1] if rest else loc[-1])!r}")
             else:
                 self.add(loc, self._message(loc, found))
-
-    def add_error(self, loc: Loc, error: ConfigError) -> None:
-        """Report an error that some code raised about the value at `loc`."""
-        self.add(loc, str(error))
 
     def finish(self) -> None:
         """Raise what was found, in the order of the document.

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from aixgo.agents.agent import CUSTOM, Agent
-from aixgo.agents.role import Role, find_role, known_roles
-from aixgo.config.agents import AgentSpec
-from aixgo.config.suggest import did_you_mean
+from aixgo.agents.agent import Agent
+from aixgo.agents.declaration import Declaration, Invalid, UnknownKey, Wrong, declare
+from aixgo.agents.system import misfits
 from aixgo.documents.document import ORCHESTRATOR, VERSION, Document, Header
 from aixgo.documents.findings import Findings, shown
 from aixgo.documents.source import Loc, Tree, parse, read_document
-from aixgo.errors import ConfigError
 from aixgo.models.bus import GATEWAY
 
 SECTIONS = (*Header.model_fields, "agents", "orchestration")
@@ -35,19 +33,28 @@ def load_document(
         ConfigError: the file cannot be read.
         InvalidDocument: something is wrong; carries every finding with its line and column.
     """
-    return parse_document(read_document(path), os.fspath(path), environment)
+    data, directory = read_document(path), Path(path).parent
+    return parse_document(data, os.fspath(path), environment, directory=directory)
 
 
 def parse_document(
-    data: bytes, source: str = "document", environment: Mapping[str, str] | None = None
+    data: bytes,
+    source: str = "document",
+    environment: Mapping[str, str] | None = None,
+    *,
+    directory: str | os.PathLike[str] | None = None,
 ) -> Document:
-    """Return the document in a text; errors as `load_document`."""
+    """Return the document in a text; errors as `load_document`.
+
+    Args:
+        directory: where modules of handlers are looked for first; the directory of a file.
+    """
     tree = parse(data, source, environment)
     findings = Findings(tree)
     if not _is_ours(tree, findings):
         findings.finish()
     header = _header(tree, findings)
-    reader = _Agents(tree, findings)
+    reader = _Agents(tree, findings, directory)
     agents = reader.read()
     findings.finish()
     assert header is not None
@@ -109,21 +116,26 @@ def _header(tree: Tree, findings: Findings) -> Header | None:
 class _Agents:
     """Reads the agents of one document and checks them against each other."""
 
-    def __init__(self, tree: Tree, findings: Findings) -> None:
-        self._tree, self._findings = tree, findings
+    def __init__(
+        self, tree: Tree, findings: Findings, directory: str | os.PathLike[str] | None
+    ) -> None:
+        self._tree, self._findings, self._directory = tree, findings, directory
         self._places: dict[str, Loc] = {}
         self.orchestrations: list[str] = []
 
     def read(self) -> list[Agent]:
         """Return the declared agents; what is wrong is among the findings."""
-        found: list[tuple[Loc, Agent]] = []
+        found: list[tuple[Loc, Declaration]] = []
         for loc, given in self._written():
-            agent = self._agent(loc, given)
-            if agent is not None:
-                found.append((loc, agent))
-        for loc, agent in found:
-            self._check_edges(loc, agent)
-        return [agent for _, agent in found]
+            declaration = self._declaration(loc, given)
+            if declaration is not None:
+                found.append((loc, declaration))
+        places = {id(declaration): loc for loc, declaration in found}
+        for declaration, wrong in misfits([one for _, one in found], self._places):
+            loc = places[id(declaration)]
+            at = self._place_of(loc, wrong.named) if wrong.named else (*loc, *wrong.loc)
+            self._findings.add(at, wrong.text)
+        return [Agent.declared(declaration) for _, declaration in found]
 
     def _written(self) -> Iterator[tuple[Loc, dict[str, Any]]]:
         """Yield the place and the text of each declaration that is a mapping."""
@@ -143,39 +155,30 @@ class _Agents:
         for index, given in enumerate(orchestration if several else [orchestration]):
             loc: Loc = ("orchestration", index) if several else ("orchestration",)
             if isinstance(given, dict):
-                if "role" in given:
-                    findings.add_unknown_key((*loc, "role"), ())
+                for key in ("role", "handler"):
+                    if key in given:
+                        findings.add_unknown_key((*loc, key), ())
                 name = given.get("name", ORCHESTRATOR)
                 self.orchestrations.append(str(name))
-                yield loc, {**given, "name": name, "role": ORCHESTRATOR}
+                written = {key: value for key, value in given.items() if key != "handler"}
+                yield loc, {**written, "name": name, "role": ORCHESTRATOR}
             elif "orchestration" in data:
                 findings.add(loc, "an orchestration is a mapping: `{name: …, pattern: …}`")
 
-    def _agent(self, loc: Loc, given: dict[str, Any]) -> Agent | None:
-        """Return the declared agent, or None with the reasons among the findings."""
+    def _declaration(self, loc: Loc, given: dict[str, Any]) -> Declaration | None:
+        """Return what is declared, or None with the reasons among the findings."""
         self._check_name(loc, given)
-        role_class = self._role(loc, given)
-        own = set() if role_class is None else set(role_class.options_model.model_fields)
-        common = set(AgentSpec.model_fields)
-        if role_class is not None:
-            hidden = {"role"} if loc[0] == "orchestration" else set()
-            for key in given:
-                if key not in common and key not in own:
-                    self._findings.add_unknown_key((*loc, key), (common | own) - hidden)
-        spec = self._validated(AgentSpec, common, loc, given)
-        if role_class is None:
-            return None
-        options = self._validated(role_class.options_model, own, loc, given)
-        if spec is None or options is None:
-            return None
-        return Agent.declared(spec, options, role_class)
-
-    def _validated(self, model: Any, keys: set[str], loc: Loc, given: dict[str, Any]) -> Any:
-        try:
-            return model.model_validate({key: given[key] for key in given if key in keys})
-        except ValidationError as error:
-            self._findings.add_validation(error, model, loc)
-            return None
+        declaration, problems = declare(given, directory=self._directory)
+        hidden = {"role", "handler"} if loc[0] == "orchestration" else set()
+        for problem in problems:
+            match problem:
+                case Wrong():
+                    self._findings.add((*loc, *problem.loc), problem.text)
+                case UnknownKey():
+                    self._findings.add_unknown_key((*loc, problem.key), problem.known - hidden)
+                case Invalid():
+                    self._findings.add_validation(problem.error, problem.model, loc)
+        return declaration
 
     def _check_name(self, loc: Loc, given: dict[str, Any]) -> None:
         name = given.get("name")
@@ -195,49 +198,6 @@ class _Agents:
                 here, f"the name {GATEWAY!r} belongs to the model gateway; choose another"
             )
 
-    def _role(self, loc: Loc, given: dict[str, Any]) -> type[Role] | None:
-        name, here = given.get("role"), (*loc, "role")
-        if name is None:
-            self._findings.add(loc, f"needs a role{_installed('')}")
-        elif not isinstance(name, str):
-            pass  # AgentSpec says what is wrong
-        elif name == CUSTOM:
-            self._findings.add(
-                here,
-                "an agent of role 'custom' has a handler, which only Python can give: "
-                "Agent(name, handler)",
-            )
-        elif name not in known_roles():
-            self._findings.add(
-                here, f"no installed package offers the role {name[:60]!r}{_installed(name)}"
-            )
-        else:
-            try:
-                return find_role(name)
-            except ConfigError as error:
-                self._findings.add_error(here, error)
-        return None
-
-    # -- what must fit together ----------------------------------------------------------------
-
-    def _check_edges(self, loc: Loc, agent: Agent) -> None:
-        """Report names of agents that are not declared."""
-        for index, source in enumerate(agent.spec.inputs):
-            self._check_named((*loc, "inputs", index, "source"), source.source)
-        for index, output in enumerate(agent.spec.outputs):
-            self._check_named((*loc, "outputs", index, "target"), output.target)
-        try:
-            called = agent.build().calls()
-        except ConfigError as error:
-            self._findings.add_error(loc, error)
-            return
-        for name in called:
-            self._check_named(self._place_of(loc, name), name)
-
-    def _check_named(self, loc: Loc, name: str) -> None:
-        if name not in self._places:
-            self._findings.add(loc, f"no agent is named {name!r}{did_you_mean(name, self._places)}")
-
     def _place_of(self, loc: Loc, name: str) -> Loc:
         """Return where a role's options name another agent; the agent's own place when hidden."""
         for place in self._tree.values:
@@ -245,10 +205,3 @@ class _Agents:
             if inside and place[len(loc)] != "name" and self._tree.at(place) == name:
                 return place
         return loc
-
-
-def _installed(role: str) -> str:
-    known = known_roles()
-    near = difflib.get_close_matches(role[:100], known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"; {hint}installed: {', '.join(known) or 'none'}"

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from aixgo.agents.declaration import CUSTOM
 from aixgo.agents.role import Role, find_role, known_roles
 from aixgo.config.agents import AgentSpec
 from aixgo.documents.document import ORCHESTRATOR, Header
@@ -30,14 +31,24 @@ def document_schema(roles: Mapping[str, type[Role]] | None = None) -> dict[str, 
     if roles is None:
         roles = {name: find_role(name) for name in known_roles()}
     models: list[type[BaseModel]] = [Header, AgentSpec]
-    models += [role.options_model for role in roles.values() if role.options_model not in models]
+    models += [model for role in roles.values() for model in role.options_models()]
+    models = list(dict.fromkeys(models))
     parts, shared = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/$defs/{model}"
     )
     definitions: dict[str, Any] = shared.get("$defs", {})
     _describe(definitions, models)
     own = {model: definitions[_name_of(parts[(model, "validation")])] for model in models}
-    kinds = {name: _agent(name, role, own) for name, role in roles.items()}
+    agents = _custom(own[AgentSpec])
+    orchestrations: dict[str, Any] = {}
+    named: dict[str, Any] = {}
+    for name, role in roles.items():
+        agents |= (kinds := _agents(name, role, own))
+        if name == ORCHESTRATOR:
+            orchestrations = {
+                f"{title.removesuffix('OrchestratorAgent')}Orchestration": _orchestration(kind)
+                for title, kind in kinds.items()
+            }
     document: dict[str, Any] = {
         "$schema": DIALECT,
         "title": "Aixgo document",
@@ -51,11 +62,11 @@ def document_schema(roles: Mapping[str, type[Role]] | None = None) -> dict[str, 
         "description": "The agents of the system; the role decides which further keys there are.",
         "type": "array",
         "minItems": 1,
-        "items": {"anyOf": [_ref(_title(name)) for name in roles]},
+        "items": {"oneOf": [_ref(title) for title in agents]},
     }
-    named = {_title(name): kind for name, kind in kinds.items()}
-    if ORCHESTRATOR in kinds:
-        named["Orchestration"] = _orchestration(kinds[ORCHESTRATOR])
+    named |= agents | orchestrations
+    if orchestrations:
+        named["Orchestration"] = {"oneOf": [_ref(title) for title in orchestrations]}
         document["properties"]["orchestration"] = {
             "description": "An agent that calls others by a pattern; several are a list.",
             "anyOf": [
@@ -70,20 +81,43 @@ def document_schema(roles: Mapping[str, type[Role]] | None = None) -> dict[str, 
     return schema
 
 
-def _agent(name: str, role: type[Role], own: Mapping[Any, dict[str, Any]]) -> dict[str, Any]:
-    common, options = own[AgentSpec], own[role.options_model]
-    about = summary(role)
+def _agents(
+    name: str, role: type[Role], own: Mapping[Any, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Return by its title each kind of agent that a role has: one for each model of its keys."""
+    about, models = summary(role), role.options_models()
+    common = {key: value for key, value in own[AgentSpec]["properties"].items() if key != "handler"}
+    kinds = {}
+    for model in models:
+        options = own[model]
+        kind = "" if len(models) == 1 else model.__name__.removesuffix("Options")
+        kinds[f"{kind}{name.capitalize()}Agent"] = {
+            "title": f"Agent of role {name}" + (f", {kind.lower()}" if kind else ""),
+            "description": f"{about} {summary(model)}" if kind else about,
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["name", "role", *options.get("required", ())],
+            "properties": {
+                **common,
+                "role": {"const": name, "description": about},
+                **options.get("properties", {}),
+            },
+        }
+    return kinds
+
+
+def _custom(common: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    about = "Behaves as the handler does that it names: an async function in a Python module."
+    role = {"const": CUSTOM, "description": "May be left out."}
     return {
-        "title": f"Agent of role {name}",
-        "description": about,
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["name", "role", *options.get("required", ())],
-        "properties": {
-            **common["properties"],
-            "role": {"const": name, "description": about},
-            **options.get("properties", {}),
-        },
+        "CustomAgent": {
+            "title": "Agent with a handler of its own",
+            "description": about,
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["name", "handler"],
+            "properties": {**common["properties"], "role": role},
+        }
     }
 
 
@@ -91,10 +125,6 @@ def _orchestration(kind: dict[str, Any]) -> dict[str, Any]:
     properties = {key: value for key, value in kind["properties"].items() if key != "role"}
     required = [key for key in kind["required"] if key not in ("name", "role")]
     return {**kind, "title": "Orchestration", "required": required, "properties": properties}
-
-
-def _title(role: str) -> str:
-    return f"{role.capitalize()}Agent"
 
 
 def _ref(name: str) -> dict[str, str]:

@@ -48,11 +48,7 @@
     │   ├── ReplayMismatch              changed code does not fit what was recorded
     │   ├── InboxFull           (retry) an inbox is at its limit
     │   └── RemoteError                 the called agent failed; carries its code and cause
-    ├── PatternError
-    │   ├── StepFailed                  step i of a sequence failed
-    │   ├── ClassificationFailed        the router's classifier failed or gave no category
-    │   ├── NoRoute                     no route for the category and no fallback
-    │   └── RouteFailed                 the agent that the router chose failed
+    ├── PatternError                    an orchestration pattern could not finish
     ├── ToolError
     │   ├── UnknownTool                 the agent has no tool of that name
     │   ├── ToolNotDone         (retry) the tool itself says that nothing happened
@@ -150,11 +146,7 @@ from .models import (
     UnsupportedByModel,
 )
 from .patterns import (
-    ClassificationFailed,
-    NoRoute,
     PatternError,
-    RouteFailed,
-    StepFailed,
 )
 from .tools import (
     ToolError,
@@ -179,7 +171,6 @@ __all__ = [
     "BrokerError",
     "CallError",
     "Cancelled",
-    "ClassificationFailed",
     "ConfigError",
     "ConnectionClosed",
     "ConsumerConflict",
@@ -204,7 +195,6 @@ __all__ = [
     "NoDeadLetter",
     "NoQuestion",
     "NoResponders",
-    "NoRoute",
     "NoRun",
     "NoStep",
     "NotReady",
@@ -216,10 +206,8 @@ __all__ = [
     "RemoteError",
     "ReplayMismatch",
     "RequestTimeout",
-    "RouteFailed",
     "ScriptExhausted",
     "ServerTooOld",
-    "StepFailed",
     "StreamFull",
     "StreamNotFound",
     "StreamRefused",

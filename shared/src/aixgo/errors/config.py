@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,10 +63,11 @@ class UnknownRole(ConfigError):
 
     def __init__(self, role: str, known: list[str]) -> None:
         self.role, self.known = role, known
+        near = difflib.get_close_matches(role[:100], known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
         super().__init__(
-            f"unknown role {role!r}; installed roles: {', '.join(known) or 'none'}. Install "
-            "the package that offers it "
-            f"(entry point group 'aixgo.roles'), or give the agent a handler"
+            f"no installed package offers the role {role[:60]!r}; {hint}installed: "
+            f"{', '.join(known) or 'none'}"
         )
 
 

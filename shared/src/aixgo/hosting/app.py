@@ -10,9 +10,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aixgo.agents.agent import CUSTOM, Agent
+from aixgo.agents.agent import Agent
+from aixgo.agents.declaration import Declaration
 from aixgo.agents.model_gateway import ModelGateway
 from aixgo.agents.role import NoOptions
+from aixgo.agents.system import misfits, subscriptions
 from aixgo.broker.open import open_broker
 from aixgo.broker.port import Broker
 from aixgo.broker.topology import ACK_WAIT_SECONDS, AgentNeeds, provision
@@ -105,7 +107,9 @@ class App:
         gateway = self._gateway(models, model)
         if gateway is not None:
             self.agents[GATEWAY] = gateway
-        self._check_edges()
+        declarations = [agent.declaration for agent in self.agents.values()]
+        self._subscriptions = subscriptions(declarations)
+        self._check()
 
     @classmethod
     def from_document(cls, document: Document) -> App:
@@ -212,13 +216,7 @@ class App:
 
     def sources(self, name: str) -> tuple[str, ...]:
         """Return the agents whose events an agent handles: its `inputs`, and who outputs to it."""
-        wanted = {edge.source for edge in self.agents[name].spec.inputs}
-        wanted |= {
-            agent.name
-            for agent in self.agents.values()
-            if any(edge.target == name for edge in agent.spec.outputs)
-        }
-        return tuple(sorted(wanted))
+        return self._subscriptions.get(name, ())
 
     def wiring(self, name: str) -> Wiring:
         """Return how an agent is connected to the others."""
@@ -259,24 +257,18 @@ class App:
             options["agent_keys"] = keys
         return Agent(GATEWAY, role=GATEWAY, retry=Retry(max_attempts=1), **options)
 
-    def _check_edges(self) -> None:
-        """Refuse names of agents that are not there.
+    def _check(self) -> None:
+        """Refuse what does not fit together.
 
         Raises:
-            ConfigError: names the agent, the edge and the nearest known name.
+            ConfigError: names the agent, the place and the nearest known name.
         """
-        for agent in self.agents.values():
-            spec = agent.spec
-            named = [("inputs", edge.source) for edge in spec.inputs]
-            named += [("outputs", edge.target) for edge in spec.outputs]
-            if spec.role != CUSTOM:
-                named += [("options", name) for name in agent.build().calls()]
-            for where, name in named:
-                if name not in self.agents:
-                    raise ConfigError(
-                        f"agent {agent.name!r}: {where} name the agent {name!r}, which does not "
-                        f"exist{did_you_mean(name, self.agents)}"
-                    )
+        for declaration, wrong in misfits([one.declaration for one in self.agents.values()]):
+            where = f"{'.'.join(map(str, wrong.loc))}: " if wrong.loc else ""
+            name = declaration.spec.name
+            raise ConfigError(
+                f"agent {name!r}: {where}{wrong.text.removeprefix(f'agent {name!r}: ')}"
+            )
 
 
 def given_gateway(model: Model) -> Agent:
@@ -287,7 +279,7 @@ def given_gateway(model: Model) -> Agent:
             super().__init__(spec, options, model)
 
     spec = AgentSpec(name=GATEWAY, role=GATEWAY, retry=Retry(max_attempts=1))
-    return Agent.declared(spec, NoOptions(), Given)
+    return Agent.declared(Declaration(spec=spec, options=NoOptions(), role=Given))
 
 
 class System(Client):

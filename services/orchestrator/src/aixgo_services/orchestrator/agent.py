@@ -2,43 +2,61 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import ConfigDict
 
 from aixgo import Context, Message, Reply, Role
-from aixgo.config.agents import AgentSpec
+from aixgo.config.agents import AgentSpec, Options
 from aixgo.errors import ConfigError
-from aixgo_services.orchestrator.options import OrchestratorOptions
 from aixgo_services.orchestrator.patterns import PATTERNS
+from aixgo_services.orchestrator.patterns.pattern import PatternOptions
+
+
+class SomePattern(Options):
+    """The keys of an orchestrator whose pattern is missing or not known: any."""
+
+    model_config = ConfigDict(extra="allow")
+
+    pattern: Literal[tuple(PATTERNS)]  # type: ignore[valid-type]  # mypy wants the names written out
+    """Which pattern it runs."""
 
 
 class Orchestrator(Role):
     """Runs one pattern. Every call in it is a durable step, so a crash repeats no finished one.
 
     Raises:
-        ConfigError: it names itself, or more agents than `limits.max_agents`.
+        ConfigError: the pattern names more agents than `limits.max_agents`.
     """
 
-    options_model = OrchestratorOptions
+    options_model = PatternOptions
 
-    def __init__(self, spec: AgentSpec, options: Any) -> None:
+    def __init__(self, spec: AgentSpec, options: PatternOptions) -> None:
         super().__init__(spec, options)
-        self._config = options.config()
         self._run = PATTERNS[options.pattern].run
-        named, limit = self._config.calls(), spec.limits.max_agents
+        named, limit = options.calls(), spec.limits.max_agents
         if len(named) > limit:
             raise ConfigError(
                 f"agent {spec.name!r}: its pattern names {len(named)} agents, over "
                 f"`limits.max_agents` of {limit}; raise the limit or split the pattern in two"
             )
-        if spec.name in named:
-            raise ConfigError(
-                f"agent {spec.name!r}: its pattern calls the agent {spec.name!r} itself, which "
-                "would never end; name another agent"
-            )
+
+    @classmethod
+    def options_for(cls, given: Mapping[str, Any]) -> type[Options]:
+        """Return the keys of the declared pattern."""
+        name = given.get("pattern")
+        pattern = PATTERNS.get(name) if isinstance(name, str) else None
+        return SomePattern if pattern is None else pattern.options
+
+    @classmethod
+    def options_models(cls) -> tuple[type[Options], ...]:
+        """Return the keys of every pattern."""
+        return tuple(pattern.options for pattern in PATTERNS.values())
 
     def calls(self) -> tuple[str, ...]:
         """Return the agents that the pattern may call."""
-        return tuple(dict.fromkeys(self._config.calls()))
+        return tuple(dict.fromkeys(self.options.calls()))
 
     async def execute(self, message: Message, ctx: Context) -> Reply:
         """Run the pattern on the message.
@@ -46,4 +64,4 @@ class Orchestrator(Role):
         Raises:
             PatternError: the pattern could not finish; each says which agent and why.
         """
-        return await self._run(self._config, message, ctx)
+        return await self._run(self.options, message, ctx)

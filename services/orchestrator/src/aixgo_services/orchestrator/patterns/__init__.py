@@ -1,26 +1,12 @@
-"""Every pattern by its name: the keys that it takes, and the function that it is."""
+"""Every pattern by its name. A pattern is one file: its keys, its errors, and its function."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
-
-from aixgo import Context, Message, Reply
-from aixgo_services.orchestrator.patterns._shared import PatternConfig
-from aixgo_services.orchestrator.patterns.router import RouterConfig, router
-from aixgo_services.orchestrator.patterns.sequential import SequentialConfig, sequential
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """A pattern: `run` gets an instance of `config`, the message, and the context."""
-
-    config: type[PatternConfig]
-    run: Callable[[Any, Message, Context], Awaitable[Reply]]
-
+from aixgo_services.orchestrator.patterns.pattern import Pattern
+from aixgo_services.orchestrator.patterns.router import RouterOptions, router
+from aixgo_services.orchestrator.patterns.sequential import SequentialOptions, sequential
 
 PATTERNS: dict[str, Pattern] = {
-    "router": Pattern(RouterConfig, router),
-    "sequential": Pattern(SequentialConfig, sequential),
+    "router": Pattern(RouterOptions, router),
+    "sequential": Pattern(SequentialOptions, sequential),
 }

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from aixgo import Context, Message, Reply
 from aixgo.config.agents import AgentName
-from aixgo.errors import ClassificationFailed, NoRoute, RemoteError, RouteFailed
-from aixgo_services.orchestrator.patterns._shared import PatternConfig, payload_of, used
+from aixgo.errors import PatternError, RemoteError
+from aixgo_services.orchestrator.patterns.pattern import PatternOptions, payload_of, used
 
 
-class RouterConfig(PatternConfig):
+class RouterOptions(PatternOptions):
     """Keys of the router pattern."""
 
+    pattern: Literal["router"]
+    """Classifies each message and gives it to the agent of its category."""
     classifier: AgentName
     """Agent whose reply has the `category` in its metadata, such as a classifier."""
     routes: dict[str, AgentName] = Field(min_length=1)
@@ -29,6 +31,50 @@ class RouterConfig(PatternConfig):
         return (self.classifier, *self.routes.values(), *fallback)
 
 
+class ClassificationFailed(PatternError):
+    """The router's classifier failed, or its answer has no category.
+
+    Attributes:
+        classifier: the agent that was asked.
+        cause: `code` of its error, or `no_category`.
+    """
+
+    code = "classification_failed"
+
+    def __init__(self, classifier: str, cause: str, text: str) -> None:
+        self.classifier, self.cause = classifier, cause
+        super().__init__(f"classifier {classifier!r} failed: {text}")
+
+
+class NoRoute(PatternError):
+    """No route for the category, and no fallback."""
+
+    code = "no_route"
+
+    def __init__(self, category: str, routes: list[str]) -> None:
+        self.category, self.routes = category, routes
+        super().__init__(
+            f"no route for category {category!r}; routes: {', '.join(routes) or 'none'}. Add "
+            "the route or a `fallback`"
+        )
+
+
+class RouteFailed(PatternError):
+    """The agent that the router chose failed for good.
+
+    Attributes:
+        category: what the classifier said.
+        agent: the routed agent.
+        cause: `code` of its error.
+    """
+
+    code = "route_failed"
+
+    def __init__(self, category: str, agent: str, cause: str, text: str) -> None:
+        self.category, self.agent, self.cause = category, agent, cause
+        super().__init__(f"agent {agent!r}, chosen for category {category!r}, failed: {text}")
+
+
 @dataclass(frozen=True)
 class Route:
     """Where a message goes, and why."""
@@ -38,7 +84,7 @@ class Route:
     used_fallback: bool
 
 
-async def router(config: RouterConfig, message: Message, ctx: Context) -> Reply:
+async def router(config: RouterOptions, message: Message, ctx: Context) -> Reply:
     """Give the message, as it came, to the agent of the category that the classifier says.
 
     The reply is the routed agent's, with `pattern`, `routed_to`, `category`, `confidence` (when the
@@ -69,7 +115,7 @@ async def router(config: RouterConfig, message: Message, ctx: Context) -> Reply:
 
 
 async def _classify(
-    config: RouterConfig, payload: Any, meta: dict[str, Any], ctx: Context
+    config: RouterOptions, payload: Any, meta: dict[str, Any], ctx: Context
 ) -> Message:
     try:
         return await ctx.call(config.classifier, payload, key="classify", meta=meta)
@@ -77,7 +123,7 @@ async def _classify(
         raise ClassificationFailed(config.classifier, error.cause, str(error)) from error
 
 
-def choose(config: RouterConfig, verdict: Message) -> Route:
+def choose(config: RouterOptions, verdict: Message) -> Route:
     """Return the route of a classifier's reply.
 
     The fallback takes what has no route and what is `below_threshold`. Without a fallback an unsure

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from aixgo import Context, Message, Reply
 from aixgo.config.agents import AgentName
-from aixgo.errors import RemoteError, StepFailed
-from aixgo_services.orchestrator.patterns._shared import PatternConfig, payload_of, used
+from aixgo.errors import PatternError, RemoteError
+from aixgo_services.orchestrator.patterns.pattern import PatternOptions, payload_of, used
 
 
-class SequentialConfig(PatternConfig):
+class SequentialOptions(PatternOptions):
     """Keys of the sequential pattern."""
 
+    pattern: Literal["sequential"]
+    """Passes each message through agents, one after the other."""
     agents: tuple[AgentName, ...] = Field(min_length=1)
     """Agents in their order; one may come more than once."""
 
@@ -21,7 +25,23 @@ class SequentialConfig(PatternConfig):
         return self.agents
 
 
-async def sequential(config: SequentialConfig, message: Message, ctx: Context) -> Reply:
+class StepFailed(PatternError):
+    """A step of a sequence failed.
+
+    Attributes:
+        index: position of the step, from 0.
+        agent: agent of the step.
+        cause: `code` of the step's own error.
+    """
+
+    code = "step_failed"
+
+    def __init__(self, index: int, agent: str, cause: str, text: str) -> None:
+        self.index, self.agent, self.cause = index, agent, cause
+        super().__init__(f"step {index} ({agent!r}) failed: {text}")
+
+
+async def sequential(config: SequentialOptions, message: Message, ctx: Context) -> Reply:
     """Pass the message through the agents, one after the other.
 
     Every step gets the caller's metadata with that of the step before on top. The reply is the

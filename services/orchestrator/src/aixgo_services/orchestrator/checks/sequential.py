@@ -8,7 +8,7 @@ from aixgo.agents.agent import Agent
 from aixgo.errors import DeadlineExceeded
 from aixgo.message import Message
 from aixgo.testing.expect import equal
-from aixgo.testing.pattern_checks._agents import (
+from aixgo_services.orchestrator.checks._agents import (
     UNPRICED,
     Running,
     Seen,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aixgo.testing.expect import equal
-from aixgo.testing.pattern_checks._agents import (
+from aixgo_services.orchestrator.checks._agents import (
     Running,
     Seen,
     broken,

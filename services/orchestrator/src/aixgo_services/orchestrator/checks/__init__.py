@@ -7,7 +7,7 @@ A check gets `running`, which serves the agents that it is given as a system:
         async with App(agents, namespace=unique()).running("memory") as system:
             yield system
 
-    for check in pattern_checks.ALL:
+    for check in checks.ALL:
         await check(running)
 
 A check returns when the promise is kept and raises AssertionError when it is not. The patterns are
@@ -17,8 +17,8 @@ those of the installed role `orchestrator`.
 from __future__ import annotations
 
 from aixgo.testing.expect import checks_of
-from aixgo.testing.pattern_checks import nesting, router, sequential
-from aixgo.testing.pattern_checks._agents import Check, Running
+from aixgo_services.orchestrator.checks import nesting, router, sequential
+from aixgo_services.orchestrator.checks._agents import Check, Running
 
 __all__ = ["ALL", "Check", "Running"]
 

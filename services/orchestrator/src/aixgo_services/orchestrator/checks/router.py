@@ -7,7 +7,7 @@ from typing import Any
 from aixgo.hosting.app import System
 from aixgo.message import Message
 from aixgo.testing.expect import equal
-from aixgo.testing.pattern_checks._agents import (
+from aixgo_services.orchestrator.checks._agents import (
     UNPRICED,
     Running,
     Seen,

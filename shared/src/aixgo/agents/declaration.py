@@ -1,0 +1,243 @@
+"""What is declared of an agent, checked in one place for Python, YAML and JSON.
+
+`declare` finds everything that is wrong with one declaration; `Agent(…)` says it in one
+`ConfigError`, a document says it with line and column.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from aixgo.agents.handler import Handler, HandlerRole, HandlerShape
+from aixgo.agents.reference import imported
+from aixgo.agents.role import Role, find_role, known_roles
+from aixgo.config.agents import AgentSpec, Options
+from aixgo.config.suggest import did_you_mean
+from aixgo.errors import ConfigError, by_code
+from aixgo.tools.port import Tool
+from aixgo.tools.toolbox import NO_TOOLS, Toolbox
+
+CUSTOM = "custom"
+"""Role of an agent whose behaviour is a handler of the user's own."""
+
+Loc = tuple[str | int, ...]
+"""Path of a value inside of a declaration: keys and indexes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration:
+    """An agent as it was declared; checked, nothing built yet.
+
+    Attributes:
+        spec: the part that every role shares.
+        options: the role's own part, an instance of `role.options_for(…)`.
+        role: the behaviour's class; `HandlerRole` for an agent with a handler of its own.
+        tools: what a handler may use with `ctx.tool`.
+        shape: the handler and what it takes and returns; None for an installed role.
+    """
+
+    spec: AgentSpec
+    options: Options
+    role: type[Role]
+    tools: Toolbox = NO_TOOLS
+    shape: HandlerShape | None = None
+
+    def build(self) -> Role:
+        """Return a new instance of the behaviour.
+
+        Raises:
+            ConfigError: the role finds its options wrong together.
+        """
+        if self.shape is not None:
+            return HandlerRole(self.spec, self.options, self.shape)
+        return self.role(self.spec, self.options)
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """One thing that is wrong with a declaration.
+
+    Attributes:
+        loc: the path of the value; empty for the declaration as a whole.
+        text: what is wrong, and the fix.
+        cause: the error that it comes from, if it has a class of its own.
+        named: an agent that the role's options name at a place that only they know.
+    """
+
+    loc: Loc
+    text: str
+    cause: ConfigError | None = None
+    named: str = ""
+
+    def texts(self) -> list[str]:
+        """Return what is wrong, one sentence each."""
+        return [self.text]
+
+
+@dataclass(frozen=True)
+class UnknownKey:
+    """A key that neither every agent nor the role has."""
+
+    key: str
+    known: frozenset[str]
+
+    def texts(self) -> list[str]:
+        """Return what is wrong, with the nearest key that there is."""
+        return [f"unknown option {self.key!r}{did_you_mean(self.key, self.known)}"]
+
+
+@dataclass(frozen=True)
+class Invalid:
+    """Values that a model refuses."""
+
+    error: ValidationError
+    model: type[Options]
+
+    def texts(self) -> list[str]:
+        """Return pydantic's findings, without echoing secrets."""
+        return [_described(found) for found in self.error.errors(include_url=False)]
+
+
+Problem = Wrong | UnknownKey | Invalid
+
+
+def declare(
+    given: Mapping[str, Any],
+    *,
+    handler: Handler | None = None,
+    tools: Sequence[Tool[Any]] = (),
+    directory: str | os.PathLike[str] | None = None,
+) -> tuple[Declaration | None, list[Problem]]:
+    """Return a checked declaration, or None with all that is wrong with it.
+
+    Args:
+        given: every key of one flat declaration: those of `AgentSpec` and the role's own.
+        handler: the behaviour, when it is an object already and not a `handler: module:name`.
+        tools: for a handler.
+        directory: where modules of handlers are looked for first.
+    """
+    problems: list[Problem] = []
+    role, handler = _behaviour(given, handler, directory, problems)
+    if role is HandlerRole:
+        given = {**given, "role": CUSTOM}
+    common = frozenset(AgentSpec.model_fields)
+    _load_errors_of(given)
+    spec = _validated(AgentSpec, common, given, problems)
+    if role is None:
+        return None, problems
+    model = role.options_for(given)
+    own = frozenset(model.model_fields)
+    if model.model_config.get("extra") == "forbid":
+        problems += [UnknownKey(key, common | own) for key in given if key not in common | own]
+    options = _validated(model, own - common, given, problems)
+    shape, box = None, NO_TOOLS
+    try:
+        if handler is not None:
+            shape = HandlerShape(_name(given), handler)
+        if tools:
+            box = _toolbox(given, role, tools)
+    except ConfigError as error:
+        loc = ("handler",) if shape is None and "handler" in given else ()
+        problems.append(Wrong(loc, _without_name(str(error), _name(given)), error))
+    if problems or spec is None or options is None:
+        return None, problems
+    return Declaration(spec=spec, options=options, role=role, tools=box, shape=shape), problems
+
+
+def _behaviour(
+    given: Mapping[str, Any],
+    handler: Handler | None,
+    directory: str | os.PathLike[str] | None,
+    problems: list[Problem],
+) -> tuple[type[Role] | None, Handler | None]:
+    """Return the role's class and the handler; None for the class when it is not known."""
+    role, written = given.get("role"), given.get("handler")
+    if role is not None and not isinstance(role, str):
+        return None, None  # AgentSpec says what is wrong
+    if handler is not None or isinstance(written, str):
+        if role not in (None, "", CUSTOM):
+            problems.append(
+                Wrong(("role",), f"has a handler and the role {role!r}; give it one of the two")
+            )
+            return None, None
+        if handler is None:
+            try:
+                handler = imported(str(written), directory)
+            except ConfigError as error:
+                problems.append(Wrong(("handler",), str(error)))
+        return HandlerRole, handler
+    if "handler" in given:
+        return None, None
+    if not role:
+        problems.append(
+            Wrong(
+                (),
+                f"needs a role (installed: {', '.join(known_roles()) or 'none'}) or a handler of "
+                "its own (`handler: module:function`)",
+            )
+        )
+    elif role == CUSTOM:
+        problems.append(
+            Wrong(
+                ("role",),
+                "the role 'custom' has no handler; give one with `handler: module:function`, or in "
+                "Python as Agent(name, handler)",
+            )
+        )
+    else:
+        try:
+            return find_role(role), None
+        except ConfigError as error:
+            problems.append(Wrong(("role",), str(error), error))
+    return None, None
+
+
+def _validated(
+    model: type[Any], keys: Collection[str], given: Mapping[str, Any], problems: list[Problem]
+) -> Any:
+    try:
+        return model.model_validate({key: given[key] for key in given if key in keys})
+    except ValidationError as error:
+        problems.append(Invalid(error, model))
+        return None
+
+
+def _toolbox(given: Mapping[str, Any], role: type[Role], tools: Sequence[Tool[Any]]) -> Toolbox:
+    if not issubclass(role, HandlerRole):
+        raise ConfigError(
+            f"an agent of role {given.get('role')!r} takes no Python tools; give the tools to an "
+            "agent with a handler"
+        )
+    return Toolbox(_name(given), tools)
+
+
+def _load_errors_of(given: Mapping[str, Any]) -> None:
+    """Load the installed roles when `retry_on` names an error class that may be one of theirs."""
+    retry = given.get("retry")
+    names = retry.get("retry_on") if isinstance(retry, Mapping) else None
+    if isinstance(names, list | tuple) and {str(name) for name in names} - by_code().keys():
+        for role in known_roles():
+            try:
+                find_role(role)
+            except ConfigError:  # a broken package is a finding of the agents that use it
+                continue
+
+
+def _name(given: Mapping[str, Any]) -> str:
+    name = given.get("name")
+    return name if isinstance(name, str) else "?"
+
+
+def _without_name(text: str, name: str) -> str:
+    return text.removeprefix(f"agent {name!r}: ")
+
+
+def _described(found: Any) -> str:
+    where = ".".join(map(str, found["loc"])) or "value"
+    value = "" if "key" in where else f" (got {found['input']!r:.60})"
+    return f"{where}: {found['msg'].removeprefix('Value error, ')}{value}"

@@ -1,0 +1,75 @@
+"""`module:name`: how a document or a command names an object in Python code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from aixgo.config.suggest import did_you_mean
+from aixgo.errors import ConfigError
+
+_REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def is_reference(text: str) -> bool:
+    """Whether a text has the form `module:name` (`package.module:object.attribute` included)."""
+    return _REFERENCE.fullmatch(text) is not None
+
+
+def imported(reference: str, directory: str | os.PathLike[str] | None = None) -> Any:
+    """Return the object that `module:name` names; its module is imported.
+
+    Args:
+        directory: put first on the module search path, for good, as Python does with the directory
+            of a script; modules that are imported later are found there as well.
+
+    Raises:
+        ConfigError: the text has another form, the module cannot be imported, or it has no such
+            name; says which.
+    """
+    if not is_reference(reference):
+        raise ConfigError(
+            f"{reference!r} does not name an object in a module; write `module:name`, such as "
+            "`shop.agents:quote`"
+        )
+    if directory is not None:
+        _search_first(directory)
+    module_name, _, path = reference.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+            where = "" if directory is None else f" in {os.fspath(directory) or '.'!r} or"
+            raise ConfigError(
+                f"there is no module {error.name!r}{where} among the installed packages; check the "
+                "name, or install its package"
+            ) from error
+        raise _broken(module_name, error) from error
+    except (Exception, SystemExit) as error:
+        raise _broken(module_name, error) from error
+    for name in path.split("."):
+        if not hasattr(found, name):
+            public = [known for known in vars(found) if not known.startswith("_")]
+            raise ConfigError(
+                f"{reference!r}: the module {module_name!r} has no {path!r}"
+                f"{did_you_mean(name, public)}"
+            )
+        found = getattr(found, name)
+    return found
+
+
+def _search_first(directory: str | os.PathLike[str]) -> None:
+    place = str(Path(directory).resolve())
+    if place not in sys.path:
+        sys.path.insert(0, place)
+        importlib.invalidate_caches()
+
+
+def _broken(module: str, error: BaseException) -> ConfigError:
+    text = str(error)
+    reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return ConfigError(f"the module {module!r} cannot be imported: {reason}; mend the module")
