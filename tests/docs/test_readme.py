@@ -49,7 +49,7 @@ async def test_the_orchestrator_runs_and_waits_for_the_person() -> None:
             Agent("style", critic),
             Agent("facts", critic),
         ],
-        model=ScriptedModel([lambda request: request.messages[-1].content]),
+        model=ScriptedModel([lambda request: request.messages[-1].text]),
     )
     async with app.running() as system:
         run = await system.send("review", "owls")

@@ -28,7 +28,7 @@ async def test_every_review_is_answered_and_written_down_once(
 ) -> None:
     caplog.set_level(logging.INFO, "aixgo.agent.journal")
     document = load_document(HERE / "agents.yaml")
-    model = ScriptedModel([lambda request: f"Re: {request.messages[-1].content}"], repeat=True)
+    model = ScriptedModel([lambda request: f"Re: {request.messages[-1].text}"], repeat=True)
     async with App(document.agents, models=document.models, model=model).running():
         await asyncio.sleep(9)
     lines: list[Any] = [record for record in caplog.records if record.message == "event.logged"]

@@ -50,7 +50,7 @@ class Workshop:
 
 
 def echo_model() -> ScriptedModel:
-    return ScriptedModel([lambda request: request.messages[-1].content], repeat=True)
+    return ScriptedModel([lambda request: request.messages[-1].text], repeat=True)
 
 
 async def failed(system: System, text: str) -> str:

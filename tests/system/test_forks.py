@@ -32,12 +32,12 @@ class Asked:
 
     def answer(self, request: ChatRequest) -> str:
         self.requests.append(request)
-        return " | ".join(message.content for message in request.messages)
+        return " | ".join(message.text for message in request.messages)
 
     def since(self, count: int) -> list[tuple[str, str]]:
         """Models and system messages of the requests after the first so many."""
         return [
-            (request.model, request.messages[0].content if len(request.messages) > 1 else "")
+            (request.model, request.messages[0].text if len(request.messages) > 1 else "")
             for request in self.requests[count:]
         ]
 

@@ -86,7 +86,7 @@ def agents() -> list[Agent]:
 
 
 def model() -> ScriptedModel:
-    return ScriptedModel([lambda asked: f"thought of {asked.messages[-1].content}"], repeat=True)
+    return ScriptedModel([lambda asked: f"thought of {asked.messages[-1].text}"], repeat=True)
 
 
 def one_run_of(pattern: str) -> Scenario:

@@ -28,7 +28,7 @@ async def test_an_agents_model_call_uses_what_it_declares(running: Running) -> N
         assert result.usage.model_calls == 1
         assert result.usage.total_tokens > 0
     (request,) = model.requests
-    assert [(m.role, m.content) for m in request.messages] == [
+    assert [(m.role, m.text) for m in request.messages] == [
         ("system", "Be short."),
         ("user", "capital of Italy?"),
     ]

@@ -38,7 +38,7 @@ def runs_of(system: System) -> Runs:
 
 
 def echo_model() -> ScriptedModel:
-    return ScriptedModel([lambda request: request.messages[-1].content], repeat=True)
+    return ScriptedModel([lambda request: request.messages[-1].text], repeat=True)
 
 
 def shown(step: Step) -> dict[str, object]:

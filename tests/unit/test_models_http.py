@@ -21,7 +21,7 @@ from aixgo.errors import (
     ModelUnavailable,
     UnsupportedByModel,
 )
-from aixgo.models import ChatMessage, ChatRequest, EmbedRequest, OpenAICompatible, ToolSpec
+from aixgo.models import ChatMessage, ChatRequest, EmbedRequest, OpenAICompatible, ToolDefinition
 from aixgo.models.http import Http, Target, _Events
 from aixgo.models.providers import PROVIDERS
 from aixgo.testing.fake_provider import Fail, FakeProvider, Raw, Say, fake_provider
@@ -214,7 +214,7 @@ def test_the_responses_api_is_used_where_a_model_needs_it(
     request = ChatRequest(
         model=f"openai/{model_name}",
         messages=ASK.messages,
-        tools=(ToolSpec(name="f"),) if with_tools else (),
+        tools=(ToolDefinition(name="f"),) if with_tools else (),
     )
     _, responses = model._route(request)
     assert responses is wanted

@@ -22,7 +22,7 @@ def ask(text: str = "How are you today?", **fields: object) -> ChatRequest:
 
 async def test_answers_come_in_the_order_of_the_script_and_are_counted() -> None:
     call = ToolCall(id="1", name="search", arguments='{"q": "x y"}')
-    model = ScriptedModel(["Fine, thanks.", call, lambda request: request.messages[0].content])
+    model = ScriptedModel(["Fine, thanks.", call, lambda request: request.messages[0].text])
     first, second, third = [await model.chat(ask()) for _ in range(3)]
     assert (first.text, third.text) == ("Fine, thanks.", "How are you today?")
     assert second.message.tool_calls == (call,)

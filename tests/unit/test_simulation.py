@@ -52,7 +52,7 @@ def writers() -> list[Agent]:
 
 
 def model() -> ScriptedModel:
-    return ScriptedModel([lambda request: f"draft of {request.messages[-1].content}"], repeat=True)
+    return ScriptedModel([lambda request: f"draft of {request.messages[-1].text}"], repeat=True)
 
 
 async def writing(system: SimulatedSystem) -> None:

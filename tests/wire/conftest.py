@@ -19,7 +19,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from aixgo.models import ChatMessage, ChatRequest, ResponseSchema, ToolCall, ToolSpec
+from aixgo.models import ChatMessage, ChatRequest, ResponseSchema, ToolCall, ToolDefinition
 
 CAPTURES = Path(__file__).parent / "captures"
 ARGUMENTS = ({"city": "Paris"}, {"city": "Rome"})
@@ -52,7 +52,7 @@ class Capture(msgspec.Struct):
         return ChatRequest(
             model=f"{provider}/{call['model'].partition('/')[2]}",
             messages=tuple(map(_message, call["messages"])),
-            tools=tuple(ToolSpec(**tool["function"]) for tool in call.get("tools", ())),
+            tools=tuple(ToolDefinition(**tool["function"]) for tool in call.get("tools", ())),
             tool_choice=call.get("tool_choice", ""),
             temperature=call.get("temperature"),
             max_tokens=call.get("max_tokens"),

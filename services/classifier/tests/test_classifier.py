@@ -69,7 +69,7 @@ async def test_a_reason_is_asked_for_first_and_kept(running: Running) -> None:
     assert result.data["reasoning"] == "It is about money."
     schema = schema_of(model.requests[0])
     assert list(schema["properties"]) == ["reasoning", "category", "confidence"]
-    assert model.requests[0].messages[2].content == (
+    assert model.requests[0].messages[2].text == (
         '{"reasoning": "Money.", "category": "billing", "confidence": 0.95}'
     )
 
@@ -110,9 +110,9 @@ async def test_each_vote_sees_the_categories_and_examples_in_another_order(
     model = ScriptedModel([says("billing")], repeat=True)
     with_examples = [{**category, "examples": [category["name"] + "!"]} for category in CATEGORIES]
     await ask(running, model, votes=3, categories=with_examples)
-    systems = sorted(request.messages[0].content for request in model.requests)
+    systems = sorted(request.messages[0].text for request in model.requests)
     assert len(set(systems)) == 3
-    last_examples = {request.messages[-3].content.split("!")[0] for request in model.requests}
+    last_examples = {request.messages[-3].text.split("!")[0] for request in model.requests}
     assert last_examples == {"billing", "technical", "general"}
 
 
@@ -147,27 +147,27 @@ async def test_declared_settings_replace_the_defaults(running: Running) -> None:
     await ask(running, model, temperature=0, max_tokens=9, prompt="Sort mail:")
     request = model.requests[0]
     assert (request.temperature, request.max_tokens) == (0, 9)
-    assert request.messages[0].content.splitlines()[0] == "Sort mail:"
+    assert request.messages[0].text.splitlines()[0] == "Sort mail:"
 
 
 async def test_keywords_found_in_the_message_are_shown_as_evidence(running: Running) -> None:
     model = ScriptedModel([says("billing", 1)])
     await ask(running, model, text="Refunds! I was CHARGED, and the incrash is discharged.")
-    question = model.requests[0].messages[-1].content
+    question = model.requests[0].messages[-1].text
     assert question.endswith("\n\nKeywords: refund -> billing, charge -> billing")
 
 
 async def test_a_message_without_keywords_says_so(running: Running) -> None:
     model = ScriptedModel([says("general", 1)])
     await ask(running, model, text="hello")
-    assert model.requests[0].messages[-1].content == "hello\n\nKeywords: none"
+    assert model.requests[0].messages[-1].text == "hello\n\nKeywords: none"
 
 
 async def test_without_declared_keywords_the_message_stays_as_it_is(running: Running) -> None:
     model = ScriptedModel([says("a", 1)])
     await ask(running, model, categories=[{"name": "a"}, {"name": "b"}])
-    assert model.requests[0].messages[-1].content == "hello"
-    assert model.requests[0].messages[0].content.endswith("\n- a\n- b")
+    assert model.requests[0].messages[-1].text == "hello"
+    assert model.requests[0].messages[0].text.endswith("\n- a\n- b")
 
 
 async def test_at_most_two_examples_of_a_category_and_three_few_shots_are_shown(
@@ -181,9 +181,9 @@ async def test_at_most_two_examples_of_a_category_and_three_few_shots_are_shown(
     shots = [{"input": f"s{number}", "category": "b"} for number in range(1, 5)]
     await ask(running, model, categories=categories, few_shot_examples=shots)
     messages = model.requests[0].messages
-    asked = [message.content for message in messages if message.role == "user"]
+    asked = [message.text for message in messages if message.role == "user"]
     assert asked == ["s1", "s2", "s3", "a1", "b1", "a2", "hello"]
-    answers = [message.content for message in messages if message.role == "assistant"]
+    answers = [message.text for message in messages if message.role == "assistant"]
     assert answers[3] == '{"category": "a", "confidence": 0.95}'
 
 
@@ -209,22 +209,22 @@ async def test_a_wrong_answer_is_told_to_the_model_and_asked_again(
     assert result.meta["category"] == "billing"
     correction = model.requests[1].messages[-1]
     assert correction.role == "user"
-    assert words in correction.content
-    assert "billing, technical, general" in correction.content
+    assert words in correction.text
+    assert "billing, technical, general" in correction.text
 
 
 async def test_the_model_sees_its_own_wrong_answer(running: Running) -> None:
     model = ScriptedModel([says("billing", 1.5), says("billing", 0.8)])
     await ask(running, model)
     answer = model.requests[1].messages[-2]
-    assert (answer.role, answer.content) == ("assistant", says("billing", 1.5))
+    assert (answer.role, answer.text) == ("assistant", says("billing", 1.5))
 
 
 async def test_an_answer_that_is_no_json_is_asked_again(running: Running) -> None:
     model = ScriptedModel(["Billing, I think.", says("billing", 0.8)])
     result = await ask(running, model)
     assert result.meta["category"] == "billing"
-    assert "cannot be used" in model.requests[1].messages[-1].content
+    assert "cannot be used" in model.requests[1].messages[-1].text
 
 
 async def test_three_wrong_answers_are_an_error_that_is_not_retried(running: Running) -> None:

@@ -31,7 +31,7 @@ async def test_the_prompt_and_the_message_go_to_the_model(running: Running) -> N
     assert result.data == "Roses are red."
     assert result.meta == {"finish_reason": "stop", "model": MODEL}
     request = model.requests[0]
-    assert [(message.role, message.content) for message in request.messages] == [
+    assert [(message.role, message.text) for message in request.messages] == [
         ("system", "Write a poem."),
         ("user", "about roses"),
     ]
@@ -79,7 +79,7 @@ async def test_a_payload_that_is_no_text_is_given_as_json(running: Running) -> N
     model = ScriptedModel(["ok"])
     async with running(poet(), model=model) as system:
         await system.call("poet", {"topic": "roses", "lines": [1, None]})
-    assert model.requests[0].messages[-1].content == '{"topic":"roses","lines":[1,null]}'
+    assert model.requests[0].messages[-1].text == '{"topic":"roses","lines":[1,null]}'
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ async def test_a_text_of_exactly_the_limit_with_line_breaks_is_fine(running: Run
     text = "\tümlaut\r\n" + "x" * (100_000 - 9)
     async with running(poet(), model=model) as system:
         assert (await system.call("poet", text)).text == "ok"
-    assert len(model.requests[0].messages[-1].content) == 100_000
+    assert len(model.requests[0].messages[-1].text) == 100_000
 
 
 async def test_a_refusal_of_the_model_is_the_error_of_the_call(running: Running) -> None:

@@ -89,7 +89,7 @@ def staged(aixgo: Any, nats_server: NatsServer) -> Callable[[], Any]:
 
         def answer(request: ChatRequest) -> str:
             asked.append(request)
-            return request.messages[-1].content
+            return request.messages[-1].text
 
         model = ScriptedModel([answer], repeat=True)
         app = App(agents, namespace=namespace, model=model)
@@ -209,7 +209,7 @@ async def test_the_rest_of_a_run_is_made_with_another_prompt_and_model(
         )
         await aixgo.until(forked["run_id"], "parked")
         assert aixgo.asked[-1].model == "scripted/large"
-        assert aixgo.asked[-1].messages[0].content == "Rhyme."
+        assert aixgo.asked[-1].messages[0].text == "Rhyme."
         await aixgo("runs", "answer", forked["run_id"], "yes")
         await aixgo.until(forked["run_id"], "done")
         assert [request.model for request in aixgo.asked] == ["scripted/any", "scripted/large"]

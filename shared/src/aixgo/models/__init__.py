@@ -9,9 +9,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from aixgo.models.messages import ChatMessage, Content, ImagePart, TextPart, ToolCall, text_of
 from aixgo.models.port import (
     ChatChunk,
-    ChatMessage,
     ChatRequest,
     ChatResponse,
     Choice,
@@ -20,8 +20,7 @@ from aixgo.models.port import (
     FinishReason,
     Model,
     ResponseSchema,
-    ToolCall,
-    ToolSpec,
+    ToolDefinition,
 )
 
 if TYPE_CHECKING:
@@ -51,9 +50,11 @@ __all__ = [
     "ChatRequest",
     "ChatResponse",
     "Choice",
+    "Content",
     "EmbedRequest",
     "EmbedResponse",
     "FinishReason",
+    "ImagePart",
     "LiteLLM",
     "LocalModel",
     "Model",
@@ -65,8 +66,10 @@ __all__ = [
     "Resilient",
     "ResponseSchema",
     "ScriptedModel",
+    "TextPart",
     "ToolCall",
-    "ToolSpec",
+    "ToolDefinition",
+    "text_of",
 ]
 
 

@@ -14,38 +14,13 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from aixgo.envelope import Usage
+from aixgo.models.messages import ChatMessage
 
-Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "error"]
 
 
-class ToolCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A tool that the model asks to run.
-
-    Attributes:
-        id: the provider's id, sent back unchanged with the result (some providers hide state in
-        it).
-        name: of the tool.
-        arguments: JSON text as the model wrote it; it may be invalid JSON.
-    """
-
-    id: str
-    name: str
-    arguments: str = "{}"
-
-
-class ChatMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One message of a conversation; `tool_call_id` and `name` belong to role `tool`."""
-
-    role: Role
-    content: str = ""
-    name: str = ""
-    tool_calls: tuple[ToolCall, ...] = ()
-    tool_call_id: str = ""
-
-
-class ToolSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A tool that the model may ask for; `parameters` is a JSON schema of an object."""
+class ToolDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a model is told of a tool; `parameters` is a JSON schema of an object."""
 
     name: str
     description: str = ""
@@ -78,7 +53,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     model: str
     messages: tuple[ChatMessage, ...]
-    tools: tuple[ToolSpec, ...] = ()
+    tools: tuple[ToolDefinition, ...] = ()
     tool_choice: str = ""
     temperature: float | None = None
     max_tokens: int | None = None
@@ -123,7 +98,7 @@ class ChatResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     @property
     def text(self) -> str:
         """The first choice's text."""
-        return self.choices[0].message.content
+        return self.choices[0].message.text
 
 
 class ChatChunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

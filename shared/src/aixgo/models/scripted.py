@@ -1,6 +1,6 @@
 """The `scripted` adapter: a model that gives the answers it was told to. For tests, also yours.
 
-model = ScriptedModel(["Hello!", TimeoutError(), lambda request: request.messages[-1].content])
+model = ScriptedModel(["Hello!", TimeoutError(), lambda request: request.messages[-1].text])
 ...
 assert model.calls == 3
 """
@@ -16,15 +16,14 @@ from contextlib import aclosing, asynccontextmanager
 
 from aixgo.envelope import Usage
 from aixgo.errors import AixgoError, ModelTimeout, ScriptExhausted
+from aixgo.models.messages import ChatMessage, ToolCall
 from aixgo.models.port import (
     ChatChunk,
-    ChatMessage,
     ChatRequest,
     ChatResponse,
     Choice,
     EmbedRequest,
     EmbedResponse,
-    ToolCall,
 )
 from aixgo.models.providers import split_model
 from aixgo.models.wires.answers import checked
@@ -100,7 +99,7 @@ class ScriptedModel:
     def _next(self, request: ChatRequest) -> ChatResponse:
         self.requests.append(request)
         if not self._script:
-            asked = request.messages[-1].content if request.messages else ""
+            asked = request.messages[-1].text if request.messages else ""
             raise ScriptExhausted(
                 f"call {self.calls} to a scripted model of {self.calls - 1} answers (asked: "
                 f"{asked[:80]!r}); give the script one more answer, or `repeat=True`"
@@ -120,7 +119,7 @@ def _response(request: ChatRequest, answer: Answer, number: int) -> ChatResponse
         return answer
     text = answer if isinstance(answer, str) else ""
     calls = () if isinstance(answer, str) else _calls(answer)
-    prompt = sum(_tokens(message.content) for message in request.messages)
+    prompt = sum(_tokens(message.text) for message in request.messages)
     completion = _tokens(text) + sum(_tokens(call.arguments) for call in calls)
     return ChatResponse(
         id=f"scripted-{number}",

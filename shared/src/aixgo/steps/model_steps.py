@@ -8,16 +8,16 @@ from typing import Any, TypedDict, Unpack
 
 from aixgo.config.agents import AgentSpec
 from aixgo.errors import ConfigError
+from aixgo.models.messages import ChatMessage
 from aixgo.models.port import (
     ChatChunk,
-    ChatMessage,
     ChatRequest,
     ChatResponse,
     EmbedRequest,
     EmbedResponse,
     Model,
     ResponseSchema,
-    ToolSpec,
+    ToolDefinition,
 )
 
 Messages = str | Sequence[ChatMessage]
@@ -31,7 +31,7 @@ class Options(TypedDict, total=False):
     temperature: float
     max_tokens: int
     response: ResponseSchema
-    tools: Sequence[ToolSpec]
+    tools: Sequence[ToolDefinition]
     tool_choice: str
     timeout: float
     stream: bool

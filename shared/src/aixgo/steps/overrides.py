@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from aixgo.config.agents import AgentSpec
 from aixgo.envelope import Override
 from aixgo.models.bus import ModelTask
-from aixgo.models.port import ChatMessage
+from aixgo.models.messages import ChatMessage, Content, TextPart
 
 
 def in_force(overrides: Sequence[Override], run: str) -> Sequence[Override]:
@@ -65,6 +65,18 @@ def _with_prompt(
         return (ChatMessage(role="system", content=prompt), *messages)
     if whole:
         return (replace(first, content=prompt), *messages[1:])
-    if declared and declared in first.content:
-        return (replace(first, content=first.content.replace(declared, prompt, 1)), *messages[1:])
+    if declared:
+        return (replace(first, content=_replaced(first.content, declared, prompt)), *messages[1:])
     return messages
+
+
+def _replaced(content: Content, declared: str, prompt: str) -> Content:
+    """Return the content with another prompt where the declared one is, in the text or a part."""
+    if isinstance(content, str):
+        return content.replace(declared, prompt, 1)
+    parts = list(content)
+    for position, part in enumerate(parts):
+        if isinstance(part, TextPart) and declared in part.text:
+            parts[position] = replace(part, text=part.text.replace(declared, prompt, 1))
+            break
+    return tuple(parts)

@@ -27,7 +27,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from aixgo.models.port import ToolCall
+from aixgo.models.messages import ToolCall
 
 _encode = msgspec.json.Encoder().encode
 

@@ -20,7 +20,14 @@ from importlib.util import find_spec
 
 from msgspec.structs import replace
 
-from aixgo.errors import ConfigError, MissingExtra, ModelError, ModelNotFound, ModelUnavailable
+from aixgo.errors import (
+    ConfigError,
+    MissingExtra,
+    ModelError,
+    ModelNotFound,
+    ModelUnavailable,
+    UnsupportedByModel,
+)
 from aixgo.models.http import Http
 from aixgo.models.local.files import LocalFiles, ServerState, lock, runtime_directory
 from aixgo.models.openai_compatible import OpenAICompatible, no_embeddings
@@ -103,6 +110,11 @@ class LocalModel:
         if model != MODEL:
             raise ModelNotFound(
                 f"no local model {model!r}; there is 'local/{MODEL}'", provider="local"
+            )
+        if any(message.images for message in request.messages):
+            raise UnsupportedByModel(
+                f"local/{MODEL} reads text only; send images to a model of another provider",
+                provider="local",
             )
         loop = asyncio.get_running_loop()
         seconds = self._timeout if request.timeout is None else request.timeout

@@ -8,15 +8,8 @@ import msgspec
 
 from aixgo.envelope import Usage, new_id
 from aixgo.errors import BadModelAnswer, BadModelRequest, ContentRefused
-from aixgo.models.port import (
-    ChatMessage,
-    ChatRequest,
-    ChatResponse,
-    Choice,
-    EmbedRequest,
-    FinishReason,
-    ToolCall,
-)
+from aixgo.models.messages import ChatMessage, ToolCall
+from aixgo.models.port import ChatRequest, ChatResponse, Choice, EmbedRequest, FinishReason
 from aixgo.models.providers import split_model
 
 _FINISH: dict[str, FinishReason] = {
@@ -116,14 +109,14 @@ def _check_json(
             provider=provider,
         )
     try:
-        value = msgspec.json.decode(choice.message.content)
+        value = msgspec.json.decode(choice.message.text)
     except msgspec.DecodeError as error:
         cut = choice.finish_reason == "length"
         fix = f"raise max_tokens ({request.max_tokens}), the answer was cut" if cut else "ask again"
         raise BadModelAnswer(
             f"{request.model} was asked for JSON and gave none: {error}, in "
-            f"{len(choice.message.content):,} characters beginning "
-            f"{choice.message.content[:60]!r}; {fix}",
+            f"{len(choice.message.text):,} characters beginning "
+            f"{choice.message.text[:60]!r}; {fix}",
             provider=provider,
         ) from error
     if schema.get("type") != "object":

@@ -8,16 +8,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from aixgo.envelope import Usage
-from aixgo.errors import BadModelAnswer, ContentRefused, ModelError
+from aixgo.errors import BadModelAnswer, BadModelRequest, ContentRefused, ModelError
+from aixgo.models.messages import ChatMessage, TextPart, ToolCall
 from aixgo.models.port import (
-    ChatMessage,
     ChatRequest,
     ChatResponse,
     Choice,
     EmbedRequest,
     EmbedResponse,
-    ToolCall,
-    ToolSpec,
+    ToolDefinition,
 )
 from aixgo.models.providers import Quirk, split_model
 from aixgo.models.wires.answers import (
@@ -84,7 +83,7 @@ def messages(conversation: Sequence[ChatMessage]) -> list[dict[str, Any]]:
 def _message(message: ChatMessage) -> dict[str, Any]:
     found: dict[str, Any] = {"role": message.role}
     if message.content or not message.tool_calls:
-        found["content"] = message.content
+        found["content"] = _content(message)
     if message.role == "tool":
         # its `name` stays here: OpenAI and most of its imitators know only the id
         found["tool_call_id"] = message.tool_call_id
@@ -103,7 +102,34 @@ def _message(message: ChatMessage) -> dict[str, Any]:
     return found
 
 
-def function(tool: ToolSpec) -> dict[str, Any]:
+def _content(message: ChatMessage) -> str | list[dict[str, Any]]:
+    if isinstance(message.content, str):
+        return message.content
+    if message.role != "user" or not message.images:
+        return text_only(message)
+    return [
+        {"type": "text", "text": part.text}
+        if isinstance(part, TextPart)
+        else {"type": "image_url", "image_url": {"url": part.address}}
+        for part in message.content
+    ]
+
+
+def text_only(message: ChatMessage) -> str:
+    """Return the text of a message where the wire has no place for images.
+
+    Raises:
+        BadModelRequest: it has images.
+    """
+    if message.images:
+        raise BadModelRequest(
+            f"a message of role {message.role!r} has an image, which this provider's API takes "
+            "from role 'user' only; put it into a message of the user"
+        )
+    return message.text
+
+
+def function(tool: ToolDefinition) -> dict[str, Any]:
     """Return a tool's description; one without parameters takes an empty object."""
     return {
         "name": tool.name,

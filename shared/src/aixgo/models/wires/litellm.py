@@ -19,15 +19,8 @@ from aixgo.errors import (
     ModelUnavailable,
     UnsupportedByModel,
 )
-from aixgo.models.port import (
-    ChatMessage,
-    ChatRequest,
-    ChatResponse,
-    Choice,
-    EmbedRequest,
-    EmbedResponse,
-    ToolCall,
-)
+from aixgo.models.messages import ChatMessage, ToolCall
+from aixgo.models.port import ChatRequest, ChatResponse, Choice, EmbedRequest, EmbedResponse
 from aixgo.models.providers import PLAIN, Provider, split_model
 from aixgo.models.wires.answers import (
     Assembly,
@@ -62,8 +55,18 @@ _CLASSES = re.compile(r"\blitellm\.\w+: |\b\w+Exception - ")
 
 
 def chat_fields(request: ChatRequest, provider: Provider) -> dict[str, Any]:
-    """Return the keywords of `acompletion` for a request."""
-    _, model = split_model(request.model)
+    """Return the keywords of `acompletion` for a request.
+
+    Raises:
+        UnsupportedByModel: it has the address of an image.
+    """
+    provider_name, model = split_model(request.model)
+    if any(image.url for message in request.messages for image in message.images):
+        raise UnsupportedByModel(
+            f"{request.model} takes images as bytes only (litellm would fetch an address from "
+            "inside the gateway's network); give `data` and `media_type` instead of `url`",
+            provider=provider_name,
+        )
     fields = chat_body(request, PLAIN, stream=False)
     fields["model"] = f"{provider.litellm_prefix}/{model}"
     if request.max_tokens is None and provider.default_max_tokens is not None:

@@ -13,10 +13,11 @@ import msgspec
 
 from aixgo.envelope import Usage
 from aixgo.errors import ModelError
-from aixgo.models.port import ChatMessage, ChatRequest, ChatResponse
+from aixgo.models.messages import ChatMessage, Content, TextPart
+from aixgo.models.port import ChatRequest, ChatResponse
 from aixgo.models.providers import Quirk, split_model
 from aixgo.models.wires.answers import Assembly, extra_of, usage_of
-from aixgo.models.wires.chat import error_in, function, read, sampling, tool_choice
+from aixgo.models.wires.chat import error_in, function, read, sampling, text_only, tool_choice
 from aixgo.models.wires.classify import from_status
 
 
@@ -24,7 +25,7 @@ def responses_body(request: ChatRequest, quirk: Quirk, *, stream: bool) -> dict[
     """Return the body of a request to `/responses`; `stop` and `seed` do not exist there."""
     _, model = split_model(request.model)
     body: dict[str, Any] = {"model": model, "input": list(_items(request.messages)), "store": False}
-    instructions = [m.content for m in request.messages if m.role == "system"]
+    instructions = [text_only(m) for m in request.messages if m.role == "system"]
     if instructions:
         body["instructions"] = "\n\n".join(instructions)
     body |= sampling(request, quirk)
@@ -60,13 +61,18 @@ def _items(messages: Iterable[ChatMessage]) -> Iterable[dict[str, Any]]:
                 yield {
                     "type": "function_call_output",
                     "call_id": message.tool_call_id,
-                    "output": [{"type": "input_text", "text": message.content}],
+                    "output": _parts(message.content, "input_text"),
                 }
             case role:
                 if message.content:
+                    if role != "user":
+                        text_only(message)
                     kind = "output_text" if role == "assistant" else "input_text"
-                    content = [{"type": kind, "text": message.content}]
-                    yield {"type": "message", "role": role, "content": content}
+                    yield {
+                        "type": "message",
+                        "role": role,
+                        "content": _parts(message.content, kind),
+                    }
                 for call in message.tool_calls:
                     yield {
                         "type": "function_call",
@@ -74,6 +80,17 @@ def _items(messages: Iterable[ChatMessage]) -> Iterable[dict[str, Any]]:
                         "name": call.name,
                         "arguments": call.arguments,
                     }
+
+
+def _parts(content: Content, text_kind: str) -> list[dict[str, Any]]:
+    if isinstance(content, str):
+        return [{"type": text_kind, "text": content}]
+    return [
+        {"type": text_kind, "text": part.text}
+        if isinstance(part, TextPart)
+        else {"type": "input_image", "image_url": part.address}
+        for part in content
+    ]
 
 
 def _tool_choice(choice: str) -> str | dict[str, Any]:

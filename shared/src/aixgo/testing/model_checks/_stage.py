@@ -10,14 +10,8 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from aixgo.errors import ModelError, ModelTimeout
-from aixgo.models.port import (
-    ChatMessage,
-    ChatRequest,
-    ChatResponse,
-    Model,
-    ResponseSchema,
-    ToolSpec,
-)
+from aixgo.models.messages import ChatMessage
+from aixgo.models.port import ChatRequest, ChatResponse, Model, ResponseSchema, ToolDefinition
 from aixgo.testing.expect import equal, expect
 from aixgo.testing.fake_provider import FakeProvider, Received, Say
 
@@ -36,7 +30,7 @@ _CITY_ONLY = {
     "required": ["city"],
     "additionalProperties": False,
 }
-WEATHER = ToolSpec(name="get_weather", description="Weather of a city", parameters=_CITY_ONLY)
+WEATHER = ToolDefinition(name="get_weather", description="Weather of a city", parameters=_CITY_ONLY)
 CITY = ResponseSchema(name="city", schema=_CITY_ONLY)
 
 _Error = TypeVar("_Error", bound=ModelError)

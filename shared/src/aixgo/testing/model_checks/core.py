@@ -7,7 +7,8 @@ import asyncio
 from msgspec import json
 from msgspec.structs import replace
 
-from aixgo.models.port import ChatMessage, EmbedRequest, ToolCall
+from aixgo.models.messages import ChatMessage, ToolCall
+from aixgo.models.port import EmbedRequest
 from aixgo.testing.expect import equal, expect
 from aixgo.testing.fake_provider import Say, vector_of
 from aixgo.testing.model_checks._stage import (

@@ -19,7 +19,7 @@ from aixgo.errors import (
     ModelUnavailable,
     RateLimited,
 )
-from aixgo.models.port import ChatMessage, ToolCall
+from aixgo.models.messages import ChatMessage, ToolCall
 from aixgo.testing.expect import equal, expect
 from aixgo.testing.fake_provider import Fail, Raw, Received, Say
 from aixgo.testing.model_checks._stage import (
