@@ -24,9 +24,9 @@ from hypothesis.stateful import (
 from aixgo.broker.memory import MemoryBroker
 from aixgo.broker.topology import AgentNeeds, provision
 from aixgo.calls.caller import Caller
-from aixgo.calls.dead_letters import DeadLetters
 from aixgo.calls.parking import Awaited, Parked
 from aixgo.calls.results import result_of
+from aixgo.calls.space import Space
 from aixgo.calls.worker import HandlerFailed, Worker
 from aixgo.clock import now
 from aixgo.envelope import Envelope, encode, fingerprint, new_id
@@ -101,7 +101,8 @@ class ProtocolMachine(RuleBasedStateMachine):
             self.names,
             [AgentNeeds(name=AGENT, concurrency=64, ack_wait=self.pace.ack_wait)],
         )
-        self.caller = Caller(self.broker, self.names)
+        self.space = Space(self.broker, self.names)
+        self.caller = Caller(self.space)
         for _ in range(2):
             await self._start()
 
@@ -113,8 +114,7 @@ class ProtocolMachine(RuleBasedStateMachine):
             return await self._execute(host, request, attempt)
 
         worker = Worker(
-            broker,
-            self.names,
+            Space(broker, self.names),
             AGENT,
             handle,
             retry=POLICY,
@@ -139,7 +139,7 @@ class ProtocolMachine(RuleBasedStateMachine):
         for host in self.hosts:
             await self._thaw(host)
         await self._until(self._everything_ended)
-        letters = await DeadLetters(self.broker, self.names).list()
+        letters = await self.space.dead_letters.list()
         for call in self.calls:
             standing = await self._look(call)
             assert standing is not None
@@ -148,14 +148,14 @@ class ProtocolMachine(RuleBasedStateMachine):
             mine = [one for one in letters if one.letter.run_id == call.request.run]
             assert len(mine) == (1 if standing.status == "error" else 0), (standing, mine)
             assert standing.status != "error" or call.failed_for_good
-            assert not await self.caller.parking.get(call.request.run, call.request.step)
+            assert not await self.space.parking.get(call.request.run, call.request.step)
         assert self.wrong == []
 
     async def _everything_ended(self) -> bool:
         for call in self.calls:
             for execution in self._running(call):
                 execution.end.set_result("succeed")
-            if await self.caller.parking.get(call.request.run, call.request.step):
+            if await self.space.parking.get(call.request.run, call.request.step):
                 await self._answer(call)
         open_ = [call for call in self.calls if await self._look(call) is None]
         queued = await self.broker.read(
@@ -232,7 +232,7 @@ class ProtocolMachine(RuleBasedStateMachine):
         return how == "succeed"
 
     async def _look(self, call: Call) -> Envelope | None:
-        return await self.caller.results.get(AGENT, call.request.run, call.request.step)
+        return await self.space.results.get(AGENT, call.request.run, call.request.step)
 
     async def _until(
         self, condition: Callable[[], Coroutine[Any, Any, bool]], within: float | None = None
@@ -264,16 +264,16 @@ class ProtocolMachine(RuleBasedStateMachine):
         return len(call.executions) > began or bool(self._running(call))
 
     async def _is_parked(self, call: Call) -> bool:
-        return await self.caller.parking.get(call.request.run, call.request.step) is not None
+        return await self.space.parking.get(call.request.run, call.request.step) is not None
 
     async def _answer(self, call: Call) -> None:
         """Answer what a parked call waits for, as a client does."""
         request, began = call.request, len(call.executions)
-        parked = await self.caller.parking.get(request.run, request.step)
+        parked = await self.space.parking.get(request.run, request.step)
         if parked is None:
             return
         await self._store_answer(call, parked.awaited[0].step)
-        await self.caller.parking.wake(request.run, request.step)
+        await self.space.parking.wake(request.run, request.step)
 
         async def followed() -> bool:
             return self._goes_on(call, began) or await self._look(call) is not None
@@ -284,7 +284,7 @@ class ProtocolMachine(RuleBasedStateMachine):
         request = call.request
         frame = Envelope(id=new_id(), kind="call", source="client", run=request.run, step=step)
         answer = result_of(frame, AGENT, "done", payload=msgspec.Raw(b'"yes"'))
-        await self.caller.results.settle(AGENT, answer)
+        await self.space.results.settle(AGENT, answer)
         call.answers.add(int(step.rpartition("/")[2]))
 
     # -- rules: callers ------------------------------------------------------------------------
@@ -355,7 +355,7 @@ class ProtocolMachine(RuleBasedStateMachine):
             self.run(self._cancel(call))
 
     async def _cancel(self, call: Call) -> None:
-        standing = await self.caller.cancels.cancel(call.request, "drawn")
+        standing = await self.space.cancels.cancel(call.request, "drawn")
 
         async def stopped() -> bool:
             return not [one for one in self._running(call) if one.host.live]
@@ -478,7 +478,7 @@ class ProtocolMachine(RuleBasedStateMachine):
                 continue
             if any(one.host.live for one in self._running(call)):
                 continue
-            if not await self.caller.parking.get(call.request.run, call.request.step):
+            if not await self.space.parking.get(call.request.run, call.request.step):
                 return False
         return True
 

@@ -6,7 +6,6 @@ from collections import Counter
 
 from aixgo import System
 from aixgo.calls.history import Happened
-from aixgo.runs import Runs
 from aixgo.tools import Done, NotDone, Resolution, ToolContext
 
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
@@ -34,7 +33,7 @@ class Bank:
 
 
 async def happened(system: System, run: str, *what: str) -> list[Happened]:
-    history = await Runs(system.broker, system.names).history(run)
+    history = await system.runs.history(run)
     return [one for one in history if one.what in what]
 
 

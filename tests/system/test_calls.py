@@ -267,8 +267,8 @@ async def test_the_first_result_wins_for_ever(running: Running) -> None:
         earlier = msgspec.structs.replace(
             result_of(request, "slow", "done"), payload=msgspec.Raw(b'"theirs"')
         )
-        caller = system.services["slow"]._caller
-        await caller.results.settle("slow", earlier)
+        space = system.services["slow"].space
+        await space.results.settle("slow", earlier)
         release.set()
         await eventually(lambda: worker.busy == 0)
         result = await system.result("slow", run, timeout=5)

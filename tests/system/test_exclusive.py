@@ -11,13 +11,13 @@ import pytest
 
 from aixgo import Agent, Context, Message, System
 from aixgo.broker.keyvalue import Bucket
-from aixgo.calls.exclusive import Claim
+from aixgo.calls.exclusive import Hold
 from aixgo.calls.results import result_of
 from aixgo.calls.worker import MAX_DELIVERIES, Worker
 from aixgo.envelope import Envelope, new_id
 from aixgo.errors import Disconnected, ModelTimeout
 from aixgo.payloads import to_payload
-from aixgo.subjects import CLAIMS
+from aixgo.subjects import LEASES
 from aixgo.testing.waiting import eventually
 
 Running = Callable[..., AbstractAsyncContextManager[System]]
@@ -56,12 +56,12 @@ def worker(system: System) -> Worker:
     return system.services["slow"]._worker
 
 
-def claims(system: System) -> Bucket:
-    return Bucket(system.broker, system.names.bucket(CLAIMS))
+def leases(system: System) -> Bucket:
+    return Bucket(system.broker, system.names.bucket(LEASES))
 
 
 async def refusals(system: System) -> int:
-    bucket = claims(system)
+    bucket = leases(system)
     entries = [await bucket.get(key) for key in await bucket.keys("*.*.*.*")]
     return sum(int(entry.value) for entry in entries if entry is not None)
 
@@ -73,7 +73,7 @@ async def come_back(system: System) -> None:
 
 
 async def free(system: System) -> bool:
-    return await claims(system).keys("*.*.*") == []
+    return await leases(system).keys("*.*.*") == []
 
 
 @pytest.mark.parametrize("exclusive", [True, False])
@@ -111,8 +111,8 @@ async def test_a_lost_claim_stops_the_handler_and_refusals_are_no_attempts(
                 return await refusals(system) > MAX_DELIVERIES
 
             await eventually(many, within=20)
-            (key,) = await claims(system).keys("*.*.*")
-            await claims(system).purge(key)  # as if its owner were frozen until it has ended
+            (key,) = await leases(system).keys("*.*.*")
+            await leases(system).purge(key)  # as if its owner were frozen until it has ended
             await eventually(lambda: len(first.attempts) == 2)
             await eventually(lambda: first.stopped)
             await eventually(lambda: worker(system).counts.skipped)
@@ -132,17 +132,17 @@ async def test_what_finishes_after_its_claim_was_lost_writes_nothing(running: Ru
         heart.cancel()  # a frozen process
         run = await system.send("slow", timeout=60)
         await eventually(lambda: slow.attempts)
-        (key,) = await claims(system).keys("*.*.*")
+        (key,) = await leases(system).keys("*.*.*")
 
         async def expired() -> bool:
-            return await claims(system).get(key) is None
+            return await leases(system).get(key) is None
 
         await eventually(expired)
-        revision = await claims(system).create(key, b"somebody else", ttl=60)
+        revision = await leases(system).create(key, b"somebody else", ttl=60)
         slow.go.set()
         await eventually(lambda: worker(system).counts.skipped)
         assert await system.result("slow", run) is None
-        entry = await claims(system).get(key)
+        entry = await leases(system).get(key)
         assert entry is not None
         assert entry.revision == revision
 
@@ -150,14 +150,14 @@ async def test_what_finishes_after_its_claim_was_lost_writes_nothing(running: Ru
 async def test_a_claim_that_ran_out_while_nobody_could_take_it_goes_on(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow, away, renew = Slow(), True, Claim.renew
+    slow, away, renew = Slow(), True, Hold.renew
 
-    async def sometimes(claim: Claim) -> bool:
+    async def sometimes(claim: Hold) -> bool:
         if away:
             raise Disconnected("the broker is away")
         return await renew(claim)
 
-    monkeypatch.setattr(Claim, "renew", sometimes)
+    monkeypatch.setattr(Hold, "renew", sometimes)
     async with running(agent(slow), ack_wait=1.0) as system:
         waiting = asyncio.create_task(system.call("slow", timeout=60))
         await eventually(lambda: slow.attempts)
@@ -177,21 +177,21 @@ async def test_a_claim_that_ran_out_while_nobody_could_take_it_goes_on(
 async def test_a_claim_that_ran_out_is_lost_when_the_call_has_its_result(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow, away, renew = Slow(), True, Claim.renew
+    slow, away, renew = Slow(), True, Hold.renew
 
-    async def sometimes(claim: Claim) -> bool:
+    async def sometimes(claim: Hold) -> bool:
         if away:
             raise Disconnected("the broker is away")
         return await renew(claim)
 
-    monkeypatch.setattr(Claim, "renew", sometimes)
+    monkeypatch.setattr(Hold, "renew", sometimes)
     async with running(agent(slow), ack_wait=1.0) as system:
         run = await system.send("slow", timeout=60)
         await eventually(lambda: slow.attempts)
         await eventually(lambda: free(system))
         frame = Envelope(id=new_id(), kind="call", source="app", run=run)
         theirs = result_of(frame, "slow", "done", payload=to_payload("theirs"))
-        await system._caller.results.settle("slow", theirs)
+        await system.space.results.settle("slow", theirs)
         away = False
         await eventually(lambda: slow.stopped)
         result = await system.result("slow", run)
@@ -202,13 +202,13 @@ async def test_a_claim_that_ran_out_is_lost_when_the_call_has_its_result(
 async def test_a_retry_and_a_hand_over_do_not_wait_for_the_claim(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow, failures, release = Slow(), 1, Claim.release
+    slow, failures, release = Slow(), 1, Hold.release
 
-    async def slowly(claim: Claim) -> None:
+    async def slowly(claim: Hold) -> None:
         await asyncio.sleep(0.2)
         await release(claim)
 
-    monkeypatch.setattr(Claim, "release", slowly)
+    monkeypatch.setattr(Hold, "release", slowly)
 
     async def flaky(message: Message, ctx: Context) -> int:
         nonlocal failures
@@ -251,7 +251,7 @@ async def test_what_a_worker_could_not_release_does_not_stop_it(running: Running
     async with running(agent(quick)) as system:
         run, exclusive = new_id(), worker(system)._exclusive
         assert exclusive is not None
-        await claims(system).put(system.names.step_id("slow", run, ""), exclusive.owner)
+        await leases(system).put(system.names.step_id("slow", run, ""), exclusive.owner)
         assert (await system.call("slow", run_id=run, timeout=20)).text == "done"
         assert await refusals(system) == 0
 
@@ -266,7 +266,7 @@ async def test_a_cancel_ends_an_exclusive_call(running: Running) -> None:
         await eventually(lambda: free(system))
 
 
-async def test_claims_leave_nothing_behind(running: Running, kind: str) -> None:
+async def test_holds_leave_nothing_behind(running: Running, kind: str) -> None:
     async def quick(message: Message) -> str:
         return "done"
 
@@ -274,7 +274,7 @@ async def test_claims_leave_nothing_behind(running: Running, kind: str) -> None:
         for _ in range(3):
             await system.call("slow")
         await eventually(lambda: free(system))
-        stream = f"KV_{system.names.bucket(CLAIMS)}"
+        stream = f"KV_{system.names.bucket(LEASES)}"
         left = await system.broker.read(stream, "$KV.>")
         assert [(one.data, "Nats-TTL" in one.headers) for one in left] == [(b"", True)] * 3
         if kind == "memory":  # with its virtual clock; it would take two minutes

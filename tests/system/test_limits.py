@@ -132,7 +132,7 @@ async def test_a_deadline_ends_every_level_with_a_record(running: Running) -> No
             await system.call("middle", timeout=0.5, run_id=run)
         await eventually(lambda: sorted(stopped) == ["leaf", "middle"])
         await eventually(lambda: nothing_is_left(system))
-        records = await system._caller.results.of_run(run)
+        records = await system.space.results.of_run(run)
         assert [one.status for one in records.values()] == ["expired", "expired"]
 
 
@@ -341,7 +341,7 @@ async def test_a_handler_stops_although_the_cancel_signal_was_lost(running: Runn
         await eventually(lambda: system.services["slow"].busy == 1)
         # what a cancel writes, without what it publishes
         request = Envelope(id=new_id(), kind="call", source="test", target="slow", run=run)
-        await system._caller.results.settle("slow", cancelled_result(request, "slow", "unheard"))
+        await system.space.results.settle("slow", cancelled_result(request, "slow", "unheard"))
         await asyncio.wait_for(stopped.wait(), 10)
         with pytest.raises(AixgoError, match="unheard"):
             await system.result("slow", run)

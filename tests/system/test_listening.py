@@ -12,6 +12,7 @@ import msgspec
 from aixgo import Agent, Message, System
 from aixgo.calls.caller import LOOK_SECONDS, Caller
 from aixgo.calls.results import result_of
+from aixgo.calls.space import Space
 from aixgo.clock import now
 from aixgo.envelope import Envelope, new_id
 from aixgo.subjects import CALLS
@@ -24,7 +25,7 @@ class StoredJustBefore:
 
     def __init__(self, system: System, result: Envelope) -> None:
         self._broker, self._result = system.broker, result
-        self._results = Caller(system.broker, system.names).results
+        self._results = system.space.results
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._broker, name)
@@ -45,7 +46,7 @@ async def test_a_result_that_is_stored_while_its_caller_begins_to_listen_is_seen
             id=new_id(), kind="call", target="idle", run=new_id(), deadline=now() + 60
         )
         result = result_of(request, "idle", "done", payload=msgspec.Raw(b'"there"'))
-        caller = Caller(StoredJustBefore(system, result), system.names)
+        caller = Caller(Space(StoredJustBefore(system, result), system.names))
         async with asyncio.timeout(LOOK_SECONDS / 2):
             found = await caller.call(request, look=True)
         assert found.body == b'"there"'

@@ -20,10 +20,12 @@ from aixgo import Agent, App, Context, Message, System
 from aixgo.broker import ConsumerInfo, StreamInfo
 from aixgo.broker.memory import MemoryBroker
 from aixgo.calls import settle
-from aixgo.calls.accepted import Accepted, Unsettled
+from aixgo.calls.accepted import Accepted
+from aixgo.calls.space import Space
 from aixgo.calls.upkeep import recovery
 from aixgo.calls.upkeep.recovery import Recovery
 from aixgo.calls.upkeep.retention import Sweeper
+from aixgo.calls.upkeep.unsettled import Unsettled
 from aixgo.client import Client
 from aixgo.clock import now
 from aixgo.config.agents import Retry
@@ -38,7 +40,6 @@ from aixgo.errors import (
     StreamFull,
     StreamRefused,
 )
-from aixgo.runs import Runs
 from aixgo.subjects import CALLS, RESULTS, Names
 from aixgo.testing.waiting import eventually
 
@@ -141,7 +142,7 @@ async def losing(system: System, agent: str) -> AsyncGenerator[None, None]:
 
 async def recover(system: System) -> None:
     """Look once; the system's own look, at its start, may have to end first."""
-    await eventually(Recovery(system.broker, system.names).look)
+    await eventually(Recovery(system.space).look)
 
 
 async def text_of(system: System, agent: str, run: str) -> str:
@@ -208,7 +209,7 @@ async def test_a_parked_caller_and_its_parked_child_both_go_on(running: Running,
         run = await system.send("nested", "x")
 
         async def both_parked() -> bool:
-            parked = await system._caller.parking.all(run)
+            parked = await system.space.parking.all(run)
             return len(parked) == 2 and await queued(system, 0)()
 
         await eventually(both_parked)
@@ -232,7 +233,7 @@ async def test_a_sleeping_run_that_was_lost_when_it_woke_goes_on(running: Runnin
 
 
 async def _parked(system: System, run: str) -> bool:
-    return bool(await system._caller.parking.all(run)) and await queued(system, 0)()
+    return bool(await system.space.parking.all(run)) and await queued(system, 0)()
 
 
 async def test_a_retry_that_was_lost_when_its_timer_fired_is_made(running: Running) -> None:
@@ -277,7 +278,7 @@ async def test_a_fork_that_was_lost_is_begun(running: Running) -> None:
         run = (await system.call("fails")).run_id
         await eventually(queued(system, 0))
         async with losing(system, "fails"):
-            agent, fork = await Runs(system.broker, system.names).fork(run)
+            agent, fork = await system.runs.fork(run)
         await recover(system)
         assert await text_of(system, agent, fork) == "mended"
 
@@ -344,7 +345,7 @@ async def test_a_call_that_is_stuck_in_the_queue_goes_on(running: Running, noted
             await system.broker.purge(system.names.stream(RESULTS))
         stuck = (await info(system, CALLS)).last_sequence
         ahead: Any = Ahead(system.broker, stuck)
-        await eventually(Recovery(ahead, system.names).look)
+        await eventually(Recovery(Space(ahead, system.names)).look)
         state = await info(system, CALLS)
         assert (state.messages, state.first_sequence) == (1, stuck + 1)
         await system.broker.pause_consumer(stream, "leaf", now() - 1.0)
@@ -362,7 +363,7 @@ async def test_what_is_stuck_and_over_is_removed(running: Running) -> None:
         await system.broker.pause_consumer(stream, "leaf", now() + 3600.0)
         await system.broker.append(system.names.call("leaf", run, ""), b"removed before the kill")
         ahead: Any = Ahead(system.broker, (await info(system, CALLS)).last_sequence)
-        await eventually(Recovery(ahead, system.names).look)
+        await eventually(Recovery(Space(ahead, system.names)).look)
         assert await queued(system, 0)()
         assert counting.executed == {"leaf x": 1}
 
@@ -445,7 +446,7 @@ async def test_one_process_looks_and_the_others_need_not(running: Running) -> No
         await recover(system)
         async with losing(system, "leaf"):
             await system.send("leaf", "x")
-        looks = [Recovery(system.broker, system.names).look() for _ in range(3)]
+        looks = [Recovery(system.space).look() for _ in range(3)]
         assert sorted(await asyncio.gather(*looks)) == [False, False, True]
 
 
@@ -485,7 +486,7 @@ async def test_a_process_that_starts_later_begins_where_the_last_one_was(running
         parked = await system.send("asks", "x")
         await eventually(asked(system, parked))
         await recover(system)
-        fresh = Unsettled(system.broker, system.names)
+        fresh = Unsettled(system.space)
         assert set(await fresh.read()) <= {system.names.accepted("asks", parked, "")}
         assert fresh._next > 3
 
@@ -495,7 +496,7 @@ async def test_a_process_that_starts_later_begins_where_the_last_one_was(running
 
 async def swept_up(system: System) -> None:
     await asyncio.sleep(0.6)
-    await Sweeper(system.broker, system.names, Retention(keep=0.5, keep_at_least=0.1)).look()
+    await Sweeper(system.space, Retention(keep=0.5, keep_at_least=0.1)).look()
 
 
 async def test_notes_of_finished_runs_go_and_those_of_others_stay(running: Running) -> None:
@@ -593,7 +594,7 @@ async def test_who_may_not_note_a_call_that_must_be_noted_may_not_send_it(runnin
     async with running(*Counting().agents(), power_safe=True) as system:
         closed: Any = Closed(system.broker, notes=False)
         client = Client(closed, system.names)
-        client._caller.accepted.wanted = True  # as it is for who may ask
+        client.space.accepted.wanted = True  # as it is for who may ask
         with pytest.raises(PermissionDenied):
             await client.send("leaf", "x")
         assert await queued(system, 0)()

@@ -42,7 +42,7 @@ async def swept_up(system: System, settings: Retention = SHORT) -> None:
     age = settings.seconds_on("any") if settings is SHORT else settings.keep_at_least
     await asyncio.sleep(age * 1.2)
     subscribers = [name for name in system.app.agents if system.app.sources(name)]
-    await Sweeper(system.broker, system.names, settings, subscribers).look()
+    await Sweeper(system.space, settings, subscribers).look()
 
 
 async def fill(system: System, size: int) -> None:
@@ -175,7 +175,7 @@ async def test_a_result_stays_its_least_time_also_when_room_is_short(running: Ru
         while (await results(system)).bytes < 65_536 * 0.8:
             runs.append((await system.call("long")).run_id)
         await asyncio.sleep(0.2)
-        await Sweeper(system.broker, system.names, room).look()
+        await Sweeper(system.space, room).look()
         assert all([await kept(system, run) for run in runs])
 
 
@@ -228,7 +228,7 @@ async def test_a_run_that_a_timer_will_wake_keeps_its_steps(running: Running) ->
         run = await system.send("sleeps", "x", timeout=100)
 
         async def parked() -> bool:
-            return bool(await system._caller.parking.get(run, ""))
+            return bool(await system.space.parking.get(run, ""))
 
         await eventually(parked)
         await swept_up(system)
@@ -346,7 +346,7 @@ async def test_two_sweepers_at_once_lose_nothing(running: Running) -> None:
 
         await eventually(all_ask)
         await asyncio.sleep(0.7)
-        sweepers = [Sweeper(system.broker, system.names, SHORT) for _ in range(3)]
+        sweepers = [Sweeper(system.space, SHORT) for _ in range(3)]
         # without the lease, as if one had been frozen until it ended
         border = (await results(system)).last_sequence + 1
         info = await results(system)
@@ -375,7 +375,7 @@ async def test_a_sweeper_that_dies_in_the_middle_leaves_everything_that_is_neede
         with monkeypatch.context() as patched:
             patched.setattr(system.broker, "append", append)
             with pytest.raises(asyncio.CancelledError):
-                await Sweeper(system.broker, system.names, SHORT).look()
+                await Sweeper(system.space, SHORT).look()
         assert await kept(system, run) == 2
         await swept_up(system)
         await system.answer(run, "yes")
@@ -389,7 +389,7 @@ async def test_runs_that_are_over_are_not_taken_for_unfinished(running: Running)
         open_run = await system.send("asks", "x", timeout=100_000)
         await eventually(lambda: system.questions(open_run))
         await system.call("leaf", "y")
-        unfinished = Unfinished(system.broker, system.names, ())
+        unfinished = Unfinished(system.space, ())
 
         async def only_the_open_one() -> bool:  # acknowledgements arrive a moment later
             return await unfinished.runs(since=float("inf")) == {open_run}

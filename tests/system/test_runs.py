@@ -25,7 +25,7 @@ from aixgo.errors import (
 )
 from aixgo.models.scripted import ScriptedModel
 from aixgo.runs import Happened, Run, Runs, Step
-from aixgo.runs.watch import RunEvent, watch
+from aixgo.runs.watch import RunEvent
 from aixgo.testing.waiting import eventually
 
 Running = Callable[..., AbstractAsyncContextManager[System]]
@@ -34,7 +34,7 @@ QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
 
 
 def runs_of(system: System) -> Runs:
-    return Runs(system.broker, system.names, source="test")
+    return system.runs
 
 
 def echo_model() -> ScriptedModel:
@@ -483,7 +483,7 @@ async def test_a_call_that_parks_again_while_it_is_being_woken_is_not_lost(
 
     async with running(Agent("asks", asks)) as system:
         run = await system.send("asks", timeout=100_000)
-        parking, answered = system._caller.parking, 0
+        parking, answered = system.space.parking, 0
         forget = parking.remove
 
         async def asked() -> bool:
@@ -526,7 +526,7 @@ async def test_whoever_watches_a_run_hears_of_failed_executions(running: Running
     async with running(Agent("flaky", flaky, retry=QUICK)) as system:
         run = "watched"
         seen: list[RunEvent] = []
-        async with watch(system.broker, system.names, run) as events:
+        async with system.watch(run) as events:
             await system.call("flaky", run_id=run)
             async with asyncio.timeout(5):
                 seen = [event async for event in events]

@@ -25,7 +25,7 @@ QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
 
 
 async def parked(system: System) -> int:
-    return len(await system._caller.parking.all())
+    return len(await system.space.parking.all())
 
 
 async def idle(system: System) -> bool:

@@ -175,7 +175,7 @@ async def test_a_first_execution_looks_too(running: Running) -> None:
         run = new_id()
         frame = Envelope(id=new_id(), kind="call", run=run, step="tool/act/1")
         earlier = result_of(frame, "flow", "done", payload=to_payload(7))
-        await system._caller.results.settle("flow", earlier)
+        await system.space.results.settle("flow", earlier)
         assert (await system.call("flow", run_id=run)).data == 7
         assert executed == []
 

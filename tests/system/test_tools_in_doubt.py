@@ -21,7 +21,6 @@ from aixgo.errors import (
     ToolFailed,
 )
 from aixgo.models.scripted import ScriptedModel
-from aixgo.runs import Runs
 from aixgo.testing.waiting import eventually
 from aixgo.tools import Resolution, ToolContext, ToolNotDone, Unknown
 
@@ -156,7 +155,7 @@ async def test_a_long_doubt_holds_nothing(
         run = await system.send("cashier", "A1", timeout=100_000)
 
         async def parked() -> bool:
-            return len(await system._caller.parking.all(run)) == 1
+            return len(await system.space.parking.all(run)) == 1
 
         await eventually(parked)
         await eventually(lambda: system.services["cashier"].busy == 0)
@@ -240,7 +239,7 @@ async def test_a_run_shows_how_its_tools_stand(running: Running, bank: Bank) -> 
         return 1.25
 
     async with running(Agent("cashier", handle, tools=[pay, rate])) as system:
-        runs = Runs(system.broker, system.names)
+        runs = system.runs
         answered, ended = [await system.send("cashier", "A1", timeout=10_000) for _ in range(2)]
 
         async def both_asked() -> bool:
@@ -285,7 +284,7 @@ async def test_a_fork_takes_over_values_and_no_doubts(running: Running, bank: Ba
     async with running(Agent("cashier", handle, tools=[pay])) as system:
         run = await system.send("cashier", "x", timeout=10_000)
         await eventually(lambda: system.questions(run), within=20)
-        runs = Runs(system.broker, system.names)
+        runs = system.runs
         agent, forked = await runs.fork(run, "record/1")
         result = await system.result(agent, forked, timeout=20)
         assert result is not None

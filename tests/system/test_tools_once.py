@@ -58,7 +58,7 @@ def bank() -> Bank:
 
 async def notes(system: System, run: str) -> list[str]:
     """Return the paths of what is recorded below the run's steps with tools."""
-    records = await system._caller.results.of_run(run)
+    records = await system.space.results.of_run(run)
     return sorted(one.step for one in records.values() if one.step.count("/") > 2)
 
 
@@ -186,7 +186,7 @@ async def test_an_owner_that_comes_back_with_a_value_spares_a_person_the_questio
     done = ToolStep.done
 
     async def recording(self: ToolStep, *args: Any) -> Any:
-        if lost.is_set() and self.caller is lonely[0]:
+        if lost.is_set() and self.caller.space is lonely[0]:
             raise Disconnected("the broker is away")
         return await done(self, *args)
 
@@ -194,7 +194,7 @@ async def test_an_owner_that_comes_back_with_a_value_spares_a_person_the_questio
     judge = Notes.judge
 
     async def judging(self: Notes, number: int, verdict: Verdict) -> Verdict:
-        if lost.is_set() and self._step.caller is lonely[0]:
+        if lost.is_set() and self._step.caller.space is lonely[0]:
             raise Disconnected("the broker is away")
         return await judge(self, number, verdict)
 
@@ -202,7 +202,7 @@ async def test_an_owner_that_comes_back_with_a_value_spares_a_person_the_questio
     agent = cashier(bank, reconcile=None)
     async with processes(request, kind) as start:
         zombie = await start(agent, heartbeats=False)
-        lonely = [zombie.services["cashier"]._caller]
+        lonely = [zombie.services["cashier"].space]
         lost.set()
         run = await zombie.send("cashier", "A1", timeout=600)
         await eventually(lambda: bank.paid["A1"])

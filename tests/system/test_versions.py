@@ -22,7 +22,6 @@ from aixgo.errors import (
 )
 from aixgo.models.scripted import ScriptedModel
 from aixgo.payloads import to_payload
-from aixgo.runs import Runs
 from aixgo.testing.waiting import eventually
 
 Running = Callable[..., AbstractAsyncContextManager[System]]
@@ -117,7 +116,7 @@ async def test_a_run_that_passed_the_place_goes_on_in_the_old_way_for_ever(
             async with deployed(second, changed(3)):
                 assert await text_of(system, run) == "1: first second"
         assert leaf.calls == ["first", "second"]
-        results = await system._caller.results.of_run(run)
+        results = await system.space.results.of_run(run)
         assert sorted(result.step for result in results.values()) == [
             "",
             "leaf/1",
@@ -163,7 +162,7 @@ async def test_a_step_that_had_only_begun_counts_too(running: Running) -> None:
         async with deployed(system, changed()):
 
             async def decided() -> bool:
-                steps = await system._caller.results.of_run(run)
+                steps = await system.space.results.of_run(run)
                 return any(step.step.startswith("version/") for step in steps.values())
 
             await eventually(decided)
@@ -221,7 +220,7 @@ async def test_each_branch_of_a_gather_goes_its_own_way(running: Running) -> Non
         await eventually(lambda: "0b" in leaf.calls)
 
         async def recorded() -> bool:
-            return len(await system._caller.results.of_run(run)) == 3
+            return len(await system.space.results.of_run(run)) == 3
 
         await eventually(recorded)
         async with deployed(system, after):
@@ -246,7 +245,7 @@ async def test_a_marker_may_be_passed_again_and_numbers_no_other_step(running: R
         result = await system.result("flow", run, timeout=20)
         assert result is not None
         assert result.data == [2, 2, 2, 2, 2, 5]
-        steps = await system._caller.results.of_run(run)
+        steps = await system.space.results.of_run(run)
         assert sorted(step.step for step in steps.values()) == [
             "",
             "record/1",
@@ -300,7 +299,7 @@ async def test_a_broker_that_forgot_the_earlier_execution_is_not_believed(
         run = new_id()
         frame = Envelope(id=new_id(), kind="call", source="flow", run=run, step="leaf/2", depth=1)
         done = result_of(frame, "leaf", "done", payload=to_payload("second"))
-        await system._caller.results.settle("leaf", done)
+        await system.space.results.settle("leaf", done)
         assert (await system.call("flow", run_id=run, timeout=20)).text == "1: first second"
         assert leaf.calls == ["first"]
 
@@ -366,8 +365,8 @@ async def test_what_handled_an_event_of_a_handler_is_no_step_of_it(running: Runn
         step = f"watch/{event.id[-12:]}"
         # as if its own event, published before a crash, had been handled already
         frame = Envelope(id=new_id(), kind="call", source="x", run=run, step=f"{step}/other/1")
-        await system._caller.results.settle("other", result_of(frame, "other", "done"))
-        await publish_event(system._caller, "flow", event, msg_id=event.id)
+        await system.space.results.settle("other", result_of(frame, "other", "done"))
+        await publish_event(system.space, "flow", event, msg_id=event.id)
         await eventually(lambda: leaf.calls == ["2"])
 
 
@@ -392,7 +391,7 @@ async def test_a_fork_goes_the_way_of_what_it_takes_over(
         run = await system.send("flow", "go", timeout=60)
         assert await text_of(system, run) == "end"
         async with deployed(system, new):
-            _, fork = await Runs(system.broker, system.names).fork(run, step=step, data="go")
+            _, fork = await system.runs.fork(run, step=step, data="go")
             assert await text_of(system, fork) == text
 
 

@@ -22,7 +22,6 @@ from aixgo.runs.watch import (
     StepFinished,
     StepStarted,
     TokensArrived,
-    watch,
 )
 
 Running = Callable[..., AbstractAsyncContextManager[System]]
@@ -41,7 +40,7 @@ async def editor(message: Message, ctx: Context) -> str:
 async def seen(system: System, agent: str, text: str) -> list[RunEvent]:
     """Call an agent and return what a watcher saw of it."""
     run = new_id()
-    async with asyncio.timeout(20), watch(system.broker, system.names, run) as events:
+    async with asyncio.timeout(20), system.watch(run) as events:
         call = asyncio.create_task(system.call(agent, text, run_id=run))
         found = [event async for event in events]
         await asyncio.gather(call, return_exceptions=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from msgspec.structs import replace
 
@@ -19,6 +20,7 @@ from aixgo.calls.events import publish_event
 from aixgo.calls.presence import present
 from aixgo.calls.results import raise_for_status, result_of
 from aixgo.calls.revive import replay as replay_letter
+from aixgo.calls.space import Space
 from aixgo.clock import now
 from aixgo.envelope import Envelope, decode, encode, fingerprint, new_id
 from aixgo.errors import (
@@ -36,6 +38,10 @@ from aixgo.payloads import to_meta, to_payload
 from aixgo.subjects import CALLS, Names, token
 from aixgo.telemetry import names as attribute
 from aixgo.telemetry import tracing
+
+if TYPE_CHECKING:  # who only calls does not load them
+    from aixgo.runs.runs import Runs
+    from aixgo.runs.watch import RunEvents
 
 log = logging.getLogger("aixgo.client")
 T = TypeVar("T")
@@ -73,11 +79,15 @@ class Client:
 
     Args:
         source: name of the caller in envelopes.
+
+    Attributes:
+        space: what the broker keeps of the namespace, for tools and tests.
     """
 
     def __init__(self, broker: Broker, names: Names, *, source: str = "client") -> None:
         self.broker, self.names, self._source = broker, names, source
-        self._caller = Caller(broker, names)
+        self.space = Space(broker, names)
+        self._caller = Caller(self.space)
         self._known: set[str] = set()
         self._traffic = Traffic()
 
@@ -238,7 +248,7 @@ class Client:
             ) from error
         result = decode(answer.data)
         if result.blob is not None:
-            result = await self._caller.payloads.fetch(result)
+            result = await self.space.payloads.fetch(result)
         raise_for_status(result)
         return Message(result)
 
@@ -248,19 +258,39 @@ class Client:
         """Publish an event in the name of `source`; returns the id of the run that it begins."""
         event = self._request(source, data, None, meta, "")
         await publish_event(
-            self._caller, source, replace(event, source=source), msg_id=f"{source}.{event.run}"
+            self.space, source, replace(event, source=source), msg_id=f"{source}.{event.run}"
         )
         return event.run
 
     async def cancel(self, agent: str, run_id: str, reason: str = "cancelled by a client") -> bool:
         """Cancel a run; False when it had its result already."""
         request = Envelope(id=new_id(), kind="call", source=self._source, target=agent, run=run_id)
-        return (await self._caller.cancels.cancel(request, reason)).status == "cancelled"
+        return (await self.space.cancels.cancel(request, reason)).status == "cancelled"
 
     @property
     def dead_letters(self) -> DeadLetters:
         """What could not be handled: list, get, edit, remove and purge it."""
-        return DeadLetters(self.broker, self.names)
+        return self.space.dead_letters
+
+    @cached_property
+    def runs(self) -> Runs:
+        """The runs of the namespace: list, look inside, fork."""
+        from aixgo.runs.runs import Runs
+
+        return Runs(self._caller, source=self._source)
+
+    def watch(self, run_id: str) -> AbstractAsyncContextManager[RunEvents]:
+        """Listen to a run from now on; begin before the run does, to miss nothing.
+
+        run = new_id()
+        async with client.watch(run) as events:
+            await client.send("triage", "My invoice is wrong", run_id=run)
+            async for event in events:
+                print(event)
+        """
+        from aixgo.runs.watch import watch
+
+        return watch(self.space, run_id)
 
     async def replay(self, number: int) -> tuple[str, str]:
         """Let the run of a dead letter go on; returns the agent and the run id for `result`.
@@ -277,7 +307,7 @@ class Client:
 
     async def questions(self, run_id: str = "") -> list[Question]:
         """Return what people are asked, oldest first: of one run, or of all."""
-        calls = await self._caller.parking.all(run_id)
+        calls = await self.space.parking.all(run_id)
         return [
             Question(
                 run_id=call.request.run,
@@ -318,10 +348,10 @@ class Client:
             id=new_id(), kind="call", source=self._source, run=run_id, step=question.step
         )
         result = result_of(frame, question.agent, "done", payload=to_payload(answer))
-        await self._caller.results.settle(question.agent, result)
-        for call in await self._caller.parking.all(run_id):
+        await self.space.results.settle(question.agent, result)
+        for call in await self.space.parking.all(run_id):
             if any(awaited.step == question.step for awaited in call.awaited):
-                await self._caller.parking.wake(run_id, call.request.step)
+                await self.space.parking.wake(run_id, call.request.step)
 
     async def agents(self) -> list[str]:
         """Return the names of the agents that an instance serves now, sorted."""
@@ -389,7 +419,7 @@ class Client:
         try:
             async with asyncio.timeout(2.0):
                 await asyncio.shield(
-                    self._caller.cancels.cancel(request, "the caller stopped waiting")
+                    self.space.cancels.cancel(request, "the caller stopped waiting")
                 )
         except (AixgoError, TimeoutError) as error:
             log.warning("run.not_cancelled", extra={"run": request.run}, exc_info=error)

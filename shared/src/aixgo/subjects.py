@@ -211,8 +211,8 @@ EVENTS, TIMERS, DLQ = "EVENTS", "TIMERS", "DLQ"
 STREAMS = (CALLS, RESULTS, HISTORY, TOKENS, EVENTS, TIMERS, DLQ)
 """Short names of the streams of a namespace."""
 
-PRESENCE, CLAIMS, PARKED = "presence", "claims", "parked"
-BUCKETS = (PRESENCE, CLAIMS, PARKED)
+PRESENCE, LEASES, PARKED = "presence", "leases", "parked"
+BUCKETS = (PRESENCE, LEASES, PARKED)
 """Short names of the key-value buckets of a namespace."""
 
 BLOBS = "blobs"

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from aixgo.calls.parking import Parking
+from aixgo.calls.space import Space
 from aixgo.client import Client
 from aixgo.envelope import decode
 from aixgo.subjects import CALLS, RESULTS
@@ -121,7 +121,7 @@ async def whereabouts(client: Client, run: Run, lines: list[Line], alive: set[in
         for line in lines
         if line.what == "began" and line.run == run.id and (line.pid, line.subject) not in ended
     }
-    parked = [call.request.step for call in await Parking(broker, names).all(run.id)]
+    parked = [call.request.step for call in await Space(broker, names).parking.all(run.id)]
 
     def named(subject: str) -> str:
         """Return agent and step, and which process began it last."""

@@ -16,7 +16,7 @@ from aixgo.envelope import new_id
 from aixgo.errors import Cancelled, ModelTimeout
 from aixgo.models import ChatRequest
 from aixgo.models.scripted import ScriptedModel
-from aixgo.runs import Runs, RunStatus
+from aixgo.runs import RunStatus
 from aixgo.testing.nats_server import NatsServer
 from aixgo.testing.waiting import eventually
 
@@ -46,7 +46,7 @@ class Stage:
 
     def __init__(self, aixgo: Any, system: System, asked: list[ChatRequest]) -> None:
         self._aixgo, self.system, self.asked = aixgo, system, asked
-        self._runs = Runs(system.broker, system.names)
+        self._runs = system.runs
 
     async def __call__(self, *arguments: str) -> Any:
         """Run `aixgo` to its end in a thread, so that the system goes on."""

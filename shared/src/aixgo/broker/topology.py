@@ -17,10 +17,10 @@ from aixgo.errors import ConfigError
 from aixgo.subjects import (
     BLOBS,
     CALLS,
-    CLAIMS,
     DLQ,
     EVENTS,
     HISTORY,
+    LEASES,
     PARKED,
     PRESENCE,
     RESULTS,
@@ -150,7 +150,7 @@ def streams(
         bucket_stream(
             names.bucket(PRESENCE), ttl_per_key=True, description="instances that are alive"
         ),
-        bucket_stream(names.bucket(CLAIMS), ttl_per_key=True, description="leases of calls"),
+        bucket_stream(names.bucket(LEASES), ttl_per_key=True, description="leases of calls"),
         bucket_stream(names.bucket(PARKED), description="calls that wait for a person or a timer"),
         store_stream(names.bucket(BLOBS), max_age=31 * DAY, description="large payloads"),
     ]

@@ -1,30 +1,23 @@
 """Accepted calls: what a queue that is written behind must not lose is noted before it is queued.
 
 With `power_safe` the CALLS stream acknowledges a call before it is on the disk, so a server that
-dies forgets the newest calls. Most of them are sent again by a caller that waits for them and whose
-own call is queued, or noted, in its turn. A call that no such caller stands behind is noted first
-in RESULTS, which is written at once: a run's own call, a parked call that is woken, one whose timer
-fired, and a dead letter that is replayed. `calls.upkeep.recovery` publishes what is noted, has no
-result and is nowhere else.
+dies forgets the newest calls. Most are sent again by a caller that waits for them, whose own call
+is queued, or noted, in its turn. Where nobody waits that could not be lost itself, the call is
+noted first in RESULTS, which is written at once: a run's own call, a parked call that is woken, one
+whose timer fired, and a dead letter that is replayed. `calls.upkeep.recovery` publishes again what
+is noted, has no result and is nowhere else.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from contextlib import aclosing
 
-from aixgo.broker.keyvalue import Bucket
 from aixgo.broker.port import Broker, Expect
-from aixgo.calls.pages import pages
 from aixgo.envelope import Envelope, encode
 from aixgo.errors import NoResponders, PermissionDenied, WrongSequence
-from aixgo.subjects import CALLS, CLAIMS, RESULTS, Names
+from aixgo.subjects import CALLS, RESULTS, Names
 
 log = logging.getLogger("aixgo.calls")
-
-MARK = "recovered"
-"""Key in the `claims` bucket: the sequence in RESULTS before which no note is of a lost call."""
 
 _ABSENT = Expect(subject_sequence=0)
 
@@ -90,55 +83,3 @@ class Accepted:
         """Remove the note of a call that the queue refused."""
         subject = self._names.accepted(call.target, call.run, call.step)
         await self._broker.purge(self._names.stream(RESULTS), subject)
-
-
-class Unsettled:
-    """The noted calls that have no result, as this process has read them.
-
-    It reads each note once and remembers where it stands, so a look costs as much as has happened
-    since the last one, however long some run takes.
-    """
-
-    def __init__(self, broker: Broker, names: Names) -> None:
-        self._broker, self._names = broker, names
-        self._stream = names.stream(RESULTS)
-        self._marks = Bucket(broker, names.bucket(CLAIMS))
-        self._noted: dict[str, int] = {}
-        self._next = self._mark = 0
-
-    async def read(self) -> Mapping[str, int]:
-        """Return the sequence of each note, by its subject."""
-        if not self._next:
-            entry = await self._marks.get(MARK)
-            self._next = self._mark = 1 if entry is None else int(entry.value)
-        for subject in list(self._noted):
-            await self._check(subject)
-        every = pages(self._broker, self._stream, self._next, self._names.all_accepted)
-        async with aclosing(every):
-            async for page in every:
-                for record in page:
-                    self._noted[record.subject] = record.sequence
-                    await self._check(record.subject)
-                self._next = page[-1].sequence + 1
-        return dict(self._noted)
-
-    def forget(self, subject: str) -> None:
-        """Look no more for a call: it is kept elsewhere, and noted again when it leaves there."""
-        self._noted.pop(subject, None)
-
-    async def remember(self) -> None:
-        """Let a process that starts later begin where this one is."""
-        mark = min(self._noted.values(), default=self._next)
-        if mark != self._mark:
-            await self._marks.put(MARK, b"%d" % mark)
-            self._mark = mark
-
-    async def _check(self, subject: str) -> None:
-        """Forget a note whose call has a result, or that was removed after it had one."""
-        result = self._names.same_step(subject, "res")
-        if await self._broker.get(self._stream, subject=result) is None:
-            note = await self._broker.get(self._stream, subject=subject)
-            if note is not None:
-                self._noted[subject] = note.sequence
-                return
-        self._noted.pop(subject, None)

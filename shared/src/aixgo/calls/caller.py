@@ -12,17 +12,16 @@ import math
 
 from msgspec.structs import replace
 
-from aixgo.broker.port import Broker, BusMessage
+from aixgo.broker.port import BusMessage
 from aixgo.calls.alarms import Alarms
-from aixgo.calls.cancel import Cancels
 from aixgo.calls.identity import publication
-from aixgo.calls.parking import Awaited, Parked, Parking
-from aixgo.calls.payload_store import PayloadStore, fits
-from aixgo.calls.results import Results, expired_result
+from aixgo.calls.parking import Awaited, Parked
+from aixgo.calls.payload_store import fits
+from aixgo.calls.results import expired_result
+from aixgo.calls.space import Space
 from aixgo.clock import now
 from aixgo.envelope import CLAIM_CHECK_BYTES, Envelope, decode, encode
 from aixgo.errors import BrokerError, NoResponders, PayloadTooLarge, StreamFull, StreamRefused
-from aixgo.subjects import Names
 from aixgo.telemetry import names as attribute
 from aixgo.telemetry import tracing
 
@@ -72,15 +71,12 @@ class _Waiting:
 
 
 class Caller:
-    """Makes durable calls in one namespace over one connection."""
+    """Makes durable calls in one space."""
 
-    def __init__(self, broker: Broker, names: Names) -> None:
-        self.broker, self.names = broker, names
-        self.payloads = PayloadStore(broker, names)
-        self.results = Results(broker, names, self.payloads)
-        self.parking = Parking(broker, names)
-        self.accepted = self.parking.accepted
-        self.cancels = Cancels(broker, names, self.results, self.parking)
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self._broker, self._names = space.broker, space.names
+        self._payloads, self._results = space.payloads, space.results
         self._alarms = Alarms()
         self.time = self._alarms.time
 
@@ -96,17 +92,17 @@ class Caller:
         """
         target = request.target
         waiting = _Waiting(self._alarms)
-        live = await self.broker.subscribe(
-            self.names.live_result(target, request.run, request.step),
+        live = await self._broker.subscribe(
+            self._names.live_result(target, request.run, request.step),
             waiting.arrive,
             limit=1,
             prompt=True,
         )
         try:
             # after subscribing: a result that is stored meanwhile is seen by one of the two
-            standing = await self.results.get(target, request.run, request.step) if look else None
+            standing = await self._results.get(target, request.run, request.step) if look else None
             if standing is None:
-                if request.step or self.accepted.wanted is False:
+                if request.step or self.space.accepted.wanted is False:
                     await self._send(request)
                 else:
                     await self.send(request)
@@ -114,7 +110,7 @@ class Caller:
         finally:
             if waiting.data is None:
                 await live.unsubscribe()
-        return standing if standing.blob is None else await self.payloads.fetch(standing)
+        return standing if standing.blob is None else await self._payloads.fetch(standing)
 
     async def _result(self, request: Envelope, waiting: _Waiting, parks: bool) -> Envelope:
         target, deadline = request.target, request.deadline
@@ -124,12 +120,12 @@ class Caller:
             if data is not None:
                 return decode(data)
             try:
-                standing = await self.results.get(target, request.run, request.step)
+                standing = await self._results.get(target, request.run, request.step)
                 if standing is not None:
                     return standing
                 if deadline is not None and now() >= deadline:
-                    return await self.results.settle(target, expired_result(request, target))
-                if not await self.parking.get(request.run, request.step):
+                    return await self._results.settle(target, expired_result(request, target))
+                if not await self.space.parking.get(request.run, request.step):
                     await self._send(request)
                 elif parks:
                     raise Parked(awaited=[Awaited(agent=target, step=request.step)])
@@ -143,19 +139,19 @@ class Caller:
     ) -> Envelope | None:
         """Return a step's result, waiting at most `timeout` seconds for it; None: not in time."""
         waiting = _Waiting(self._alarms)
-        live = await self.broker.subscribe(
-            self.names.live_result(agent, run, step), waiting.arrive, limit=1
+        live = await self._broker.subscribe(
+            self._names.live_result(agent, run, step), waiting.arrive, limit=1
         )
         try:
             until = now() + timeout
             while True:
-                standing = await self.results.get(agent, run, step)
+                standing = await self._results.get(agent, run, step)
                 left = until - now()
                 if standing is None and left > 0:
                     data = await waiting.wait(min(LOOK_SECONDS, left))
                     standing = None if data is None else decode(data)
                 if standing is not None:
-                    return await self.payloads.fetch(standing)
+                    return await self._payloads.fetch(standing)
                 if left <= 0:
                     return None
         finally:
@@ -171,17 +167,17 @@ class Caller:
         if request.step:  # its caller waits for it, and would send it again
             await self._send(request)
             return
-        travelling = request if fits(request) else await self.payloads.leave(request)
-        noted = await self.accepted.note(travelling, first=True)
+        travelling = request if fits(request) else await self._payloads.leave(request)
+        noted = await self.space.accepted.note(travelling, first=True)
         try:
             await self._send(travelling)
         except REFUSED:
             if noted:  # or it would be executed although its sender was told that it is not
-                await self.accepted.forget(travelling)
+                await self.space.accepted.forget(travelling)
             raise
 
     async def _send(self, request: Envelope) -> None:
-        names = self.names
+        names = self._names
         subject = names.call(request.target, request.run, request.step)
         if not tracing.enabled():
             await self._append(subject, request)
@@ -192,7 +188,7 @@ class Caller:
             traceparent=request.traceparent,
             tracestate=request.tracestate,
             attributes={
-                attribute.SYSTEM: self.broker.name,
+                attribute.SYSTEM: self._broker.name,
                 attribute.OPERATION: "publish",
                 attribute.OPERATION_TYPE: "send",
                 attribute.DESTINATION: subject,
@@ -211,15 +207,15 @@ class Caller:
     async def _append(self, subject: str, request: Envelope) -> None:
         data = encode(request)
         if len(data) > CLAIM_CHECK_BYTES:
-            data = encode(await self.payloads.leave(request))
+            data = encode(await self._payloads.leave(request))
         traceparent = request.traceparent
         ttl = 0.0
         if request.deadline is not None:
             ttl = max(1.0, math.ceil(request.deadline - now())) + TTL_SLACK_SECONDS
-        await self.broker.append(
+        await self._broker.append(
             subject,
             data,
-            msg_id=publication(self.names, request),
+            msg_id=publication(self._names, request),
             ttl=ttl,
             # for other tools; nothing was recorded of an unsampled trace that they could show
             headers={"traceparent": traceparent} if tracing.sampled(traceparent) else None,

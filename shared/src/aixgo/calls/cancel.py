@@ -26,10 +26,16 @@ OVERLAP_SECONDS = 5.0
 class Cancels:
     """Cancels calls of a namespace."""
 
-    def __init__(self, broker: Broker, names: Names, results: Results, parking: Parking) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        names: Names,
+        results: Results,
+        parking: Parking,
+        history: History,
+    ) -> None:
         self._broker, self._names = broker, names
-        self._results, self._parking = results, parking
-        self._history = History(broker, names)
+        self._results, self._parking, self._history = results, parking, history
 
     async def cancel(self, request: Envelope, reason: str) -> Envelope:
         """Cancel a call and what it caused.

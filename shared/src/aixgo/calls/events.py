@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from aixgo.calls.caller import Caller
+from aixgo.calls.space import Space
 from aixgo.envelope import Envelope, encode
 
 
-async def publish_event(caller: Caller, agent: str, event: Envelope, *, msg_id: str) -> None:
+async def publish_event(space: Space, agent: str, event: Envelope, *, msg_id: str) -> None:
     """Store an event of an agent; the same `msg_id` within five minutes is stored once."""
     envelope = replace(
         event,
@@ -24,6 +24,6 @@ async def publish_event(caller: Caller, agent: str, event: Envelope, *, msg_id: 
         epoch=0,
         seconds=0.0,
     )
-    await caller.broker.append(
-        caller.names.event(agent), encode(await caller.payloads.leave(envelope)), msg_id=msg_id
+    await space.broker.append(
+        space.names.event(agent), encode(await space.payloads.leave(envelope)), msg_id=msg_id
     )

@@ -1,13 +1,14 @@
-"""Claims of exclusive calls: while a worker executes one, nobody else does.
+"""Holds on exclusive calls: while a worker executes one, no other worker does.
 
 A delivery comes back while its worker still runs the handler when heartbeats do not arrive: the
 worker is frozen, or its connection is. The first result wins, so nothing breaks; but what is costly
-is paid twice. An exclusive call is therefore claimed before it is executed: a key of the `claims`
-bucket with a time to live, renewed with every heartbeat by compare-and-set on its revision. Who
-finds it taken hands the delivery back for a second; who finds it lost stops and writes nothing.
+is paid twice. An exclusive call is therefore held before it is executed: a key of the `leases`
+bucket with a time to live, renewed with every heartbeat by compare-and-set on its revision. A
+worker that finds the call held hands the delivery back for a second; one that loses its hold stops
+and writes nothing.
 
-A claim whose time ran out while nobody was there to take it (the server was away) is taken again,
-because to stop the handler would mean to pay for it again.
+A hold whose time ran out while no other worker was there to take it (the server was away) is taken
+again, because to stop the handler would mean to pay for it again.
 """
 
 from __future__ import annotations
@@ -18,24 +19,22 @@ import math
 import os
 import socket
 
-from aixgo.broker.keyvalue import Bucket
-from aixgo.broker.port import Broker
+from aixgo.calls.space import Space
 from aixgo.clock import now
 from aixgo.envelope import Envelope, new_id
 from aixgo.errors import BrokerError, WrongSequence
-from aixgo.subjects import CLAIMS, Names
 
 log = logging.getLogger("aixgo.calls")
 
 REFUSED_SECONDS = 1.0
-"""A delivery whose call is claimed comes back after so long; the finest grain of a claim's life."""
+"""A delivery whose call is held comes back after this long; the finest grain of a hold's life."""
 
 RELEASE_SECONDS = 2.0
-"""For giving a claim up; when the broker is away, the end of its life does it."""
+"""For giving a hold up; when the broker is away, the end of its life does it."""
 
 RELEASED_SECONDS = 60.0
-"""A released claim stays visible so long, as an expired one does, so that who was frozen sees that
-somebody else had it; the record must not stay for ever."""
+"""A released hold stays visible for this long, as an expired one does, so that a worker that was
+frozen sees that another one had it; the record must not stay for ever."""
 
 REFUSALS_SLACK_SECONDS = 60.0
 """Refusals are remembered so long past the call's deadline, as the call itself is."""
@@ -44,22 +43,22 @@ REFUSALS_SECONDS = 7 * 86_400.0
 """How long the refusals of a call without a deadline are remembered: longer than an execution."""
 
 
-class Claims:
-    """The claims that one worker has on calls of its agent.
+class Holds:
+    """The holds that one worker has on calls of its agent.
 
     Args:
-        ack_wait: seconds after which a claim that is not renewed is free; at least 1 s and whole
+        ack_wait: seconds after which a hold that is not renewed is free; at least 1 s and whole
             seconds, which is what the server can do.
     """
 
-    def __init__(self, broker: Broker, names: Names, agent: str, ack_wait: float) -> None:
-        self._names, self._agent = names, agent
-        self.bucket = Bucket(broker, names.bucket(CLAIMS))
+    def __init__(self, space: Space, agent: str, ack_wait: float) -> None:
+        self._names, self._agent = space.names, agent
+        self.bucket = space.leases
         self.ttl = float(max(1, math.ceil(ack_wait)))
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{new_id()[-12:]}".encode()
 
-    async def take(self, request: Envelope, deliveries: int) -> Claim | None:
-        """Claim a call; None when somebody else has it.
+    async def take(self, request: Envelope, deliveries: int) -> Hold | None:
+        """Take hold of a call; None when another worker has it.
 
         Args:
             deliveries: of this publication of the call, this one included.
@@ -71,7 +70,7 @@ class Claims:
             await self._count_refusal(key, request)
             return None
         refused = await self._refusals(key, request) if deliveries > 1 else 0
-        return Claim(self, key, revision, taken, min(refused, deliveries - 1))
+        return Hold(self, key, revision, taken, min(refused, deliveries - 1))
 
     async def _create(self, key: str) -> int | None:
         try:
@@ -80,7 +79,7 @@ class Claims:
             entry = await self.bucket.get(key)
         if entry is None or entry.value != self.owner:
             holder = "" if entry is None else entry.value.decode(errors="replace")
-            log.info("claim.refused", extra={"agent": self._agent, "step": key, "owner": holder})
+            log.info("hold.refused", extra={"agent": self._agent, "step": key, "owner": holder})
             return None
         # left by this worker when it could not release it: it works on a call once at a time
         try:
@@ -103,16 +102,16 @@ class Claims:
         return 0 if entry is None else int(entry.value)
 
 
-class Claim:
-    """A claim that this worker has, until it is lost or released.
+class Hold:
+    """A hold that this worker has, until it is lost or released.
 
     Attributes:
-        refused: deliveries of the call that found it claimed, so they were no executions.
-        lost: somebody else has it, or has finished the call.
+        refused: deliveries of the call that found it held, so they were no executions.
+        lost: another worker has it, or has finished the call.
     """
 
     __slots__ = (
-        "_claims",
+        "_holds",
         "_key",
         "_released",
         "_revision",
@@ -123,18 +122,18 @@ class Claim:
 
     def __init__(
         self,
-        claims: Claims,
+        holds: Holds,
         key: str,
         revision: int,
         taken: float,
         refused: int,
     ) -> None:
-        self._claims, self._key = claims, key
-        self._revision, self._until = revision, taken + claims.ttl
+        self._holds, self._key = holds, key
+        self._revision, self._until = revision, taken + holds.ttl
         self.refused, self.lost, self._released = refused, False, False
 
     async def renew(self) -> bool:
-        """Start the claim's time anew; False when it is lost.
+        """Start the hold's time anew; False when it is lost.
 
         Raises:
             BrokerError: the broker does not say.
@@ -148,11 +147,11 @@ class Claim:
         if revision is None:
             self.lost = True
             return False
-        self._revision, self._until = revision, began + self._claims.ttl
+        self._revision, self._until = revision, began + self._holds.ttl
         return True
 
     async def holds(self) -> bool:
-        """Return whether the claim is still this worker's; asks only when its time is over.
+        """Return whether it is still this worker's; asks only when its time is over.
 
         An unreachable broker is no proof that it is lost, and the first result wins anyway.
         """
@@ -166,7 +165,7 @@ class Claim:
             return True
 
     async def release(self) -> None:
-        """Let whoever comes next have it; never fails. Idempotent."""
+        """Let the next worker have it; never fails. Idempotent."""
         if self._released:
             return
         self._released = True
@@ -174,10 +173,10 @@ class Claim:
             async with asyncio.timeout(RELEASE_SECONDS):
                 await self._release()
         except (BrokerError, TimeoutError) as error:
-            log.info("claim.not_released", extra={"step": self._key}, exc_info=error)
+            log.info("hold.not_released", extra={"step": self._key}, exc_info=error)
 
     async def _release(self) -> None:
-        bucket = self._claims.bucket
+        bucket = self._holds.bucket
         while not self.lost:
             try:
                 await bucket.delete(self._key, revision=self._revision, ttl=RELEASED_SECONDS)
@@ -185,28 +184,28 @@ class Claim:
             except WrongSequence:
                 # a heartbeat may have renewed it at this moment
                 entry = await bucket.get(self._key)
-                if entry is None or entry.value != self._claims.owner:
+                if entry is None or entry.value != self._holds.owner:
                     return
                 self._revision = entry.revision
 
     async def _put(self, revision: int) -> int | None:
-        claims = self._claims
+        holds = self._holds
         try:
-            return await claims.bucket.update(self._key, claims.owner, revision, ttl=claims.ttl)
+            return await holds.bucket.update(self._key, holds.owner, revision, ttl=holds.ttl)
         except WrongSequence:
             return None
 
     async def _regain(self) -> int | None:
-        """Return a new revision if nobody else has the claim.
+        """Return a new revision if no other worker has the hold.
 
-        Somebody who has had it and has finished left a result, for which the worker looks itself.
+        A worker that has had it and has finished left a result, for which this one looks itself.
         """
-        kept = await self._claims.bucket.history(self._key)
+        kept = await self._holds.bucket.history(self._key)
         if not kept:
             return None
         newest = kept[-1]
         # a renewal whose answer did not arrive
-        mine = newest.operation == "PUT" and newest.value == self._claims.owner
+        mine = newest.operation == "PUT" and newest.value == self._holds.owner
         expired = newest.operation == "PURGE"
         return await self._put(newest.revision) if mine or expired else None
 

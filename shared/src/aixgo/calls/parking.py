@@ -109,11 +109,10 @@ _decoder = msgspec.json.Decoder(ParkedCall)
 class Parking:
     """The parked calls of a namespace."""
 
-    def __init__(self, broker: Broker, names: Names) -> None:
+    def __init__(self, broker: Broker, names: Names, accepted: Accepted, history: History) -> None:
         self._broker, self._names = broker, names
-        self.accepted = Accepted(broker, names)
+        self._accepted, self._history = accepted, history
         self._bucket = Bucket(broker, names.bucket(PARKED))
-        self._history = History(broker, names)
 
     async def park(self, request: Envelope, parked: Parked, executions: int) -> ParkedCall:
         """Keep a call until it is woken; its delivery may be acknowledged after a last look."""
@@ -152,8 +151,8 @@ class Parking:
 
     async def publish(self, request: Envelope) -> None:
         """Publish a call again; the same wake-up twice is one call."""
-        if self.accepted.wanted is not False:
-            await self.accepted.note(request)
+        if self._accepted.wanted is not False:
+            await self._accepted.note(request)
         await self._broker.append(
             self._names.call(request.target, request.run, request.step),
             encode(replace(request, sent_at=now())),

@@ -37,14 +37,22 @@ _ABSENT = Expect(subject_sequence=0)
 class Results:
     """The RESULTS stream of a namespace: one record for each step, written once."""
 
-    def __init__(self, broker: Broker, names: Names, claims: PayloadStore) -> None:
-        self._broker, self._names, self._claims = broker, names, claims
+    def __init__(self, broker: Broker, names: Names, payloads: PayloadStore) -> None:
+        self._broker, self._names, self._payloads = broker, names, payloads
         self._stream = names.stream(RESULTS)
 
     async def get(self, agent: str, run: str, step: str) -> Envelope | None:
         """Return the step's result as it is stored, or None."""
         record = await self._broker.get(self._stream, subject=self._names.result(agent, run, step))
         return None if record is None else decode(record.data)
+
+    async def stands(self, agent: str, run: str, step: str) -> bool:
+        """Whether the step has its result."""
+        return await self.stands_at(self._names.result(agent, run, step))
+
+    async def stands_at(self, subject: str) -> bool:
+        """Whether there is a result of this subject."""
+        return await self._broker.get(self._stream, subject=subject) is not None
 
     async def of_run(self, run: str) -> dict[str, Envelope]:
         """Return all results of a run by subject, in one batch."""
@@ -60,7 +68,7 @@ class Results:
         subject = self._names.result(agent, result.run, result.step)
         data = encode(result)
         if len(data) > CLAIM_CHECK_BYTES:
-            data = encode(await self._claims.leave(result))
+            data = encode(await self._payloads.leave(result))
         try:
             await self._broker.append(subject, data, expect=_ABSENT, timeout=timeout)
         except WrongSequence:

@@ -13,9 +13,9 @@ import math
 from msgspec.structs import replace
 
 from aixgo.calls.caller import Caller
-from aixgo.calls.dead_letters import DeadLetter, DeadLetters, Numbered
-from aixgo.calls.history import History
+from aixgo.calls.dead_letters import DeadLetter, Numbered
 from aixgo.calls.identity import publication
+from aixgo.calls.space import Space
 from aixgo.clock import now
 from aixgo.envelope import Envelope, encode, new_id
 from aixgo.errors import InvalidPayload
@@ -38,7 +38,8 @@ async def replay(caller: Caller, number: int) -> Envelope:
         NoDeadLetter: there is none of that number.
         InvalidPayload: it never was a message.
     """
-    dead_letters = DeadLetters(caller.broker, caller.names)
+    space = caller.space
+    dead_letters = space.dead_letters
     letter = await dead_letters.get(number)
     if letter.envelope is None:
         raise InvalidPayload(
@@ -47,14 +48,12 @@ async def replay(caller: Caller, number: int) -> Envelope:
         )
     letters = sorted(await dead_letters.list(run=letter.run_id), key=_depth)
     outermost, inner = letters[0].letter, [one.letter for one in letters[1:]]
-    await History(caller.broker, caller.names).add(
-        "replayed", _original(outermost), detail=f"dead letter {number}"
-    )
-    await _forget_failures(caller, letter.run_id)
+    await space.history.add("replayed", _original(outermost), detail=f"dead letter {number}")
+    await _forget_failures(space, letter.run_id)
     for edited in reversed([one for one in inner if one.edited]):
-        call = await _publish(caller, edited)
+        call = await _publish(space, edited)
         await caller.await_result(edited.agent, call.run, call.step, EDITED_SECONDS)
-    published = await _publish(caller, outermost)
+    published = await _publish(space, outermost)
     for one in letters:
         await dead_letters.remove(one.number)
     return published
@@ -64,11 +63,11 @@ def _depth(one: Numbered) -> float:
     return one.letter.envelope.depth if one.letter.envelope is not None else math.inf
 
 
-async def _forget_failures(caller: Caller, run: str) -> None:
+async def _forget_failures(space: Space, run: str) -> None:
     """Take away the results of a run that are no values."""
-    for subject, result in (await caller.results.of_run(run)).items():
+    for subject, result in (await space.results.of_run(run)).items():
         if result.status != "done":
-            await caller.broker.purge(caller.names.stream(RESULTS), subject)
+            await space.broker.purge(space.names.stream(RESULTS), subject)
 
 
 def _original(letter: DeadLetter) -> Envelope:
@@ -76,7 +75,7 @@ def _original(letter: DeadLetter) -> Envelope:
     return letter.envelope
 
 
-async def _publish(caller: Caller, letter: DeadLetter) -> Envelope:
+async def _publish(space: Space, letter: DeadLetter) -> Envelope:
     original = _original(letter)
     executions = max(letter.failure.attempts, 1)
     moment = now()
@@ -92,11 +91,11 @@ async def _publish(caller: Caller, letter: DeadLetter) -> Envelope:
         deadline=original.deadline and moment + (original.deadline - original.sent_at),
         sent_at=moment,
     )
-    await caller.accepted.note(call)
+    await space.accepted.note(call)
     step = (letter.agent, call.run, call.step)
-    await caller.broker.append(
-        caller.names.call(*step),
+    await space.broker.append(
+        space.names.call(*step),
         encode(call),
-        msg_id=publication(caller.names, call),
+        msg_id=publication(space.names, call),
     )
     return call

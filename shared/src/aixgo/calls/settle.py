@@ -11,18 +11,16 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from aixgo.broker.port import Broker, Delivery
-from aixgo.calls.dead_letters import DeadLetters
+from aixgo.broker.port import Delivery
 from aixgo.calls.exclusive import REFUSED_SECONDS
-from aixgo.calls.history import History
-from aixgo.calls.parking import Parked, Parking
-from aixgo.calls.results import Results, error_result, failure_of
+from aixgo.calls.parking import Parked
+from aixgo.calls.results import error_result, failure_of
 from aixgo.calls.retry import next_delay
+from aixgo.calls.space import Space
 from aixgo.clock import now
 from aixgo.config.agents import Retry
 from aixgo.envelope import Envelope, Usage
 from aixgo.errors import code_of
-from aixgo.subjects import Names
 
 log = logging.getLogger("aixgo.calls")
 
@@ -48,7 +46,7 @@ class HandOver:
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class Held:
     """Another worker executes this exclusive call; a look later tells whether it still does."""
 
 
@@ -75,7 +73,7 @@ class Waits:
     attempts: int
 
 
-Outcome = Done | Standing | HandOver | Claimed | Disowned | Failed | Waits
+Outcome = Done | Standing | HandOver | Held | Disowned | Failed | Waits
 
 
 class Settler:
@@ -83,18 +81,13 @@ class Settler:
 
     def __init__(
         self,
-        broker: Broker,
-        names: Names,
-        results: Results,
-        parking: Parking,
+        space: Space,
         agent: str,
         retry: Retry,
     ) -> None:
-        self._broker, self._names, self._results = broker, names, results
-        self._parking = parking
+        self._results, self._parking = space.results, space.parking
+        self._dead_letters, self._history = space.dead_letters, space.history
         self._agent, self._retry = agent, retry
-        self._dead_letters = DeadLetters(broker, names)
-        self._history = History(broker, names)
 
     async def settle(self, delivery: Delivery, request: Envelope, outcome: Outcome) -> Outcome:
         """Answer a delivery; returns the outcome for counting.
@@ -115,11 +108,11 @@ class Settler:
                 await delivery.ack(confirm=False)
             case HandOver():
                 await delivery.nak()
-            case Claimed():
+            case Held():
                 await delivery.nak(REFUSED_SECONDS)
             case Disowned():
                 log.warning(
-                    "claim.lost",
+                    "hold.lost",
                     extra={"agent": self._agent, "run": request.run, "step": request.step},
                 )
             case Waits(parked, attempts):
@@ -154,7 +147,7 @@ class Settler:
     ) -> None:
         call = await self._parking.park(request, parked, attempts)
         for step in parked.awaited:
-            if await self._results.get(step.agent, request.run, step.step) is not None:
+            if await self._results.stands(step.agent, request.run, step.step):
                 # woken as it would be by whoever stored it, so that no attempt is used up
                 await self._parking.wake(request.run, request.step)
                 await delivery.ack()

@@ -10,23 +10,23 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from aixgo.broker.port import Broker, BusMessage, Consumption, Delivery, Subscription
+from aixgo.broker.port import BusMessage, Consumption, Delivery, Subscription
 from aixgo.calls.cancel import CancelledRuns, is_below, reason_of
-from aixgo.calls.exclusive import Claim, Claims
-from aixgo.calls.parking import Parked, Parking
-from aixgo.calls.payload_store import PayloadStore
-from aixgo.calls.results import Results, cancelled_result, expired_result
+from aixgo.calls.exclusive import Hold, Holds
+from aixgo.calls.parking import Parked
+from aixgo.calls.results import cancelled_result, expired_result
 from aixgo.calls.settle import (
-    Claimed,
     Disowned,
     Done,
     Failed,
     HandOver,
+    Held,
     Outcome,
     Settler,
     Standing,
     Waits,
 )
+from aixgo.calls.space import Space
 from aixgo.clock import now, timer
 from aixgo.config.agents import Retry
 from aixgo.envelope import Envelope, Usage, decode
@@ -37,7 +37,7 @@ from aixgo.errors import (
     PayloadTooLarge,
     StreamRefused,
 )
-from aixgo.subjects import CALLS, EVENTS, TIMERS, Names
+from aixgo.subjects import CALLS, EVENTS, TIMERS
 
 log = logging.getLogger("aixgo.calls")
 
@@ -84,7 +84,7 @@ class _Work:
     task: asyncio.Task[None] | None
     cancelled: str | None = None
     """Why it was cancelled."""
-    claim: Claim | None = None
+    hold: Hold | None = None
     """Of an exclusive call."""
 
 
@@ -109,13 +109,12 @@ class Worker:
         sources: agents whose events are handled too.
         ack_wait: seconds after which an unanswered delivery goes elsewhere; deliveries at work are
             kept by a heartbeat every third of it.
-        exclusive: claim each call before it is executed (`aixgo.calls.exclusive`).
+        exclusive: take hold of each call before it is executed (`aixgo.calls.exclusive`).
     """
 
     def __init__(
         self,
-        broker: Broker,
-        names: Names,
+        space: Space,
         agent: str,
         handle: Handle,
         *,
@@ -125,14 +124,12 @@ class Worker:
         ack_wait: float,
         exclusive: bool = False,
     ) -> None:
-        self._broker, self._names, self._agent, self._handle = broker, names, agent, handle
+        self._space, self._agent, self._handle = space, agent, handle
+        self._broker, self._names = space.broker, space.names
         self._concurrency, self._sources, self._ack_wait = concurrency, sources, ack_wait
-        self._claims = PayloadStore(broker, names)
-        self._results = Results(broker, names, self._claims)
-        self._parking = Parking(broker, names)
-        self._settler = Settler(broker, names, self._results, self._parking, agent, retry)
-        self._exclusive = Claims(broker, names, agent, ack_wait) if exclusive else None
-        self._results_stream = names.stream("RESULTS")
+        self._results = space.results
+        self._settler = Settler(space, agent, retry)
+        self._exclusive = Holds(space, agent, ack_wait) if exclusive else None
         self._cancelled = CancelledRuns()
         self._work: dict[str, _Work] = {}
         self._consumptions: list[Consumption] = []
@@ -215,9 +212,9 @@ class Worker:
             return
         if request.parks:
             # an answer may have woken it before; then it is not parked any more
-            await self._parking.wake(request.run, request.step)
+            await self._space.parking.wake(request.run, request.step)
         else:
-            await self._parking.publish(request)
+            await self._space.parking.publish(request)
         await delivery.ack()
 
     async def _serve(self, delivery: Delivery, request: Envelope) -> None:
@@ -234,7 +231,7 @@ class Worker:
         self._work[step] = work
         try:
             if self._exclusive is not None:
-                await self._serve_claimed(self._exclusive, work)
+                await self._serve_held(self._exclusive, work)
                 return
             outcome = await self._outcome(work)
             work.task = None  # a cancel that comes now is too late: the outcome is known
@@ -262,27 +259,27 @@ class Worker:
             await asyncio.sleep(SETTLING_LOOK_SECONDS)
         return self._work.get(step)
 
-    async def _serve_claimed(self, claims: Claims, work: _Work) -> None:
-        """Serve an exclusive call: claim it, execute it, and answer only if it is still ours."""
+    async def _serve_held(self, holds: Holds, work: _Work) -> None:
+        """Serve an exclusive call: hold it, execute it, and answer only if it is still ours."""
         task, work.task = work.task, None  # what is cancelled meanwhile is remembered
-        claim = await claims.take(work.request, work.delivery.attempt)
-        if claim is None:
-            await self._settle(work, Claimed())
-            self._count(Claimed())
+        hold = await holds.take(work.request, work.delivery.attempt)
+        if hold is None:
+            await self._settle(work, Held())
+            self._count(Held())
             return
-        work.claim, work.task = claim, task
+        work.hold, work.task = hold, task
         try:
-            outcome = await self._outcome(work, claim.refused)
+            outcome = await self._outcome(work, hold.refused)
             work.task = None
-            if not await claim.holds():
+            if not await hold.holds():
                 outcome = Disowned()
             elif not isinstance(outcome, Done):
-                # whoever gets it next must not find it claimed; but a result is stored first
-                await claim.release()
+                # the next worker must not find it held; but a result is stored first
+                await hold.release()
             await self._settle(work, outcome)
             self._count(outcome)
         finally:
-            await claim.release()
+            await hold.release()
 
     async def _settle(self, work: _Work, outcome: Outcome) -> None:
         """Answer the delivery; while the broker cannot take a result, keep it and try again.
@@ -323,11 +320,7 @@ class Worker:
         attempt = request.attempt + deliveries
         began = self._time()
         try:
-            record = await self._broker.get(
-                self._results_stream,
-                subject=self._names.result(self._agent, request.run, request.step),
-            )
-            if record is not None:
+            if await self._results.stands(self._agent, request.run, request.step):
                 return Standing()
             if request.deadline is not None and now() >= request.deadline:
                 return Done(expired_result(request, self._agent))
@@ -338,7 +331,7 @@ class Worker:
                 return Failed(Abandoned(self._agent, MAX_DELIVERIES), attempt)
             self.counts.received += 1
             if request.blob is not None:
-                request = await self._claims.fetch(request)
+                request = await self._space.payloads.fetch(request)
             return Done(await self._handle(request, attempt))
         except HandlerFailed as failed:
             return Failed(failed.error, attempt, failed.usage, self._time() - began)
@@ -356,7 +349,7 @@ class Worker:
             if work.cancelled is not None:
                 task.uncancel()
                 return Done(cancelled_result(request, self._agent, work.cancelled))
-            if work.claim is not None and work.claim.lost:
+            if work.hold is not None and work.hold.lost:
                 task.uncancel()
                 return Disowned()
             if self._stopping:
@@ -405,22 +398,19 @@ class Worker:
     async def _stop_if_settled(self, work: _Work) -> None:
         """Stop what has its result: a cancel signal can be lost, its record cannot."""
         request = work.request
-        record = await self._broker.get(
-            self._results_stream,
-            subject=self._names.result(self._agent, request.run, request.step),
-        )
-        if record is None or work.task is None or work.cancelled is not None:
+        standing = await self._results.get(self._agent, request.run, request.step)
+        if standing is None or work.task is None or work.cancelled is not None:
             return
-        failure = decode(record.data).error
+        failure = standing.error
         work.cancelled = "it has its result already" if failure is None else failure.message
         work.task.cancel()
 
     async def _renew(self, work: _Work) -> None:
-        """Keep the claim of an exclusive call, or stop the handler at once when it is lost."""
-        if work.claim is None:
+        """Keep the hold on an exclusive call, or stop the handler at once when it is lost."""
+        if work.hold is None:
             return
         try:
-            held = await work.claim.renew()
+            held = await work.hold.renew()
         except BrokerError:
             return  # the next beat tries again
         if not held and work.task is not None and work.cancelled is None:

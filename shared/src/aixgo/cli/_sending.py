@@ -14,7 +14,7 @@ from aixgo.envelope import NO_USAGE, new_id
 from aixgo.errors import AixgoError, ConfigError
 from aixgo.message import Message
 from aixgo.models.bus import GATEWAY
-from aixgo.runs.watch import RunEvents, StepFinished, TokensArrived, watch
+from aixgo.runs.watch import RunEvents, StepFinished, TokensArrived
 
 HINT_SECONDS = 1.0
 """Silence after which people want to know what is going on."""
@@ -61,7 +61,7 @@ class Sender:
     async def _send(self, message: Input) -> Outcome:
         run, began = new_id(), time.monotonic()
         self._usage = NO_USAGE
-        async with watch(self._client.broker, self._client.names, run) as events:
+        async with self._client.watch(run) as events:
             following = asyncio.create_task(self._follow(events), name="follow the run")
             try:
                 answer, error = await self._call(message, run)

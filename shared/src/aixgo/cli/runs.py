@@ -17,8 +17,8 @@ from aixgo.client import Client
 from aixgo.config.durations import format_duration, parse_duration
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError
-from aixgo.runs import LIVE, Happened, Run, Runs, RunStatus, RunTree, Step
-from aixgo.runs.watch import RunEvent, RunEvents, StepFinished, StepStarted, watch
+from aixgo.runs import LIVE, Happened, Run, RunStatus, RunTree, Step
+from aixgo.runs.watch import RunEvent, RunEvents, StepFinished, StepStarted
 
 SILENCE_SECONDS = 5.0
 """Of a run that is followed, before it is looked whether it is over: an event can be lost."""
@@ -90,7 +90,7 @@ def ls(
 
     async def work() -> list[Run]:
         async with opened(broker, namespace) as client:
-            return [*await _runs(client).list(limit, status or None)]  # type: ignore[arg-type]  # checked above
+            return [*await client.runs.list(limit, status or None)]  # type: ignore[arg-type]  # checked above
 
     found = run_async(work())
     if json:
@@ -124,7 +124,7 @@ def show_run(
 
     async def work() -> RunTree:
         async with opened(broker, namespace) as client:
-            return await _runs(client).tree(run)
+            return await client.runs.tree(run)
 
     tree = run_async(work())
     if json:
@@ -167,7 +167,7 @@ def cancel(
 
     async def work() -> tuple[bool, RunTree]:
         async with opened(broker, namespace) as client:
-            tree = await _runs(client).tree(run)
+            tree = await client.runs.tree(run)
             tree.check_own_call()
             well = await client.cancel(tree.agent, run, reason)
             return well, tree
@@ -238,7 +238,7 @@ def fork(
 
     async def work() -> tuple[str, str]:
         async with opened(broker, namespace) as client:
-            return await _runs(client).fork(
+            return await client.runs.fork(
                 run, step, data=given, prompt=words, model=model, timeout=seconds
             )
 
@@ -247,10 +247,6 @@ def fork(
         write_json({"agent": agent, "run_id": new, "forked_from": run, "step": step})
     else:
         write(f"{agent}  {new}")
-
-
-def _runs(client: Client) -> Runs:
-    return Runs(client.broker, client.names, source="aixgo-cli")
 
 
 # -- following ---------------------------------------------------------------------------------
@@ -271,14 +267,14 @@ class _Follower:
         Raises:
             NoRun: nothing is known of it.
         """
-        async with watch(self._client.broker, self._client.names, self._run) as events:
+        async with self._client.watch(self._run) as events:
             while (tree := await self._look()).status in LIVE:
                 await self._listen(events)
         return tree
 
     async def _look(self) -> RunTree:
         """Tell what is recorded and was not told."""
-        tree = await _runs(self._client).tree(self._run)
+        tree = await self._client.runs.tree(self._run)
         past: list[tuple[float, Step | Happened]] = [(one.at, one) for one in tree.history]
         past += [(step.ended, step) for step in tree.walk() if step.ended is not None]
         for _, thing in sorted(past, key=lambda one: one[0]):

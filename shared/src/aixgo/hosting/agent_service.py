@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from aixgo.agents.agent import Agent
 from aixgo.agents.role import Role
-from aixgo.broker.port import Broker, BusMessage, Subscription
+from aixgo.broker.port import BusMessage, Subscription
 from aixgo.broker.topology import ACK_WAIT_SECONDS
 from aixgo.calls.alarms import Alarms
 from aixgo.calls.caller import Caller
@@ -22,6 +22,7 @@ from aixgo.calls.events import publish_event
 from aixgo.calls.parking import Parked
 from aixgo.calls.payload_store import fits
 from aixgo.calls.results import error_result, expired_result, origin_of, result_of
+from aixgo.calls.space import Space
 from aixgo.calls.worker import Counts, HandlerFailed, Worker
 from aixgo.clock import now
 from aixgo.envelope import Envelope, decode, encode, new_id
@@ -38,7 +39,7 @@ from aixgo.message import Message, Reply
 from aixgo.payloads import to_meta, to_payload
 from aixgo.steps.context import Context
 from aixgo.steps.execution import AgentRuntime
-from aixgo.subjects import CALLS, Names
+from aixgo.subjects import CALLS
 from aixgo.telemetry import names as attribute
 from aixgo.telemetry import tracing
 
@@ -71,11 +72,11 @@ class Wiring:
 class AgentService:
     """Serves one agent over one connection: durable calls, events, rpc, and its own `start`."""
 
-    def __init__(self, agent: Agent, broker: Broker, names: Names, wiring: Wiring) -> None:
+    def __init__(self, agent: Agent, space: Space, wiring: Wiring) -> None:
         self.agent, self.wiring = agent, wiring
         self.role: Role = agent.build()
-        self._broker, self._names = broker, names
-        self._caller = Caller(broker, names)
+        self.space, self._caller = space, Caller(space)
+        self._broker, self._names = space.broker, space.names
         spec = agent.spec
         self._runtime = AgentRuntime(
             caller=self._caller,
@@ -87,8 +88,7 @@ class AgentService:
         self._name = spec.name
         self._template, self._rpc_name = f"call.{spec.name}", f"{spec.name}: rpc"
         self._worker = Worker(
-            broker,
-            names,
+            space,
             spec.name,
             self.handle,
             retry=spec.retry,
@@ -124,7 +124,7 @@ class AgentService:
         )
         await self._worker.start()
         if self.role.style != "request":
-            self._feed = ServiceFeed(self._caller, self.agent.name)
+            self._feed = ServiceFeed(self.space, self.agent.name)
             self._running = asyncio.create_task(self._run(self._feed), name=f"{name}: start")
         await self._broker.flush()
         self._started = True
@@ -254,7 +254,7 @@ class AgentService:
                 if request.kind == "event" and self.wiring.publishes:
                     event = replace(result, id=new_id(), usage=None, status=None)
                     await publish_event(
-                        self._caller, name, event, msg_id=f"{name}.{request.run}.{request.step}"
+                        self.space, name, event, msg_id=f"{name}.{request.run}.{request.step}"
                     )
                 return result
         except (TimeoutError, DeadlineExceeded) as error:
@@ -316,7 +316,7 @@ class AgentService:
             self._rpcs -= 1  # before the caller can know: it may send the next one at once
         if message.reply:
             try:
-                payloads = self._caller.payloads
+                payloads = self.space.payloads
                 travelling = answer if fits(answer) else await payloads.leave(answer)
                 await self._broker.publish(message.reply, encode(travelling))
             except AixgoError:  # the caller's timeout tells it
@@ -366,8 +366,8 @@ class AgentService:
 class ServiceFeed:
     """What a started agent may do outside of a run (`aixgo.agents.role.Feed`)."""
 
-    def __init__(self, caller: Caller, agent: str) -> None:
-        self._caller, self._agent = caller, agent
+    def __init__(self, space: Space, agent: str) -> None:
+        self.space, self._agent = space, agent
         self.stopping = asyncio.Event()
 
     async def emit(self, data: Any, *, meta: Mapping[str, Any] | None = None, key: str = "") -> str:
@@ -388,7 +388,7 @@ class ServiceFeed:
         ) as span:
             event = replace(event, traceparent=span.traceparent, tracestate=span.tracestate)
             await publish_event(
-                self._caller, self._agent, event, msg_id=f"{self._agent}.{key or run}"
+                self.space, self._agent, event, msg_id=f"{self._agent}.{key or run}"
             )
         return run
 

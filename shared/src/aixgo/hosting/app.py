@@ -289,8 +289,7 @@ class System(Client):
         super().__init__(broker, app.names, source=app.name)
         self.app = app
         self.services: dict[str, AgentService] = {
-            name: AgentService(app.agents[name], broker, app.names, app.wiring(name))
-            for name in served
+            name: AgentService(app.agents[name], self.space, app.wiring(name)) for name in served
         }
         self._known = set(app.agents)
         self._discovery = Discovery(
@@ -302,8 +301,8 @@ class System(Client):
             endpoints=lambda: [service.endpoint() for service in self.services.values()],
         )
         subscribers = [name for name in app.agents if app.sources(name)]
-        self._sweeper = Sweeper(broker, app.names, app.retention, subscribers)
-        self._recovery = Recovery(broker, app.names)
+        self._sweeper = Sweeper(self.space, app.retention, subscribers)
+        self._recovery = Recovery(self.space)
         self._upkeep: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:

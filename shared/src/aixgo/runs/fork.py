@@ -10,9 +10,8 @@ from msgspec.structs import replace
 
 from aixgo.calls.caller import Caller
 from aixgo.calls.cancel import is_below
-from aixgo.calls.dead_letters import DeadLetters
-from aixgo.calls.history import History
 from aixgo.calls.results import origin_of
+from aixgo.calls.space import Space
 from aixgo.clock import now
 from aixgo.envelope import Envelope, Origin, Override, fingerprint, new_id
 from aixgo.errors import ConfigError, InvalidPayload
@@ -57,10 +56,10 @@ async def fork(
     """Begin the run; `tree` is that of the run which it comes from."""
     made.check()
     run, agent = tree.run_id, tree.agent
-    origin = await find_origin(caller, open_calls, agent, run)
+    origin = await find_origin(caller.space, open_calls, agent, run)
     payload = made.payload
     if payload is None:
-        payload = await _input(caller, run, origin)
+        payload = await _input(caller.space, run, origin)
     new = new_id()
     overrides = () if origin is None else origin.overrides
     owner = tree.owner(made.step) if made.prompt or made.model else ""
@@ -68,7 +67,7 @@ async def fork(
         overrides += (
             Override(run=new, agent=owner, step=made.step, prompt=made.prompt, model=made.model),
         )
-    await _copy(caller, run, made.step, new)
+    await _copy(caller.space, run, made.step, new)
     call = Envelope(
         id=new,
         kind="call",
@@ -85,8 +84,7 @@ async def fork(
         fingerprint=fingerprint(agent, payload),
         overrides=overrides,
     )
-    history = History(caller.broker, caller.names)
-    await history.add("forked", call, detail=_told(run, owner, made))
+    await caller.space.history.add("forked", call, detail=_told(run, owner, made))
     await caller.send(call)
     return agent, new
 
@@ -102,45 +100,45 @@ def _told(run: str, owner: str, made: Fork) -> str:
 
 
 async def find_origin(
-    caller: Caller, open_calls: Mapping[Key, Open], agent: str, run: str
+    space: Space, open_calls: Mapping[Key, Open], agent: str, run: str
 ) -> Origin | None:
     """Return what a run began with, as far as that is kept."""
     found = open_calls.get((run, ""))
     if found is not None:
         return origin_of(found.request)
-    result = await caller.results.get(agent, run, "")
+    result = await space.results.get(agent, run, "")
     if result is not None and result.origin is not None:
         return result.origin
-    for one in await DeadLetters(caller.broker, caller.names).list(run=run):
+    for one in await space.dead_letters.list(run=run):
         envelope = one.letter.envelope
         if envelope is not None and not envelope.step:
             return origin_of(envelope)
     return None
 
 
-async def input_of(caller: Caller, origin: Origin) -> msgspec.Raw:
+async def input_of(space: Space, origin: Origin) -> msgspec.Raw:
     """Return the input of a run.
 
     Raises:
         BlobMissing: it is large, and the object store forgot it.
     """
     frame = Envelope(id="", kind="call", payload=origin.payload, blob=origin.blob)
-    return msgspec.Raw((await caller.payloads.fetch(frame)).body)
+    return msgspec.Raw((await space.payloads.fetch(frame)).body)
 
 
-async def _input(caller: Caller, run: str, origin: Origin | None) -> msgspec.Raw:
+async def _input(space: Space, run: str, origin: Origin | None) -> msgspec.Raw:
     if origin is None:
         raise InvalidPayload(
             f"the input of run {run} is not kept: it is over, and took no steps, was cancelled or "
             "expired, or its dead letter is gone. Give the input of the new one (`data`, on the "
             "command line TEXT or --data)"
         )
-    return await input_of(caller, origin)
+    return await input_of(space, origin)
 
 
-async def _copy(caller: Caller, run: str, step: str, new: str) -> None:
+async def _copy(space: Space, run: str, step: str, new: str) -> None:
     """Record in the new run what was recorded before a step; nothing is paid for it again."""
-    results = (await caller.results.of_run(run)).values()
+    results = (await space.results.of_run(run)).values()
     begun = {noted(result) for result in results} - {""}
     for result in results:
         if result.step == step:
@@ -161,4 +159,4 @@ async def _copy(caller: Caller, run: str, step: str, new: str) -> None:
             sent_at=now(),
             reused=result.reused or run,
         )
-        await caller.results.settle(result.source, taken)
+        await space.results.settle(result.source, taken)

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from aixgo.broker.port import Broker, Record
-from aixgo.calls.parking import Awaited, Parking
+from aixgo.broker.port import Record
+from aixgo.calls.parking import Awaited
+from aixgo.calls.space import Space
 from aixgo.envelope import Envelope, decode
 from aixgo.errors import InvalidPayload
-from aixgo.subjects import CALLS, TIMERS, Names
+from aixgo.subjects import CALLS, TIMERS
 
 SCANNED = 10_000
 """Most records that one question reads of a stream; what is older is not told."""
@@ -33,9 +34,9 @@ Key = tuple[str, str]
 class OpenCalls:
     """The calls of a namespace that are not over."""
 
-    def __init__(self, broker: Broker, names: Names) -> None:
-        self._broker, self._names = broker, names
-        self._parking = Parking(broker, names)
+    def __init__(self, space: Space) -> None:
+        self._broker, self._names = space.broker, space.names
+        self._parking = space.parking
 
     async def of_run(self, run: str) -> Mapping[Key, Open]:
         """Return the open calls of a run."""

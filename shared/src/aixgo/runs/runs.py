@@ -7,9 +7,8 @@ from typing import Any
 
 import msgspec
 
-from aixgo.broker.port import Broker
 from aixgo.calls.caller import Caller
-from aixgo.calls.history import Happened, History
+from aixgo.calls.history import Happened
 from aixgo.clock import now
 from aixgo.envelope import NO_USAGE, Envelope, decode
 from aixgo.errors import BlobMissing, NoRun, NoStep
@@ -18,7 +17,7 @@ from aixgo.runs.fork import Fork, find_origin, fork, input_of
 from aixgo.runs.records import SCANNED, Key, Open, OpenCalls
 from aixgo.runs.shapes import LIVE, Run, RunStatus, RunTree, Step
 from aixgo.runs.tree import steps_of
-from aixgo.subjects import RESULTS, Names, token
+from aixgo.subjects import RESULTS, token
 
 FIRST_WINDOW = 256
 """Sequences of RESULTS that the first look backwards spans; each next one spans twice as many."""
@@ -31,17 +30,16 @@ FORK_TIMEOUT = 300.0
 
 
 class Runs:
-    """The runs of a namespace, over a connection.
+    """The runs of a namespace (`Client.runs`).
 
     Args:
         source: name of the caller in the calls of forks.
     """
 
-    def __init__(self, broker: Broker, names: Names, *, source: str = "client") -> None:
-        self._broker, self._names, self._source = broker, names, source
-        self._caller = Caller(broker, names)
-        self._open = OpenCalls(broker, names)
-        self._history = History(broker, names)
+    def __init__(self, caller: Caller, *, source: str = "client") -> None:
+        self._caller, self._space, self._source = caller, caller.space, source
+        self._broker, self._names = caller.space.broker, caller.space.names
+        self._open = OpenCalls(caller.space)
 
     async def list(self, limit: int = 50, status: RunStatus | None = None) -> Sequence[Run]:
         """Return runs that a call began, the newest first.
@@ -68,7 +66,7 @@ class Runs:
         token(run, "run")
         open_calls = await self._open.of_run(run)
         history = await self.history(run)
-        results = [*(await self._caller.results.of_run(run)).values()]
+        results = [*(await self._space.results.of_run(run)).values()]
         if not (results or open_calls or history):
             raise NoRun(run)
         steps = steps_of(results, open_calls, history)
@@ -97,7 +95,7 @@ class Runs:
         That is: executions that failed, parking, dead letters, replays, cancels, forks. Written
         without waiting for the broker's word, so a record can be missing after a lost connection.
         """
-        return await self._history.of_run(run)
+        return await self._space.history.of_run(run)
 
     async def fork(
         self,
@@ -152,11 +150,11 @@ class Runs:
         return await fork(self._caller, await self._open.of_run(run), tree, made)
 
     async def _input(self, agent: str, run: str, open_calls: Mapping[Key, Open]) -> Any:
-        origin = await find_origin(self._caller, open_calls, agent, run)
+        origin = await find_origin(self._space, open_calls, agent, run)
         if origin is None:
             return msgspec.UNSET
         try:
-            return msgspec.json.decode(await input_of(self._caller, origin))
+            return msgspec.json.decode(await input_of(self._space, origin))
         except BlobMissing:
             return msgspec.UNSET
 
@@ -172,7 +170,7 @@ class Runs:
             if status not in (None, run.status):
                 continue
             # its timer may be all that is left of a run that is over
-            if await self._caller.results.get(run.agent, run.run_id, "") is None:
+            if not await self._space.results.stands(run.agent, run.run_id, ""):
                 found[run.run_id] = run
         return found
 

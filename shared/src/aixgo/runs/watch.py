@@ -13,13 +13,14 @@ from typing import Self
 
 import msgspec
 
-from aixgo.broker.port import Broker, BusMessage
+from aixgo.broker.port import BusMessage
 from aixgo.calls.history import Happened, decode_happened
+from aixgo.calls.space import Space
 from aixgo.envelope import NO_USAGE, Envelope, Failure, Status, Usage, decode
 from aixgo.errors import InvalidPayload
 from aixgo.models.bus import TokenBatch
 from aixgo.steps.tools import noted
-from aixgo.subjects import Names, step_token
+from aixgo.subjects import step_token
 
 PENDING_EVENTS = 10_000
 """Events that may wait to be read; a slower reader misses some, and the run is not held up."""
@@ -158,11 +159,9 @@ def _envelope(message: BusMessage) -> Envelope | None:
 
 
 @asynccontextmanager
-async def watch(broker: Broker, names: Names, run: str) -> AsyncGenerator[RunEvents, None]:
-    """Listen to a run from now on; begin before the run does, to miss nothing.
-
-    Choose the run's id first: `run = new_id()`, then `system.call(agent, data, run_id=run)`.
-    """
+async def watch(space: Space, run: str) -> AsyncGenerator[RunEvents, None]:
+    """See `Client.watch`."""
+    broker, names = space.broker, space.names
     events = RunEvents()
     subscriptions = [
         await broker.subscribe(names.calls_in(run), events.on_call),

@@ -158,7 +158,7 @@ class Context(Execution):
                 check=partial(self._take, request),
             )
             result = await perform(step)
-        result = await self._caller.payloads.fetch(result)
+        result = await self._space.payloads.fetch(result)
         try:
             self._take(request, result)
         except RemoteError as error:
@@ -193,7 +193,7 @@ class Context(Execution):
             if inspect.isawaitable(chosen):
                 chosen = await chosen
             standing = await self._settle(path, to_payload(chosen))
-        standing = await self._caller.payloads.fetch(standing)
+        standing = await self._space.payloads.fetch(standing)
         return msgspec.json.decode(standing.body)
 
     @overload
@@ -275,11 +275,11 @@ class Context(Execution):
         """
         path = self._path("ask", key)
         asked = Awaited.asking(self.agent, path, question, options)
-        answer = await self._caller.results.get(self.agent, self.run_id, path)
+        answer = await self._space.results.get(self.agent, self.run_id, path)
         if answer is None:
             raise Parked(awaited=[asked])
         raise_for_status(answer)
-        answer = await self._caller.payloads.fetch(answer)
+        answer = await self._space.payloads.fetch(answer)
         return msgspec.json.decode(answer.body)
 
     async def version(self, change: str, newest: int = 2) -> int:
@@ -297,9 +297,7 @@ class Context(Execution):
         Raises:
             ReplayMismatch: the run goes by a version that this code does not know yet.
         """
-        return await choose_version(
-            self, self._caller, self._request, self._place(), change, newest
-        )
+        return await choose_version(self, self._space, self._request, self._place(), change, newest)
 
     async def emit(
         self, data: Any, *, key: str = "", meta: Mapping[str, Any] | None = None
@@ -307,12 +305,12 @@ class Context(Execution):
         """Publish an event to whoever has this agent in its `inputs`; once, even if repeated."""
         path = self._path("emit", key)
         # looked for in a first execution too: what the subscribers do with a second one is theirs
-        if await self._caller.results.get(self.agent, self.run_id, path) is not None:
+        if await self._space.results.get(self.agent, self.run_id, path) is not None:
             return
         event = self._frame(self.agent, path, to_payload(data), None, to_meta(meta) if meta else {})
-        await publish_event(self._caller, self.agent, event, msg_id=f"{self.run_id}.{path}")
+        await publish_event(self._space, self.agent, event, msg_id=f"{self.run_id}.{path}")
         done = result_of(event, self.agent, "done")
-        await self._caller.results.settle(
+        await self._space.results.settle(
             self.agent, msgspec.structs.replace(done, payload=JSON_NULL, fingerprint="")
         )
 
@@ -333,8 +331,8 @@ class Context(Execution):
         async def drop() -> None:
             await self._cancel_step(GATEWAY, path)
 
-        tokens = self._caller.names.tokens(GATEWAY, self.run_id, path)
-        return BusModel(StepTransport(self._caller.broker, tokens, ask, drop))
+        tokens = self._space.names.tokens(GATEWAY, self.run_id, path)
+        return BusModel(StepTransport(self._space.broker, tokens, ask, drop))
 
     async def _overridden(self, path: str, task: ModelTask) -> ModelTask:
         """Return a model step's task as the fork asks it; one that was taken over stays as it was.
@@ -353,8 +351,8 @@ class Context(Execution):
         if self.tokens is None:
             request = self._request
             self.tokens = TokenWriter(
-                self._caller.broker,
-                self._caller.names.tokens(self.agent, request.run, request.step),
+                self._space.broker,
+                self._space.names.tokens(self.agent, request.run, request.step),
             )
         await self.tokens.write(text)
 

@@ -50,7 +50,7 @@ class Execution:
 
     def __init__(self, runtime: AgentRuntime, request: Envelope, attempt: int) -> None:
         self._runtime, self._request, self._attempt = runtime, request, attempt
-        self._caller = runtime.caller
+        self._caller, self._space = runtime.caller, runtime.caller.space
         self._own_scope: Scope | None = None
         self._recorded: dict[str, Envelope] | None = None
         self._usage = NO_USAGE
@@ -173,7 +173,7 @@ class Execution:
         """Record a value of this handler's own; returns the record that stands."""
         frame = result_of(self._frame(self.agent, path, payload, None, {}), self.agent, "done")
         result = msgspec.structs.replace(frame, payload=payload, fingerprint="")
-        return await self._caller.results.settle(self.agent, result)
+        return await self._space.results.settle(self.agent, result)
 
     def _frame(
         self,
@@ -229,12 +229,12 @@ class Execution:
         if standing is None:
             standing = await self._wait_for(request)
         else:
-            standing = await self._caller.payloads.fetch(standing)
+            standing = await self._space.payloads.fetch(standing)
         return self._take(request, standing)
 
     async def _wait_for(self, request: Envelope) -> Envelope:
         """Make the call; park when it is parked itself, cancel it when a branch is dropped."""
-        if self._attempt > 1 and await self._caller.parking.get(request.run, request.step):
+        if self._attempt > 1 and await self._space.parking.get(request.run, request.step):
             raise Parked(awaited=[Awaited(agent=request.target, step=request.step)])
         try:
             return await self._caller.call(request, look=self._attempt > 1, parks=True)
@@ -263,7 +263,7 @@ class Execution:
     async def _cancel_step(self, agent: str, path: str) -> None:
         """Tell whoever works on a step of ours that nobody wants its result any more."""
         frame = self._frame(agent, path, JSON_NULL, None, {})
-        await self._caller.cancels.cancel(frame, f"agent {self.agent!r} stopped listening")
+        await self._space.cancels.cancel(frame, f"agent {self.agent!r} stopped listening")
 
     async def _standing(self, agent: str, path: str) -> Envelope | None:
         """Return the step's recorded result.
@@ -276,5 +276,5 @@ class Execution:
         if self._attempt <= 1 and not self._request.epoch:
             return None
         if self._recorded is None:
-            self._recorded = await self._caller.results.of_run(self.run_id)
-        return self._recorded.get(self._caller.names.result(agent, self.run_id, path))
+            self._recorded = await self._space.results.of_run(self.run_id)
+        return self._recorded.get(self._space.names.result(agent, self.run_id, path))

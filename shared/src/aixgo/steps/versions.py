@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from aixgo.calls.caller import Caller
+from aixgo.calls.space import Space
 from aixgo.envelope import Envelope, decode
 from aixgo.errors import ConfigError, InvalidPayload, ReplayMismatch
 from aixgo.steps.execution import Execution
@@ -25,7 +25,7 @@ OLD_WAY = 1
 
 
 async def choose_version(
-    ctx: Execution, caller: Caller, request: Envelope, scope: Scope, name: str, newest: int
+    ctx: Execution, space: Space, request: Envelope, scope: Scope, name: str, newest: int
 ) -> int:
     """See `Context.version`.
 
@@ -40,7 +40,7 @@ async def choose_version(
     path = scope.marker("version", name)
     chosen = await ctx.decided(path, int)
     if chosen is None:
-        passed = await _passed(caller, ctx.agent, request, scope)
+        passed = await _passed(space, ctx.agent, request, scope)
         chosen = await ctx.decide(path, OLD_WAY if passed else newest)
     if chosen > newest:
         raise ReplayMismatch(
@@ -53,17 +53,17 @@ async def choose_version(
     return chosen
 
 
-async def _passed(caller: Caller, agent: str, request: Envelope, scope: Scope) -> bool:
+async def _passed(space: Space, agent: str, request: Envelope, scope: Scope) -> bool:
     """Whether an earlier execution took a step at this place that this one has not taken yet.
 
     Finished steps have results; those that had only begun are queued, with a worker, or parked.
     """
-    results = await caller.results.of_run(request.run)
+    results = await space.results.of_run(request.run)
     if any(untaken(agent, request, scope, results.values())):
         return True
-    begun = [one.request for one in await caller.parking.all(request.run)]
-    stream, calls = caller.names.stream(CALLS), caller.names.calls_in(request.run)
-    for record in await caller.broker.read(stream, calls):
+    begun = [one.request for one in await space.parking.all(request.run)]
+    stream, calls = space.names.stream(CALLS), space.names.calls_in(request.run)
+    for record in await space.broker.read(stream, calls):
         with suppress(InvalidPayload):  # its worker makes a dead letter of it
             begun.append(decode(record.data))
     return any(untaken(agent, request, scope, begun))

@@ -14,7 +14,7 @@ async def lease(bucket: Bucket, key: str, seconds: int) -> AsyncGenerator[bool, 
     """Yield whether this process has the lease; it is given back at the end of the block.
 
     Args:
-        key: in the `claims` bucket; those of calls have a dot.
+        key: in the `leases` bucket; those of calls have a dot.
         seconds: after which the lease of a process that died is free. Who works for longer may have
             company, so what it does must bear that.
     """

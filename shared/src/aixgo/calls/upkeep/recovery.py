@@ -21,20 +21,17 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from aixgo.broker.keyvalue import Bucket
-from aixgo.broker.port import Broker, BrokerEvent, Expect, Record
-from aixgo.calls.accepted import Accepted, Unsettled
-from aixgo.calls.history import History
+from aixgo.broker.port import BrokerEvent, Expect, Record
 from aixgo.calls.identity import publication
 from aixgo.calls.pages import pages
-from aixgo.calls.parking import Parking
-from aixgo.calls.payload_store import PayloadStore
-from aixgo.calls.results import Results, expired_result
+from aixgo.calls.results import expired_result
+from aixgo.calls.space import Space
 from aixgo.calls.upkeep.lease import lease
+from aixgo.calls.upkeep.unsettled import Unsettled
 from aixgo.clock import now
 from aixgo.envelope import Envelope, decode, encode, new_id
 from aixgo.errors import InvalidPayload, PermissionDenied, WrongSequence, code_of
-from aixgo.subjects import CALLS, CLAIMS, DLQ, PARKED, RESULTS, TIMERS, Names
+from aixgo.subjects import CALLS, DLQ, PARKED, RESULTS, TIMERS
 
 log = logging.getLogger("aixgo.calls")
 
@@ -49,7 +46,7 @@ LEASE_SECONDS = 5
 because a process or server may die in a look, and then what was lost waits for so long."""
 
 LEASE = "recover"
-"""Key in the `claims` bucket; those of calls have a dot."""
+"""Key in the `leases` bucket; those of calls have a dot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,14 +63,10 @@ class _Place:
 class Recovery:
     """Publishes lost calls of a namespace again."""
 
-    def __init__(self, broker: Broker, names: Names) -> None:
-        self._broker, self._names = broker, names
-        self._accepted = Accepted(broker, names)
-        self._unsettled = Unsettled(broker, names)
-        self._results = Results(broker, names, PayloadStore(broker, names))
-        self._parking = Parking(broker, names)
-        self._history = History(broker, names)
-        self._leases = Bucket(broker, names.bucket(CLAIMS))
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._broker, self._names = space.broker, space.names
+        self._unsettled = Unsettled(space)
         self._due = asyncio.Event()
 
     async def run(self) -> None:
@@ -83,7 +76,7 @@ class Recovery:
             self._due.clear()
             pause = float(LEASE_SECONDS)
             try:
-                if not await self._accepted.is_wanted():
+                if not await self._space.accepted.is_wanted():
                     return
                 if await self.look():
                     pause = EVERY_SECONDS
@@ -108,7 +101,7 @@ class Recovery:
         Raises:
             BrokerError: it could not; what it did is done.
         """
-        async with lease(self._leases, LEASE, LEASE_SECONDS) as ours:
+        async with lease(self._space.leases, LEASE, LEASE_SECONDS) as ours:
             if not ours:
                 return False
             missing = await self._missing()
@@ -188,8 +181,8 @@ class Recovery:
             return True
         return (
             await self._is_put_off(record)
-            or await self._has(DLQ, names.dead_letter(CALLS, names.same_step(subject, "call")))
-            or await self._has(RESULTS, names.same_step(subject, "res"))
+            or await self._is_dead(names.same_step(subject, "call"))
+            or await self._space.results.stands_at(names.same_step(subject, "res"))
         )
 
     async def _is_put_off(self, record: Record) -> bool:
@@ -209,8 +202,9 @@ class Recovery:
                 return True
         return False
 
-    async def _has(self, stream: str, subject: str) -> bool:
-        return await self._broker.get(self._names.stream(stream), subject=subject) is not None
+    async def _is_dead(self, subject: str) -> bool:
+        letter = self._names.dead_letter(CALLS, subject)
+        return await self._broker.get(self._names.stream(DLQ), subject=letter) is not None
 
     # -- publishing again ----------------------------------------------------------------------
 
@@ -241,7 +235,7 @@ class Recovery:
         )
         if place.stuck:
             await self._broker.delete_record(self._names.stream(CALLS), place.stuck)
-        await self._history.add("recovered", again, attempt=again.attempt)
+        await self._space.history.add("recovered", again, attempt=again.attempt)
         log.warning(
             "call.recovered",
             extra={"agent": lost.target, "run": lost.run, "step": lost.step},
@@ -249,9 +243,9 @@ class Recovery:
 
     async def _expire(self, lost: Envelope) -> None:
         """End a call for which nobody waits any more, without an agent's help."""
-        await self._results.settle(lost.target, expired_result(lost, lost.target))
+        await self._space.results.settle(lost.target, expired_result(lost, lost.target))
         if lost.depth:
-            await self._parking.wake(lost.run, lost.parent)
+            await self._space.parking.wake(lost.run, lost.parent)
 
 
 def _read(record: Record) -> Envelope | None:

@@ -21,15 +21,15 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from aixgo.broker.keyvalue import Bucket
-from aixgo.broker.port import Broker, Expect, Record, StreamInfo
+from aixgo.broker.port import Expect, Record, StreamInfo
 from aixgo.calls.pages import PAGE, pages
+from aixgo.calls.space import Space
 from aixgo.calls.upkeep.lease import lease
 from aixgo.calls.upkeep.unfinished import Unfinished
 from aixgo.clock import now
 from aixgo.config.retention import Retention
 from aixgo.errors import PermissionDenied, WrongSequence, code_of
-from aixgo.subjects import CLAIMS, RESULTS, Names
+from aixgo.subjects import RESULTS
 
 log = logging.getLogger("aixgo.calls")
 
@@ -56,7 +56,7 @@ LEASE_SECONDS = 60
 """For which one process sweeps and others need not; two at once only do the same work twice."""
 
 LEASE = "sweep"
-"""Key in the `claims` bucket; those of calls have a dot."""
+"""Key in the `leases` bucket; those of calls have a dot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +74,12 @@ class Sweeper:
         subscribers: agents that handle events.
     """
 
-    def __init__(
-        self, broker: Broker, names: Names, settings: Retention, subscribers: Iterable[str] = ()
-    ) -> None:
-        self._broker, self._names, self._settings = broker, names, settings
-        self._keep = settings.seconds_on(broker.name)
-        self._stream = names.stream(RESULTS)
-        self._unfinished = Unfinished(broker, names, tuple(subscribers))
-        self._leases = Bucket(broker, names.bucket(CLAIMS))
+    def __init__(self, space: Space, settings: Retention, subscribers: Iterable[str] = ()) -> None:
+        self._space, self._settings = space, settings
+        self._broker, self._names = space.broker, space.names
+        self._keep = settings.seconds_on(space.broker.name)
+        self._stream = space.names.stream(RESULTS)
+        self._unfinished = Unfinished(space, tuple(subscribers))
         self._seen: tuple[float, int] | None = None
         self._growth = 0.0
         self._pause = SHORTEST_PAUSE_SECONDS
@@ -112,7 +110,7 @@ class Sweeper:
         border = await self._border(info)
         swept = Swept()
         if border > info.first_sequence:
-            async with lease(self._leases, LEASE, LEASE_SECONDS) as ours:
+            async with lease(self._space.leases, LEASE, LEASE_SECONDS) as ours:
                 if ours:
                     swept = await self._sweep(info, border)
         self._pause = self._next(info, swept)

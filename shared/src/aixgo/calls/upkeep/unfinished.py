@@ -7,13 +7,13 @@ from contextlib import aclosing, suppress
 
 import msgspec
 
-from aixgo.broker.port import Broker
-from aixgo.calls.accepted import Accepted, Unsettled
 from aixgo.calls.dead_letters import decode_dead_letter
 from aixgo.calls.pages import pages
+from aixgo.calls.space import Space
+from aixgo.calls.upkeep.unsettled import Unsettled
 from aixgo.envelope import decode
 from aixgo.errors import InvalidPayload
-from aixgo.subjects import CALLS, DLQ, EVENTS, PARKED, RESULTS, TIMERS, Names
+from aixgo.subjects import CALLS, DLQ, EVENTS, PARKED, TIMERS
 
 LOOKS = 2
 """Rounds over all places. A call that goes on is stored in its new place before it leaves the old
@@ -33,10 +33,10 @@ class Unfinished:
         subscribers: agents that handle events.
     """
 
-    def __init__(self, broker: Broker, names: Names, subscribers: Sequence[str]) -> None:
-        self._broker, self._names, self._subscribers = broker, names, subscribers
-        self._accepted = Accepted(broker, names)
-        self._unsettled = Unsettled(broker, names)
+    def __init__(self, space: Space, subscribers: Sequence[str]) -> None:
+        self._space, self._subscribers = space, subscribers
+        self._broker, self._names = space.broker, space.names
+        self._unsettled = Unsettled(space)
 
     async def runs(self, since: float) -> set[str]:
         """Return the ids of the runs that are not over, without those that began after `since`.
@@ -52,7 +52,7 @@ class Unfinished:
             await self._parked(found)
             await self._events(found)
             await self._calls(found, young, since)
-            if await self._accepted.is_wanted():
+            if await self._space.accepted.is_wanted():
                 # the queue may have lost them, and they are to be published again
                 found.update(run_of(subject) for subject in await self._unsettled.read())
         return found - young
@@ -81,15 +81,15 @@ class Unfinished:
         async with aclosing(pages(self._broker, stream)) as every:
             async for page in every:
                 for record in page:
-                    verb, agent, run, step = record.subject.removeprefix(prefix).split(".", 3)
+                    verb, agent, run, _ = record.subject.removeprefix(prefix).split(".", 3)
                     if verb == "wake":
                         if agent not in floors:
                             info = await self._broker.consumer_info(stream, agent)
                             floors[agent] = 0 if info is None else info.ack_floor
                         if record.sequence <= floors[agent]:
                             continue
-                    result = f"{prefix}res.{agent}.{run}.{step}"
-                    if await self._broker.get(self._names.stream(RESULTS), subject=result) is None:
+                    result = self._names.same_step(record.subject, "res")
+                    if not await self._space.results.stands_at(result):
                         found.add(run)
 
     async def _parked(self, found: set[str]) -> None:

@@ -127,8 +127,8 @@ class Notes:
 
     async def _get(self, path: str) -> Envelope | None:
         step = self._step
-        found = await step.caller.results.get(step.agent, step.request.run, path)
-        return None if found is None else await step.caller.payloads.fetch(found)
+        found = await step.caller.space.results.get(step.agent, step.request.run, path)
+        return None if found is None else await step.caller.space.payloads.fetch(found)
 
     async def _write(self, kind: str, number: int, note: T) -> T:
         """Write a note if there is none; returns the one that stands.
@@ -143,10 +143,10 @@ class Notes:
             payload=msgspec.Raw(msgspec.json.encode(note)),
             meta={"tool": step.tool.spec.name, NOTE: kind},
         )
-        subject = step.caller.names.result(step.agent, step.request.run, path)
-        data = encode(frame if fits(frame) else await step.caller.payloads.leave(frame))
+        subject = step.caller.space.names.result(step.agent, step.request.run, path)
+        data = encode(frame if fits(frame) else await step.caller.space.payloads.leave(frame))
         try:
-            await step.caller.broker.append(subject, data, expect=_ABSENT)
+            await step.caller.space.broker.append(subject, data, expect=_ABSENT)
         except WrongSequence:
             standing = await self._standing(path)
             step.check(standing)

@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from aixgo.calls.history import History
 from aixgo.calls.parking import Awaited, Parked
 from aixgo.calls.results import failure_of
 from aixgo.calls.retry import next_delay
@@ -62,7 +61,7 @@ class Once:
     def __init__(self, step: ToolStep, arguments: Arguments) -> None:
         self._step, self._arguments = step, arguments
         self._notes = Notes(step)
-        self._history = History(step.caller.broker, step.caller.names)
+        self._history = step.caller.space.history
         self._owner = new_id()
         self._refused = 0
         """Executions of this epoch of which the tool said that nothing happened."""
@@ -129,7 +128,7 @@ class Once:
                 # others may have taken it for what it is not by now: the first verdict counts
                 result = await self._follow(held, await self._judge(held, _done("tool", value)))
                 # and they may have parked the run to ask a person
-                await self._step.caller.parking.wake(
+                await self._step.caller.space.parking.wake(
                     self._step.request.run, self._step.request.parent
                 )
                 return result

@@ -154,7 +154,7 @@ class ToolStep:
 
     async def standing(self) -> Envelope | None:
         """Return the recorded result as it stands now."""
-        return await self.caller.results.get(self.agent, self.request.run, self.path)
+        return await self.caller.space.results.get(self.agent, self.request.run, self.path)
 
     async def done(self, value: msgspec.Raw, attempts: int, seconds: float) -> Envelope:
         """Record the value; returns the result that stands."""
@@ -167,7 +167,7 @@ class ToolStep:
             attempt=attempts,
             seconds=seconds,
         )
-        return await self.caller.results.settle(self.agent, result)
+        return await self.caller.space.results.settle(self.agent, result)
 
     async def failed(self, error: BaseException, attempts: int, seconds: float) -> Envelope:
         """Record that it failed for good; returns the result that stands."""
@@ -176,4 +176,4 @@ class ToolStep:
             self.request, self.agent, error, attempts=attempts, usage=None, seconds=seconds
         )
         result = msgspec.structs.replace(result, meta={"tool": self.tool.spec.name})
-        return await self.caller.results.settle(self.agent, result)
+        return await self.caller.space.results.settle(self.agent, result)

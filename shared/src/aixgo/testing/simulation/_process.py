@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from aixgo.agents.agent import Agent
-from aixgo.broker.port import Broker
 from aixgo.calls.parking import Parked
+from aixgo.calls.space import Space
 from aixgo.calls.worker import HandlerFailed
 from aixgo.envelope import Envelope
 from aixgo.hosting.agent_service import AgentService, Wiring
@@ -21,7 +21,6 @@ from aixgo.models.port import (
     EmbedResponse,
     Model,
 )
-from aixgo.subjects import Names
 from aixgo.testing.simulation._connection import ProcessConnection, nothing_more
 from aixgo.testing.simulation._faults import SLOW_SECONDS, Kind
 from aixgo.testing.simulation._ledger import label
@@ -50,7 +49,10 @@ class Process:
         world = self.world
         app = world.app
         service = ObservedService(
-            self, app.agents[self.agent], self.broker, app.names, app.wiring(self.agent)
+            self,
+            app.agents[self.agent],
+            Space(self.broker, app.names),
+            app.wiring(self.agent),
         )
         await service.start()
         world.note(self.name, "started", "")
@@ -120,10 +122,8 @@ class Process:
 class ObservedService(AgentService):
     """An agent whose executions are in the books."""
 
-    def __init__(
-        self, process: Process, agent: Agent, broker: Broker, names: Names, wiring: Wiring
-    ) -> None:
-        super().__init__(agent, broker, names, wiring)
+    def __init__(self, process: Process, agent: Agent, space: Space, wiring: Wiring) -> None:
+        super().__init__(agent, space, wiring)
         self._process = process
 
     async def handle(self, request: Envelope, attempt: int) -> Envelope:

@@ -1,0 +1,53 @@
+"""`Space`: everything that is durable in one namespace, over one connection, built once."""
+
+from __future__ import annotations
+
+from aixgo.broker.keyvalue import Bucket
+from aixgo.broker.port import Broker
+from aixgo.calls.accepted import Accepted
+from aixgo.calls.cancel import Cancels
+from aixgo.calls.dead_letters import DeadLetters
+from aixgo.calls.history import History
+from aixgo.calls.parking import Parking
+from aixgo.calls.payload_store import PayloadStore
+from aixgo.calls.results import Results
+from aixgo.subjects import LEASES, Names
+
+
+class Space:
+    """The records of a namespace; what calls, works, keeps up and looks shares one of it.
+
+    Attributes:
+        payloads: what is too large to travel.
+        results: the one result of each step.
+        history: what happened besides.
+        accepted: notes of calls that a queue written behind could lose.
+        parking: calls that wait for a person or a timer.
+        dead_letters: what could not be handled.
+        cancels: ends calls and what they caused.
+        leases: who does alone what several could do (`LEASES`).
+    """
+
+    __slots__ = (
+        "accepted",
+        "broker",
+        "cancels",
+        "dead_letters",
+        "history",
+        "leases",
+        "names",
+        "parking",
+        "payloads",
+        "results",
+    )
+
+    def __init__(self, broker: Broker, names: Names) -> None:
+        self.broker, self.names = broker, names
+        self.payloads = PayloadStore(broker, names)
+        self.results = Results(broker, names, self.payloads)
+        self.history = History(broker, names)
+        self.accepted = Accepted(broker, names)
+        self.parking = Parking(broker, names, self.accepted, self.history)
+        self.dead_letters = DeadLetters(broker, names)
+        self.cancels = Cancels(broker, names, self.results, self.parking, self.history)
+        self.leases = Bucket(broker, names.bucket(LEASES))
