@@ -217,7 +217,7 @@ async def test_an_error_that_may_pass_is_tried_again_and_others_are_not(running:
         assert gone == ["fetch", "KeyError", 1]
         *down, text = (await system.call("flow", "down")).data
         assert down == ["fetch", "ConnectionError", 3]
-        assert "'fetch' failed, executed 3 times: refused" in text
+        assert "'fetch' was executed 3 times and failed: refused" in text
         # the recorded failure is what the second execution of the handler saw
         assert [executed.count(what) for what in ("shaky", "gone", "down")] == [3, 1, 3]
 

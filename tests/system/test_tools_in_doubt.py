@@ -336,7 +336,9 @@ async def test_a_replay_gives_a_tool_all_its_attempts_again(running: Running, ba
 
     async with running(Agent("cashier", handle, tools=[pay])) as system:
         run = await system.send("cashier", "A1")
-        with pytest.raises(RemoteError, match=r"'pay' failed, executed 2 times.*aixgo dlq replay"):
+        with pytest.raises(
+            RemoteError, match=r"'pay' was executed 2 times and failed.*aixgo dlq replay"
+        ):
             await system.result("cashier", run, timeout=10)
         down = False
         (letter,) = await system.dead_letters.list(run=run)

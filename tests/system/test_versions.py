@@ -409,7 +409,7 @@ async def test_a_version_that_the_code_does_not_know_stops_the_run(running: Runn
         await reached.wait()
         async with deployed(system, changed(2)):
             with pytest.raises(
-                RemoteError, match=r"recorded is version 3 of .*better-second"
+                RemoteError, match=r"version 3 of .*better-second.* is recorded"
             ) as told:
                 await text_of(system, run)
             assert told.value.cause == "replay_mismatch"
@@ -458,7 +458,7 @@ async def test_a_mismatch_says_what_was_recorded_what_is_asked_and_the_ways_out(
         await old.waits.wait()
         text = await mismatch_of(system, run, other)
         letters = await system.dead_letters.list(run=run)
-    assert f"step 'leaf/2' of run {run}: recorded is another request to agent 'leaf'" in text
+    assert f"step 'leaf/2' of run {run}: another request to agent 'leaf'" in text
     assert 'done 0 s ago with "second"' in text
     assert "agent 'flow' now asks agent 'leaf' for {\"text\":\"xxx" in text
     assert "x" * 191 + "… (digest" in text

@@ -83,7 +83,7 @@ def test_a_tool_without_parentheses_acts_once() -> None:
 
     assert pay.spec.name == "pay"
     assert pay.spec.effect == "once"
-    with pytest.raises(ConfigError, match="no function"):
+    with pytest.raises(ConfigError, match="is not a function"):
         tool("pay")  # type: ignore[call-overload]
 
 
@@ -140,7 +140,7 @@ def unreadable(lock: threading.Event) -> None: ...
         (unknown_type, ["annotation cannot be resolved", "Order"]),
         (twice, ["ToolContext twice", "one, two"]),
         (unreadable, ["'unreadable'", "Event", "pydantic"]),
-        (7, ["'int'", "no function"]),
+        (7, ["'int'", "not a function"]),
     ],
 )
 def test_a_function_whose_arguments_cannot_be_checked_is_refused(
@@ -156,7 +156,9 @@ def test_a_hook_that_asks_for_what_the_tool_does_not_know_is_refused() -> None:
     async def hook(ordre: str) -> Resolution:
         return NotDone()
 
-    with pytest.raises(ConfigError, match=r"'ordre'.*no parameter of the tool; did you mean 'ord"):
+    with pytest.raises(
+        ConfigError, match=r"'ordre'.*not a parameter of the tool; did you mean 'ord"
+    ):
         tool(reconcile=hook)(fine)
 
 
@@ -164,7 +166,7 @@ def test_an_agent_refuses_what_is_no_tool_and_a_name_that_is_taken() -> None:
     async def handler(text: str) -> str:
         return text
 
-    with pytest.raises(ConfigError, match=r"'a': <function fine.* is no tool; put `@tool"):
+    with pytest.raises(ConfigError, match=r"'a': <function fine.* is not a tool; put `@tool"):
         Agent("a", handler, tools=[fine])  # type: ignore[list-item] # a decorator was forgotten
     with pytest.raises(ConfigError, match="'a' has two tools named 'fine'"):
         Agent("a", handler, tools=[tool()(fine), tool()(fine)])
@@ -292,14 +294,14 @@ async def test_a_hook_that_gives_nonsense_knows_nothing() -> None:
 
     found = await tool(reconcile=hook)(fine).reconcile({"order": "A1"}, context())
     assert isinstance(found, Unknown)
-    assert "gave True; it must give Done" in found.reason
+    assert "returned True; it must return Done" in found.reason
 
 
 async def test_so_many_threads_and_no_more() -> None:
     threads, gate = DaemonThreads(2), threading.Event()
     try:
         busy = [threads.submit(gate.wait, 30) for _ in range(2)]
-        with pytest.raises(ToolNotDone, match="2 synchronous tools run"):
+        with pytest.raises(ToolNotDone, match="2 synchronous tools already run"):
             threads.submit(gate.wait)
     finally:
         gate.set()

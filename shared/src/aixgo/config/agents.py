@@ -48,7 +48,7 @@ class Retry(Options):
             if name in codes or name in ("any", "timeout") or name[:1].isupper():
                 continue
             raise ValueError(
-                f"{name!r} is no error class; use a code ({', '.join(sorted(codes))}), "
+                f"{name!r} is not an error class; use a code ({', '.join(sorted(codes))}), "
                 "the name of an exception class such as ValueError, or any"
             )
         return names

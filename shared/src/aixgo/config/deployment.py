@@ -52,7 +52,8 @@ class Deployment(Options):
     def _reachable(self) -> Deployment:
         if self.mode == "distributed" and self.broker in IN_PROCESS:
             raise ValueError(
-                f"mode distributed needs the address of a NATS server that all services reach, "
-                f"and broker is {self.broker!r}; write broker: nats://host:4222, or mode: local"
+                f"mode distributed needs the address of a NATS server that every service can "
+                f"reach, but broker is {self.broker!r}; write broker: nats://host:4222, or mode: "
+                "local"
             )
         return self

@@ -28,7 +28,7 @@ def parse_duration(value: Any) -> float:
         text = value.strip().replace(" ", "")
         if _WHOLE.fullmatch(text):
             return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
-        if _NUMBER.fullmatch(text):  # what an environment variable gives
+        if _NUMBER.fullmatch(text):  # as an environment variable holds it
             return float(text)
     raise ValueError(f"not a duration: {value!r:.80} (write 30s, 5m, 1h30m or 250ms)")
 

@@ -12,8 +12,8 @@ RESULTS_BYTES = 1024**3
 
 
 KEEP_SECONDS, KEEP_IN_MEMORY_SECONDS = 86_400.0, 600.0
-"""On a server a day, which is when people look; in the memory of a process not for long, because
-nobody else can look there, and a process that calls a few agents a second must stay small."""
+"""On a server a day, because people look that late; in the memory of a process only minutes: no
+other process can look there, and one that calls a few agents a second must stay small."""
 
 
 class Retention(Options):
@@ -24,7 +24,7 @@ class Retention(Options):
     Without it `24h`, and `10m` on the memory broker."""
     keep_at_least: PositiveDuration = 30.0
     """Time for which they stay when room is short too; the oldest go first. Not below the time
-    after which a call that nobody answers goes to another process."""
+    after which an unanswered call goes to another process."""
     max_bytes: int = Field(default=RESULTS_BYTES, ge=65_536)
     """Room for all results, in bytes; a server reserves it. Results of runs that are not over need
     room as well, and when nothing can be removed new results wait."""

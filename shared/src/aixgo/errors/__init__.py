@@ -8,14 +8,14 @@
     │   ├── MissingKey                  a provider needs an environment variable
     │   └── MissingExtra                an optional dependency is not installed
     ├── BrokerError
-    │   ├── Unreachable                 nobody answers at the address
+    │   ├── Unreachable                 no server answers at the address
     │   ├── AuthenticationFailed        wrong user, password or key
     │   ├── ServerTooOld                nats-server below the supported version
     │   ├── JetStreamDisabled           the server keeps no streams
     │   ├── PermissionDenied            the server refuses the subject to this user
     │   ├── ConnectionClosed            this connection was closed for good
     │   ├── Disconnected        (retry) the connection is down at this moment
-    │   ├── NoResponders        (retry) nobody listens on the subject
+    │   ├── NoResponders        (retry) no process listens on the subject
     │   ├── RequestTimeout      (retry) no answer in time
     │   ├── BadSubject                  a subject or token breaks the rules
     │   ├── BadHeader                   a header key or value breaks the rules
@@ -27,7 +27,7 @@
     │   ├── StreamFull          (retry) backpressure: the stream is at its limit
     │   ├── WrongSequence               compare-and-set lost
     │   ├── StreamRefused               the stream refuses the message (TTL, size, other stream)
-    │   ├── BlobMissing                 the object store does not have the object (any more)
+    │   ├── BlobMissing                 the object store does not have the object, or no longer
     │   └── BlobCorrupt                 an object's size or digest is not what was put
     ├── CallError
     │   ├── UnknownAgent                no agent of that name is served here
@@ -35,7 +35,7 @@
     │   ├── NotSupported                the agent's style cannot do this (execute on a producer)
     │   ├── NotReady            (retry) the agent has not finished starting
     │   ├── DeadlineExceeded            the call's deadline passed
-    │   ├── Cancelled                   somebody cancelled the run
+    │   ├── Cancelled                   the run was cancelled
     │   ├── DepthExceeded               calls nest deeper than the limit
     │   ├── AgentTimeout        (retry) an execution took longer than the agent's own `timeout`
     │   ├── Abandoned                   every worker that took the call ended without an answer

@@ -6,13 +6,13 @@ from .base import AixgoError
 
 
 class BrokerError(AixgoError):
-    """Something between this process and the broker."""
+    """A failure between this process and the broker."""
 
     code = "broker"
 
 
 class Unreachable(BrokerError):
-    """Nobody answers at the broker's address."""
+    """No server answers at the broker's address."""
 
     code = "unreachable"
 
@@ -55,7 +55,7 @@ class Disconnected(BrokerError):
 
 
 class NoResponders(BrokerError):
-    """Nobody listens on the subject."""
+    """No process listens on the subject."""
 
     code = "no_responders"
     retryable = True
@@ -104,7 +104,7 @@ class BodyTooLarge(PayloadTooLarge):
         BrokerError.__init__(
             self,
             f"the payload of {what} is {size:,} bytes, over the limit of {limit:,} bytes; "
-            "store it elsewhere, and send its address",
+            "store it elsewhere and send its address",
         )
 
 
@@ -136,7 +136,7 @@ class ConsumerNotFound(BrokerError):
 
 
 class ConsumerConflict(BrokerError):
-    """A consumer cannot be declared so: filters overlap, or the stream forbids its policy."""
+    """A consumer cannot be declared that way: filters overlap, or the stream forbids its policy."""
 
     code = "consumer_conflict"
 
@@ -161,12 +161,12 @@ class StreamRefused(BrokerError):
 
 
 class BlobMissing(BrokerError):
-    """The object store does not have the object, or not any more."""
+    """The object store does not have the object, or no longer has it."""
 
     code = "blob_missing"
 
 
 class BlobCorrupt(BrokerError):
-    """The size or digest of a stored object is not what was put."""
+    """A stored object does not have the size or the digest with which it was stored."""
 
     code = "blob_corrupt"

@@ -8,7 +8,7 @@ from .base import AixgoError
 
 
 class CallError(AixgoError):
-    """A call to an agent did not end well."""
+    """A call to an agent failed."""
 
     code = "call"
 
@@ -26,13 +26,13 @@ class UnknownAgent(CallError):
 
 
 class InvalidPayload(CallError):
-    """The message does not fit the handler's type, or the reply not the declared result."""
+    """The message does not fit the handler's type, or its reply the declared result."""
 
     code = "invalid_payload"
 
 
 class NotSupported(CallError):
-    """The agent's style cannot do this, such as execute on a producer."""
+    """The agent's style cannot do this; a producer, for example, cannot be called."""
 
     code = "not_supported"
 
@@ -51,7 +51,7 @@ class DeadlineExceeded(CallError):
 
 
 class Cancelled(CallError):
-    """Somebody cancelled the run."""
+    """The run was cancelled."""
 
     code = "cancelled"
 
@@ -72,7 +72,7 @@ class AgentTimeout(CallError):
         self.agent, self.seconds = agent, seconds
         super().__init__(
             f"agent {agent!r} did not finish within its own {seconds:g} s; raise its `timeout`, or "
-            "give it less to do at once"
+            "divide the work into smaller calls"
         )
 
 
@@ -84,9 +84,9 @@ class Abandoned(CallError):
     def __init__(self, agent: str, deliveries: int) -> None:
         self.agent, self.deliveries = agent, deliveries
         super().__init__(
-            f"the call was given to agent {agent!r} {deliveries} times, and each time the process "
-            "ended without an answer; look at what this message does to it (memory?) before you "
-            "send it again"
+            f"the call was delivered to agent {agent!r} {deliveries} times, and each time the "
+            "process ended without an answer; find out what this message does to the process "
+            "(its memory, for example) before you send it again"
         )
 
 
@@ -97,7 +97,9 @@ class NoDeadLetter(CallError):
 
     def __init__(self, number: int) -> None:
         self.number = number
-        super().__init__(f"there is no dead letter {number}; `aixgo dlq ls` lists those there are")
+        super().__init__(
+            f"there is no dead letter {number}; `aixgo dlq ls` lists the existing ones"
+        )
 
 
 class NoRun(CallError):
@@ -108,8 +110,8 @@ class NoRun(CallError):
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         super().__init__(
-            f"nothing is recorded of run {run_id!r}: look at the id and the namespace, and at "
-            "`aixgo runs ls`; results of finished runs are kept for a time (`retention`)"
+            f"nothing is recorded of run {run_id!r}; check the id and the namespace with "
+            "`aixgo runs ls`. Results of finished runs are kept for a limited time (`retention`)"
         )
 
 
@@ -127,7 +129,7 @@ class NoStep(CallError):
 
 
 class NoQuestion(CallError):
-    """A run asks nothing that could be answered, or several things."""
+    """A run has no open question, or it has several and none was named."""
 
     code = "no_question"
 
@@ -137,8 +139,8 @@ class NoQuestion(CallError):
             f"run {run_id} asks {len(steps)} questions at once; name one by its step: "
             f"{', '.join(steps)}"
             if steps
-            else f"run {run_id} asks nothing that could be answered; it may have been answered, "
-            "finished or cancelled"
+            else f"run {run_id} has no open question; it was answered already, or the run has "
+            "finished or was cancelled"
         )
 
 
@@ -171,11 +173,11 @@ class ReplayMismatch(CallError):
         self.run_id, self.agent, self.step = run_id, agent, step
         self.recorded, self.asked = recorded, asked
         super().__init__(
-            f"step {step!r} of run {run_id}: recorded is {recorded}, but agent {agent!r} now asks "
+            f"step {step!r} of run {run_id}: {recorded} is recorded, but agent {agent!r} now asks "
             f"{asked}. Its code, prompt or model changed while the run was going on. Finish the "
-            f"run on the version that began it; or start it again, `aixgo runs fork {run_id} "
-            f"--from {step}` or as a new run; or let it skip the change: `ctx.version` where the "
-            "handler changed, or a new `key` for the step"
+            "run on the version that began it; or start it again, as a new run or with "
+            f"`aixgo runs fork {run_id} --from {step}`; or let it skip the change, with "
+            "`ctx.version` where the handler changed or with a new `key` for the step"
         )
 
 

@@ -41,7 +41,7 @@ class InvalidDocument(ConfigError):
 
     code = "invalid_document"
     SHOWN = 20
-    """Findings in the message; the first ones are the causes, and a screen holds no more."""
+    """Findings in the message: the first ones are the causes, and a screen has room for these."""
 
     def __init__(self, source: str, findings: Sequence[Finding]) -> None:
         self.source, self.findings = source, tuple(findings)
@@ -72,7 +72,7 @@ class UnknownRole(ConfigError):
 
 
 class UnknownProvider(ConfigError):
-    """The text before the first '/' of a model name is no known provider."""
+    """The text before the first '/' of a model name is not a known provider."""
 
     code = "unknown_provider"
 
@@ -86,7 +86,7 @@ class UnknownProvider(ConfigError):
 
 
 class MissingKey(ConfigError):
-    """A provider's key or setting is not there; names the variables that would give it."""
+    """A provider's key or setting is missing; names the variables that can hold it."""
 
     code = "missing_key"
 

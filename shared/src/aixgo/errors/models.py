@@ -62,7 +62,7 @@ class ModelNotFound(ModelError):
 
 
 class BadModelRequest(ModelError):
-    """The provider calls the request itself wrong."""
+    """The provider says that the request itself is wrong."""
 
     code = "bad_model_request"
 

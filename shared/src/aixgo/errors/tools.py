@@ -20,7 +20,7 @@ class UnknownTool(ToolError):
         self.name, self.agent = name, agent
         near = near or "; it has no tools"
         super().__init__(
-            f"agent {agent!r} has no tool {name!r}; give it one with "
+            f"agent {agent!r} has no tool {name!r}; add it with "
             f"Agent({agent!r}, …, tools=[…]){near}"
         )
 
@@ -49,7 +49,7 @@ class ToolTimeout(ToolError):
     def __init__(self, tool: str, seconds: float) -> None:
         self.tool, self.seconds = tool, seconds
         super().__init__(
-            f"tool {tool!r} did not finish within {seconds:g} s; raise its `timeout`, or look at "
+            f"tool {tool!r} did not finish within {seconds:g} s; raise its `timeout`, or find out "
             "what it waits for"
         )
 
@@ -69,6 +69,6 @@ class ToolFailed(ToolError):
         self.tool, self.cause, self.attempts = tool, cause, attempts
         times = "once" if attempts == 1 else f"{attempts} times"
         super().__init__(
-            f"tool {tool!r} failed, executed {times}: {text}; mend the cause and let the run go on "
-            "with `aixgo dlq replay`"
+            f"tool {tool!r} was executed {times} and failed: {text}; fix the cause and let the run "
+            "go on with `aixgo dlq replay`"
         )

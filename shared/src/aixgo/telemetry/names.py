@@ -33,7 +33,7 @@ TOOL_EFFECT = "tool.effect"
 TOOL_DURATION = "tool.duration_ms"
 
 SPAN = "aixgo.span"
-"""Name of the span in REQUIREMENTS E1, where today's conventions give it another one."""
+"""Name of the span in REQUIREMENTS E1, where today's conventions use another name."""
 RUN_ID = "aixgo.run.id"
 STEP = "aixgo.step"
 ATTEMPT = "aixgo.attempt"

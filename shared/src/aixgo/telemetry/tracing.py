@@ -56,7 +56,7 @@ class Tracer(Protocol):
 
 
 class PassThrough:
-    """A span of nobody: hands its parent's context on."""
+    """A span that is not recorded: passes its parent's context on."""
 
     __slots__ = ("traceparent", "tracestate")
 
@@ -111,7 +111,7 @@ def span(
 
 
 def root_context(run: str, *, checked: bool = False) -> str:
-    """Return a `traceparent` for a run that nobody traces yet: the run id is the trace id.
+    """Return a `traceparent` for a run that is not traced yet: the run id is the trace id.
 
     The sampled flag is off, because no span of it exists; neither does its parent, whose id is the
     end of the trace id. A run id of the user's own that cannot be a trace id is hashed into one;

@@ -234,7 +234,7 @@ _RESPONSES_USAGE = {
 
 
 def vector_of(text: str) -> list[float]:
-    """Return the vector that the server gives for a text."""
+    """Return the vector that the server returns for a text."""
     return [byte / 255 for byte in hashlib.blake2b(text.encode(), digest_size=4).digest()]
 
 

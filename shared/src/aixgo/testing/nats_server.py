@@ -89,7 +89,7 @@ class NatsServer:
         await self._process.ready()
 
     def kill(self) -> None:
-        """End it as `kill -9` does; nothing is written any more."""
+        """End it as `kill -9` does; nothing more is written."""
         self._process.end(signal.SIGKILL)
 
     def stop(self) -> None:

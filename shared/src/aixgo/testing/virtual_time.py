@@ -8,7 +8,7 @@ at 2030-01-01 in UTC; `aixgo.clock.now()` follows it, and so does everything of 
 
 It is for code without real I/O. Sockets are polled and wake their tasks, but a timer that is due
 first wins without waiting for them: a timeout on a socket fires at once. While a call in a thread
-(`asyncio.to_thread`) runs, time passes as it really does, because nobody knows when it ends.
+(`asyncio.to_thread`) runs, time passes as it really does, because its end cannot be foreseen.
 A task that spins (`while True: await asyncio.sleep(0)`) keeps the time from moving.
 """
 
@@ -106,7 +106,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         return events
 
     def _wait_for_the_world(self) -> list[tuple[selectors.SelectorKey, int]]:
-        """Wait without a timer: for a socket if there is one, for a thread only so long."""
+        """Wait without a timer: for a socket if there is one, for a thread only a limited time."""
         if len(self.get_map()) > self.own:
             return super().select(None)
         others = threading.active_count() > 1

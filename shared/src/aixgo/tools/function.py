@@ -66,7 +66,7 @@ class FunctionTool(Generic[T]):
             self._hook = Signature.of(f"`reconcile` of {what}", reconcile)
             for parameter in self._hook.kinds.keys() - self._signature.kinds.keys():
                 raise ConfigError(
-                    f"`reconcile` of {what} takes {parameter!r}, which is no parameter of the "
+                    f"`reconcile` of {what} takes {parameter!r}, which is not a parameter of the "
                     f"tool{did_you_mean(parameter, self._signature.kinds)}"
                 )
         self.spec = ToolSpec(
@@ -102,7 +102,7 @@ class FunctionTool(Generic[T]):
         answer = await _call(self._reconcile, self._hook, known, ctx)
         if not isinstance(answer, Done | NotDone | Unknown):
             return Unknown(
-                f"`reconcile` of tool {self.spec.name!r} gave {answer!r:.200}; it must give "
+                f"`reconcile` of tool {self.spec.name!r} returned {answer!r:.200}; it must return "
                 "Done(value), NotDone() or Unknown()"
             )
         return answer
@@ -172,16 +172,16 @@ def tool(
 
     Written `@tool`, or `@tool(effect="read", …)`.
 
-    The annotations give the schema of the arguments, which are checked before anything runs. A
+    The annotations are the schema of the arguments, which are checked before anything runs. A
     parameter annotated `ToolContext` gets what the execution knows of its step. A function that is
-    not async runs in a thread, which cannot be stopped: when it is cancelled or out of time, nobody
-    waits for it any more, but it goes on.
+    not async runs in a thread, which cannot be stopped: when it is cancelled or out of time, the
+    step no longer waits for it, but it goes on.
 
     Args:
         effect: what a second execution does. `read`: nothing. `idempotent`: the same as the first
-            alone. `once`: harm, so a step whose end nobody saw is never executed again before
-            somebody has said that it did not take place. `once` is taken when nothing is said: to
-            ask once too often costs a minute, to pay twice is not undone.
+            alone. `once`: harm, so a step whose end was not seen is never executed again until
+            `reconcile` or a person has said that it did not take place. `once` is the default:
+            a question too many costs a minute, and a second payment cannot be undone.
         name: instead of the function's name; 1 to 100 characters of A-Z, a-z, 0-9, '_', ':', '-'.
         description: for models and people, instead of the first paragraph of the docstring.
         timeout: for one execution, such as `30s`; at most an hour. A `once` step that is in doubt
@@ -219,19 +219,19 @@ def _declared(function: Callable[..., Any], given: dict[str, Any]) -> dict[str, 
     name = given["name"] or getattr(function, "__name__", type(function).__name__)
     what = f"tool {name!r}"
     if not callable(function):
-        raise ConfigError(f"{what} is no function; put @tool(…) on a function")
+        raise ConfigError(f"{what} is not a function; put @tool(…) on a function")
     if not _NAME.fullmatch(name):
         raise ConfigError(
             f"{what}: the name has {len(name)} characters; it must have 1 to 100 of A-Z, a-z, "
-            "0-9, '_', ':' and '-'; give another one: @tool(name=…)"
+            "0-9, '_', ':' and '-'; choose another one with @tool(name=…)"
         )
     if given["effect"] not in EFFECTS:
         near = did_you_mean(str(given["effect"]), EFFECTS)
-        raise ConfigError(f"{what}: effect {given['effect']!r} is none of {EFFECTS}{near}")
+        raise ConfigError(f"{what}: effect {given['effect']!r} is not one of {EFFECTS}{near}")
     if given["reconcile"] is not None and given["effect"] != "once":
         raise ConfigError(
             f"{what}: a tool with effect {given['effect']!r} is simply executed again, so it needs "
-            "no `reconcile`; leave it out, or say effect='once'"
+            "no `reconcile`; leave it out, or declare effect='once'"
         )
     return {
         **given,

@@ -88,7 +88,7 @@ class NotDone:
 
 @dataclass(frozen=True)
 class Unknown:
-    """Nobody can tell by program; a person is asked."""
+    """No program can tell; a person is asked."""
 
     reason: str = ""
 
@@ -126,7 +126,7 @@ class Tool(Protocol[T_co]):
         ...
 
     async def reconcile(self, arguments: Arguments, ctx: ToolContext) -> Resolution:
-        """Find out whether an execution that nobody saw the end of took place.
+        """Find out whether an execution took place whose end was not seen.
 
         `Unknown` when the tool cannot.
         """

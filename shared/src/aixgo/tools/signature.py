@@ -1,4 +1,4 @@
-"""What a function takes and gives, read from its annotations once."""
+"""What a function takes and returns, read from its annotations once."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Signature:
                 )
             if name not in hints:
                 raise ConfigError(
-                    f"{what}: the parameter {name!r} has no annotation; give it a type, such as "
+                    f"{what}: the parameter {name!r} has no annotation; add a type, such as "
                     f"`{name}: str`, so that arguments are checked before anything runs"
                 )
             if hints[name] is ToolContext:
@@ -66,7 +66,9 @@ class Signature:
             if parameter.default is not parameter.empty:
                 defaults[name] = parameter.default
         if len(contexts) > 1:
-            raise ConfigError(f"{what} takes a ToolContext twice ({', '.join(contexts)}); once do")
+            raise ConfigError(
+                f"{what} takes a ToolContext twice ({', '.join(contexts)}); once will do"
+            )
         result = hints.get("return", Any)
         return cls(
             kinds=kinds,

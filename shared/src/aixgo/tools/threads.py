@@ -1,8 +1,8 @@
 """Threads for synchronous tools.
 
-Not the event loop's own pool: a few tools that hang would fill it, and names could not be resolved
-any more. Not `ThreadPoolExecutor` either: Python waits for its threads at exit, and a process that
-was told to stop must not wait for a tool that hangs.
+They are not the event loop's own pool: a few tools that hang would fill it, and host names could no
+longer be resolved. They are not a `ThreadPoolExecutor` either: Python waits for its threads at
+exit, and a process that was told to stop must not wait for a tool that hangs.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class DaemonThreads(Executor):
         """Start the call.
 
         Raises:
-            ToolNotDone: so many run already.
+            ToolNotDone: the limit is reached.
         """
         if not self._free.acquire(blocking=False):
             raise ToolNotDone(
-                f"{self._limit} synchronous tools run in this process already, or hang; write "
-                "those that wait as async functions, or give them time-outs of their own"
+                f"{self._limit} synchronous tools already run or hang in this process, which is "
+                "the limit; write those that wait as async functions, or with their own time-outs"
             )
         future: Future[T] = Future()
         try:
@@ -60,7 +60,7 @@ class DaemonThreads(Executor):
             if not future.set_running_or_notify_cancel():
                 return
             value = fn(*args, **kwargs)
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+        except BaseException as error:  # noqa: BLE001 - handed to the waiting caller
             future.set_exception(error)
         else:
             future.set_result(value)

@@ -17,7 +17,7 @@ class Toolbox:
         agent: name of the agent, for errors.
 
     Raises:
-        ConfigError: something is no tool, or two have one name.
+        ConfigError: something is not a tool, or two have the same name.
     """
 
     def __init__(self, agent: str = "", tools: Iterable[Tool[Any]] = ()) -> None:
@@ -27,12 +27,13 @@ class Toolbox:
             spec = getattr(tool, "spec", None)
             if spec is None:
                 raise ConfigError(
-                    f"agent {agent!r}: {tool!r} is no tool; put `@tool(effect=…)` on the function"
+                    f"agent {agent!r}: {tool!r} is not a tool; put `@tool(effect=…)` on the "
+                    "function"
                 )
             if spec.name in self._tools:
                 raise ConfigError(
-                    f"agent {agent!r} has two tools named {spec.name!r}; give one another "
-                    "`name`: @tool(name=…)"
+                    f"agent {agent!r} has two tools named {spec.name!r}; rename one of them with "
+                    "@tool(name=…)"
                 )
             self._tools[spec.name] = tool
 

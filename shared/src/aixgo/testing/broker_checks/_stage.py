@@ -168,7 +168,7 @@ class Stage:
         return config
 
     def forget_later(self, stream: str) -> None:
-        """Remove this stream, which somebody else declares, with the stage."""
+        """Remove this stream, which is declared elsewhere, with the stage."""
         self._streams.append(stream)
 
     async def consumer(self, broker: Broker, stream: StreamConfig, **fields: Any) -> ConsumerConfig:

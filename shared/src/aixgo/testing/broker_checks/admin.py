@@ -12,7 +12,7 @@ from aixgo.testing.expect import equal, expect, refused
 
 
 async def a_declaration_can_be_repeated(stage: Stage) -> None:
-    """§10 line 12: created, then unchanged; and the broker gives it back field by field."""
+    """§10 line 12: created, then unchanged; and the broker returns it field by field."""
     broker = await stage.connect()
     name = stage.unique("S")
     config = StreamConfig(

@@ -33,7 +33,7 @@ async def core_subscribers_see_what_is_appended(stage: Stage) -> None:
 
 
 async def a_plain_publish_to_a_subject_of_a_stream_is_kept(stage: Stage) -> None:
-    """§10 line 12: the stream keeps it, only nobody is told."""
+    """§10 line 12: the stream keeps it, only no publisher is told."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     await broker.publish(f"{stream.name}.a", b"unanswered")
@@ -129,7 +129,7 @@ async def a_failed_compare_and_set_does_not_burn_its_message_id(stage: Stage) ->
 
 
 async def compare_and_set_is_checked_before_the_message_id(stage: Stage) -> None:
-    """§10 line 14: somebody else's repetition of a won compare-and-set has lost."""
+    """§10 line 14: another process's repetition of a won compare-and-set has lost."""
     broker, other = await stage.connect(), await stage.connect()
     stream = await stage.stream(broker)
     await broker.append(f"{stream.name}.a", b"mine", msg_id="id", expect=ABSENT)

@@ -51,7 +51,7 @@ async def a_subscription_with_a_limit_ends_by_itself(stage: Stage) -> None:
 
 
 async def an_unsubscribed_reader_gets_nothing_more(stage: Stage) -> None:
-    """§10 line 10: after `unsubscribe` nobody is listening."""
+    """§10 line 10: after `unsubscribe` no handler listens."""
     broker, sender = await stage.connect(), await stage.connect()
     subject = stage.unique("unsubscribed")
     inbox = Collected[BusMessage]("messages after unsubscribe")
@@ -123,7 +123,7 @@ async def a_closed_connection_refuses_everything(stage: Stage) -> None:
 
 
 async def closing_ends_the_iteration_of_subscriptions(stage: Stage) -> None:
-    """§10 line 11: whoever iterates is not left waiting for ever."""
+    """§10 line 11: an iteration is not left waiting for ever."""
     broker = await stage.connect()
     subscription = await broker.subscribe(stage.unique("ending"))
 

@@ -55,7 +55,7 @@ async def a_consumer_can_begin_with_the_last(stage: Stage) -> None:
 
 
 async def a_consumer_can_begin_with_the_last_of_every_subject(stage: Stage) -> None:
-    """§10 line 21: `deliver="last_per_subject"` gives the newest of each, in stream order."""
+    """§10 line 21: `deliver="last_per_subject"` delivers the newest of each, in stream order."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     await stage.fill(broker, stream, "abacb")
@@ -130,7 +130,7 @@ async def the_counts_of_a_consumer_are_right_at_each_step(stage: Stage) -> None:
 
 
 async def everything_up_to_the_floor_of_a_consumer_is_answered(stage: Stage) -> None:
-    """§10 line 29: whoever removes what is old must know what may be delivered again."""
+    """§10 line 29: what removes old messages must know what may be delivered again."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     consumer = await stage.consumer(broker, stream)

@@ -113,7 +113,7 @@ async def in_progress_starts_the_wait_anew(stage: Stage) -> None:
 
 
 async def an_ack_of_an_older_delivery_is_accepted(stage: Stage) -> None:
-    """§10 line 23: acknowledgements fence nothing; whoever finishes first ends it."""
+    """§10 line 23: acknowledgements fence nothing; the first to finish ends it."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream, ack_wait=ACK_WAIT)
@@ -255,7 +255,7 @@ async def an_unconfirmed_ack_acts_too(stage: Stage) -> None:
 
 
 async def an_ack_of_a_removed_message_is_answered(stage: Stage) -> None:
-    """§10 line 27: whoever finishes late is not kept waiting, however the message went."""
+    """§10 line 27: a handler that finishes late is not kept waiting, however the message went."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream)

@@ -22,7 +22,7 @@ MIB = 1024 * 1024
 
 
 async def a_lost_connection_is_announced_and_restored(stage: Stage) -> None:
-    """§10 line 39: `connected` tells it at once, events tell it in order."""
+    """§10 line 39: `connected` shows it at once, and events show it in order."""
     broker = await stage.connect(breakable=True)
     events = stage.events(broker)
     equal("connected", broker.connected, True)
@@ -80,7 +80,7 @@ async def an_append_outlives_a_lost_connection(stage: Stage) -> None:
 
 
 async def subscriptions_and_pulls_are_restored(stage: Stage) -> None:
-    """§10 line 39: after a cut both work again without anybody's help."""
+    """§10 line 39: after a cut both work again without help."""
     broker, other = await stage.connect(breakable=True), await stage.connect()
     stream = await stage.stream(other, retention="workqueue")
     consumer = await stage.consumer(other, stream)
@@ -241,12 +241,12 @@ async def work_goes_on_after_the_server_was_killed(stage: Stage) -> None:
     equal("answer", (await asking).data, b"!")
 
 
-NO_USERS = "a broker inside the process has no users, so nobody can lack a permission"
+NO_USERS = "a broker inside the process has no users, so no permission can be missing"
 
 
 @not_on("memory", because=NO_USERS)
 async def a_forbidden_publish_is_an_event(stage: Stage) -> None:
-    """§10 line 41: nobody waits for it, so it is told to the listeners; the connection stays."""
+    """§10 line 41: no caller waits for it, so listeners are told; the connection stays."""
     broker = await stage.limited_connect()
     events = stage.events(broker)
     subject = stage.unique("forbidden")

@@ -132,7 +132,7 @@ async def a_watch_gives_what_is_there_then_a_mark_then_changes(stage: Stage) -> 
 
 
 async def a_watch_of_an_empty_bucket_begins_with_the_mark(stage: Stage) -> None:
-    """§10 line 32: nobody waits for initial values that do not exist; a filter narrows it."""
+    """§10 line 32: no waiting for initial values that do not exist; a filter narrows the watch."""
     bucket = await _bucket(stage, await stage.connect())
     await bucket.put("other.a", b"")
     async with within(PATIENCE, "the watch"), bucket.watch("mine.*") as changes:
@@ -168,7 +168,7 @@ async def a_watch_goes_on_over_a_lost_connection(stage: Stage) -> None:
 
 
 async def an_expired_key_is_absent_and_watchers_are_told(stage: Stage) -> None:
-    """§10 line 32: a key that nobody renews is purged, and can be created again at once."""
+    """§10 line 32: a key that is not renewed is purged, and can be created again at once."""
     broker = await stage.connect()
     bucket = await _bucket(stage, broker, ttl_per_key=True)
     changes = Collected[tuple[str, str] | None]("changes")

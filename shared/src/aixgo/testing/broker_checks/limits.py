@@ -194,7 +194,7 @@ async def a_stream_by_interest_keeps_only_what_a_consumer_wants(stage: Stage) ->
     """§10 line 20: without a consumer it is answered but not stored; with one, until its ack."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="interest")
-    await broker.append(f"{stream.name}.a", b"nobody wants it")
+    await broker.append(f"{stream.name}.a", b"not wanted")
     equal("without a consumer", await stage.messages_in(broker, stream), 0)
     one = await stage.consumer(broker, stream)
     two = await stage.consumer(broker, stream)

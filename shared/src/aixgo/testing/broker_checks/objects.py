@@ -41,7 +41,7 @@ async def a_large_object_is_read_in_linear_time(stage: Stage) -> None:
 
 
 async def an_object_is_replaced_as_a_whole(stage: Stage) -> None:
-    """§10 line 34: the key gives the newest body; the older one's chunks are removed."""
+    """§10 line 34: the key returns the newest body; the older one's chunks are removed."""
     broker = await stage.connect()
     store = await _store(stage, broker)
     await store.put("key", os.urandom(400_000))

@@ -50,7 +50,7 @@ async def an_empty_record_is_a_record(stage: Stage) -> None:
 
 
 async def records_are_read_in_order_by_filter(stage: Stage) -> None:
-    """§10 line 34: in batches, from a sequence, up to a limit; nothing is no error."""
+    """§10 line 34: in batches, from a sequence, up to a limit; finding nothing is not an error."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     await asyncio.gather(
@@ -162,7 +162,7 @@ async def a_stream_can_be_followed_from_now_on(stage: Stage) -> None:
 
 
 async def followers_do_not_disturb_each_other(stage: Stage) -> None:
-    """§10 line 37: each has its own place; a slow one delays nobody, and leaving ends only one."""
+    """§10 line 37: each has its own place; a slow one delays no other, leaving ends only one."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     quick = Collected[int]("sequences of the quick follower")

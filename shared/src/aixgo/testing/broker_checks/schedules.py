@@ -80,7 +80,7 @@ async def a_schedule_is_cancelled_by_a_purge(stage: Stage) -> None:
 
 
 async def core_subscribers_do_not_see_a_schedule_fire(stage: Stage) -> None:
-    """§10 line 36: only consumers of the stream do; nobody can mistake it for a message."""
+    """§10 line 36: only consumers of the stream do; it cannot be mistaken for a message."""
     timers = await _timers(stage)
     core = await stage.listen(timers.broker, timers.wake("*"))
     await timers.set("a", 0.2, b"")

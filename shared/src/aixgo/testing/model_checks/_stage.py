@@ -16,7 +16,7 @@ from aixgo.testing.expect import equal, expect
 from aixgo.testing.fake_provider import FakeProvider, Received, Say
 
 SECRET = "sk-checks-0123456789abcdef"
-"""The key to give the adapter under test; no error may show it."""
+"""The key for the adapter under test; no error may show it."""
 
 PATIENCE = 10.0
 """Seconds that a check waits for what must happen; nothing here takes a tenth of it."""
@@ -43,7 +43,7 @@ class Stage:
     Attributes:
         model: the adapter; given the key `SECRET` where it takes one.
         chat_model: `provider/model` to chat with.
-        order: makes the model give this answer next. A real model does nothing here.
+        order: makes the model answer this next. A real model does nothing here.
         exact: answers are those that were ordered, to the letter.
         embed_model: `provider/model` to embed with.
         server: the fake provider behind the adapter.

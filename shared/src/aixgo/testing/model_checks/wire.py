@@ -46,7 +46,7 @@ async def what_is_set_is_sent_and_nothing_else(stage: Stage) -> None:
     equal("fields", {name: body.get(name) for name in wanted}, wanted)
     await stage.model.chat(stage.ask())
     left = stage.fake.requests[-1].body.keys() & {*wanted, "tools", "tool_choice"}
-    equal("fields that nobody set", left, set())
+    equal("fields that were not set", left, set())
 
 
 async def the_system_prompt_goes_first_and_the_key_into_a_header(stage: Stage) -> None:
@@ -134,7 +134,7 @@ async def errors_say_what_the_provider_said_but_never_the_key(stage: Stage) -> N
 
 
 async def an_answer_without_choices_is_a_bad_answer(stage: Stage) -> None:
-    """Nobody has to check whether `choices[0]` exists."""
+    """No caller has to check whether `choices[0]` exists."""
     stage.fake.will(Say("?", choices=False))
     await failing(stage, stage.ask(), BadModelAnswer)
 
@@ -166,7 +166,7 @@ async def a_dripping_stream_ends_at_its_deadline(stage: Stage) -> None:
 
 
 async def a_cancelled_call_closes_its_socket(stage: Stage) -> None:
-    """Whole or in the middle of a stream: nobody pays for an answer that nobody reads."""
+    """Whole or in the middle of a stream: an answer that is not read is not paid for either."""
     for stream in (False, True):
         stage.fake.will(Say("One two three.", hang=True))
         number = len(stage.fake.requests) + 1

@@ -57,7 +57,7 @@ class ProcessConnection(MemoryBroker):
     async def publish(
         self, subject: str, data: bytes, *, reply: str = "", headers: Headers | None = None
     ) -> None:
-        """See `Bus.publish`; a message that nobody answers may be lost."""
+        """See `Bus.publish`; a message that gets no answer may be lost."""
         process = self._process
         number = await process.before("publish", subject)
         if reply or not process.happens("drop", subject):
@@ -83,7 +83,7 @@ class ProcessConnection(MemoryBroker):
         pending: int = 65_536,
         prompt: bool = False,
     ) -> MemorySubscription:
-        """See `Bus.subscribe`; a message that nobody answers may be lost."""
+        """See `Bus.subscribe`; a message that gets no answer may be lost."""
         process, callback = self._process, on_message
 
         def arrive(message: BusMessage) -> None:

@@ -15,13 +15,13 @@ Kind = Literal["crash", "outage", "disconnect", "drop", "duplicate", "delay", "s
 Strikes = Literal["crash", "outage", "drop"]
 
 BACK_SECONDS = 20.0
-"""A process that died comes back within so long."""
+"""Longest time after which a process that died comes back."""
 
 OUTAGE_SECONDS = 3.0
-"""A server that died is back within so long; questions to it wait up to 5 s."""
+"""Longest time after which a server that died is back; questions to it wait up to 5 s."""
 
 SLOW_SECONDS = 25.0
-"""A slow model takes up to so long: two heartbeats of a delivery."""
+"""Longest answer of a slow model: two heartbeats of a delivery."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Faults:
             later, sometimes so late that others have taken over its work.
         outage: the broker dies at an operation and comes back up to 3 s later, without what it kept
             in memory only.
-        until: virtual seconds after which nothing goes wrong any more, so that all can finish.
+        until: virtual seconds after which nothing goes wrong, so that everything can finish.
     """
 
     crash: float = 0.02
@@ -56,10 +56,10 @@ class Faults:
             value = getattr(self, field.name)
             if field.name == "until":
                 if value < 0:
-                    raise ConfigError(f"until is {value!r} s; give seconds from 0 on")
+                    raise ConfigError(f"until is {value!r} s; it must be 0 s or more")
             elif not 0 <= value <= 1:
                 raise ConfigError(
-                    f"fault {field.name!r} is {value!r}; it is a chance, so give a number from 0 "
+                    f"fault {field.name!r} is {value!r}; it is a probability, so it must be from 0 "
                     "to 1"
                 )
 

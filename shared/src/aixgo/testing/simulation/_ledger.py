@@ -84,7 +84,7 @@ class Ledger:
         return subject
 
     def shall_begin_again(self, subject: str) -> None:
-        """Take note that a handler failed or parked: its next execution is no repetition."""
+        """Note that a handler failed or parked: its next execution is not a repetition."""
         self._steps[subject].over += 1
 
     def paid(self) -> None:

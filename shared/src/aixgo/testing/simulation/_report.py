@@ -1,4 +1,4 @@
-"""What a simulation tells: a report when all went well, and a failure that can be repeated."""
+"""What a simulation returns: a report when all went well, and a failure that can be repeated."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class SimulationFailed(AssertionError):
     """A seed failed: the scenario raised, a promise was broken, or it did not end.
 
     Attributes:
-        seed: give it to `simulate` again to see the same.
+        seed: pass it to `simulate` again to see the same.
         error: what was raised.
         faults: what went wrong on purpose before, oldest first.
         trace: everything that happened.

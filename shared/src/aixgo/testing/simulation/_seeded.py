@@ -30,7 +30,7 @@ def clean_slate() -> Generator[None, None, None]:
     """Keep one seed from the next: no garbage of it is left, and no log of what it broke.
 
     The garbage collector waits meanwhile: when it runs depends on what else this process holds, and
-    it may end generators. What never ran in a process that died is no mistake to be warned of.
+    it may end generators. What never ran in a process that died needs no warning.
     """
     collects = gc.isenabled()
     loggers = [logging.getLogger(name) for name in _EXPECTED_TO_COMPLAIN]

@@ -117,8 +117,8 @@ def _check(agents: object, app: object, processes: int, limit: float) -> None:
         )
     if processes < 1 or limit <= 0:
         raise ConfigError(
-            f"processes is {processes} and limit {limit:g} s; give at least 1 process and a limit "
-            "above 0 s"
+            f"processes is {processes} and limit {limit:g} s; there must be at least 1 process, "
+            "and the limit must be above 0 s"
         )
     try:
         asyncio.get_running_loop()

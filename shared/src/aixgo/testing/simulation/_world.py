@@ -21,7 +21,7 @@ LOOK_SECONDS = 1.0
 """Virtual, between two looks whether everything has finished."""
 
 UNWINDING_SECONDS = 5.0
-"""Virtual; what still runs when the verdict is known gets so long to let itself be cancelled."""
+"""Virtual; what still runs when the verdict is known gets this long to be cancelled."""
 
 SHOWN_CALLS = 10
 
@@ -165,7 +165,7 @@ class World:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _end(self) -> None:
-        """Let everything be cancelled, now that nothing counts any more."""
+        """Let everything be cancelled, now that nothing more counts."""
         self.shaking, self.loop.over = False, True
         for process in self.processes.values():
             process.life.dead = True
@@ -209,7 +209,7 @@ class World:
             try:
                 await process.serve()
                 return
-            except BrokerError as error:  # the server is away: whoever starts processes tries again
+            except BrokerError as error:  # the server is away: the supervisor tries again
                 self.note(process.name, "no start", error.code)
                 await asyncio.sleep(1.0)
 
