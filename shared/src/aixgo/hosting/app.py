@@ -103,6 +103,7 @@ class App:
         if not self.agents:
             raise ConfigError("an App needs at least one agent: App(agents=[Agent(…)])")
         self.name, self.names, self.ack_wait = name, Names(namespace), ack_wait
+        self.models = models
         self._default_model = models.default if models is not None else ""
         gateway = self._gateway(models, model)
         if gateway is not None:

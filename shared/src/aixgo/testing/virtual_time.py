@@ -1,7 +1,11 @@
 """An event loop whose time jumps instead of passing, so that waiting an hour takes no time.
 
-    result = run_virtual(main())                                   # or, for a test with anyio:
-    anyio_backend = ("asyncio", {"loop_factory": VirtualTimeLoop})
+    @in_virtual_time
+    async def test_an_hour_passes() -> None:
+        await asyncio.sleep(3600)
+
+    result = run_virtual(main())                                   # the same for any coroutine
+    anyio_backend = ("asyncio", {"loop_factory": VirtualTimeLoop}) # for tests with anyio's plugin
 
 When every task waits, the clock jumps to the next timer. `loop.time()` begins at 0, `wall_time()`
 at 2030-01-01 in UTC; `aixgo.clock.now()` follows it, and so does everything of the memory broker.
@@ -15,16 +19,18 @@ A task that spins (`while True: await asyncio.sleep(0)`) keeps the time from mov
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import selectors
 import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from aixgo import clock
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 EPOCH = 1_893_456_000.0
@@ -138,3 +144,17 @@ def run_virtual(main: Coroutine[Any, Any, T]) -> T:
     """
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main)
+
+
+def in_virtual_time(main: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """Make an async function an ordinary one that runs in virtual time, in a loop of its own.
+
+    A decorator for tests that needs no plugin; arguments, such as pytest's fixtures, are passed on.
+    Async fixtures are not for it: they would live in another loop.
+    """
+
+    @functools.wraps(main)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        return run_virtual(main(*args, **kwargs))
+
+    return run
