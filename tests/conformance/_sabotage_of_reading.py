@@ -24,17 +24,28 @@ from ._sabotage import (
 
 
 class SeesAnEmptyRecordAsNone(Wrapper):
-    async def get(self, *args: Any, **options: Any) -> Any:
-        record = await self.real.get(*args, **options)
+    async def last(self, *args: Any, **options: Any) -> Any:
+        record = await self.real.last(*args, **options)
         return record if record and record.data else None
 
 
 class GetsTheOldest(Wrapper):
-    async def get(self, stream: str, *, subject: str = "", sequence: int = 0) -> Any:
-        if sequence:
-            return await self.real.get(stream, sequence=max(1, sequence - 1))
+    async def last(self, stream: str, subject: str, *, decisive: bool = False) -> Any:
         records = await self.real.read(stream, subject, limit=1)
         return records[0] if records else None
+
+    async def at(self, stream: str, sequence: int) -> Any:
+        return await self.real.at(stream, max(1, sequence - 1))
+
+
+class ReadsWhatHasNoName(Wrapper):
+    """Takes an empty subject and sequence 0 for nothing."""
+
+    async def last(self, stream: str, subject: str, *, decisive: bool = False) -> Any:
+        return await self.real.last(stream, subject) if subject else None
+
+    async def at(self, stream: str, sequence: int) -> Any:
+        return await self.real.at(stream, sequence) if sequence else None
 
 
 class ReadsOneBatch(Wrapper):
@@ -140,11 +151,25 @@ class SaysItWasThere(Wrapper):
 
 
 class ShowsSchedules(Wrapper):
-    async def append(self, *args: Any, headers: Any = None, **options: Any) -> Any:
-        answer = await self.real.append(*args, headers=headers, **options)
-        if headers and "Nats-Schedule-Target" in headers:
-            await self.real.publish(headers["Nats-Schedule-Target"], b"too early")
+    async def schedule(self, *args: Any, target: str, **options: Any) -> Any:
+        answer = await self.real.schedule(*args, target=target, **options)
+        await self.real.publish(target, b"too early")
         return answer
+
+
+class TakesAnyTarget(Wrapper):
+    """Stores a schedule that can never fire."""
+
+    async def schedule(self, subject: str, data: bytes, **options: Any) -> Any:
+        try:
+            return await self.real.schedule(subject, data, **options)
+        except BrokerError:
+            return await self.real.append(subject, data)
+
+
+class KeepsWhatFiredForEver(Wrapper):
+    async def schedule(self, *args: Any, ttl: float = 0.0, **options: Any) -> Any:
+        return await self.real.schedule(*args, **options)
 
 
 READING: Table = {
@@ -161,8 +186,21 @@ READING: Table = {
         """
         a_work_queue_forgets_what_was_acknowledged
         a_consumer_can_begin_at_a_time
+        the_newest_record_of_a_filter_can_be_read
         the_newest_record_of_a_subject_can_be_read
         """,
+    ),
+    "reads what has no name": (
+        ReadsWhatHasNoName,
+        "reading_nothing_in_particular_is_refused",
+    ),
+    "takes any target for a schedule": (
+        TakesAnyTarget,
+        "a_schedule_without_a_place_to_fire_is_refused",
+    ),
+    "keeps what fired for ever": (
+        KeepsWhatFiredForEver,
+        "what_a_schedule_fired_is_kept_for_its_time",
     ),
     "reads one batch": (
         ReadsOneBatch,
@@ -173,7 +211,7 @@ READING: Table = {
         "keys_are_listed",
     ),
     "sees no missing stream": (
-        swallows("get", "read", answer=None),
+        swallows("last", "at", "read", answer=None),
         "reading_a_missing_stream_is_an_error",
     ),
     "follows from the start": (

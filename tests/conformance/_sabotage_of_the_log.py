@@ -49,7 +49,7 @@ class ForgetsIdsOfWhatIsGone(Wrapper):
 
     async def append(self, subject: str, data: bytes, *, msg_id: str = "", **options: Any) -> Any:
         answer = await self.real.append(subject, data, msg_id=msg_id, **options)
-        kept = await self.real.get(answer.stream, sequence=answer.sequence)
+        kept = await self.real.at(answer.stream, answer.sequence)
         if answer.duplicate and kept is None:
             return await self.real.append(subject, data, **options)
         return answer

@@ -138,7 +138,7 @@ class LogMachine(RuleBasedStateMachine):
     @rule(tail=subjects)
     def get_by_subject(self, tail: str) -> None:
         name = self.log_stream.name
-        record = self.run(self.broker.get(name, subject=f"{name}.{tail}"))
+        record = self.run(self.broker.last(name, f"{name}.{tail}"))
         newest = self.log.newest(tail)
         if record is None:
             assert newest == 0
@@ -148,7 +148,7 @@ class LogMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def get_by_sequence(self, data: st.DataObject) -> None:
         sequence = data.draw(st.integers(min_value=1, max_value=self.log.last + 1))
-        record = self.run(self.broker.get(self.log_stream.name, sequence=sequence))
+        record = self.run(self.broker.at(self.log_stream.name, sequence))
         wanted = self.log.records.get(sequence)
         assert (record and record.data) == (wanted and wanted[1])
 

@@ -86,7 +86,7 @@ async def test_an_append_with_an_id_whose_answer_was_lost_is_stored_once(
 async def test_the_mark_of_a_writer_is_not_seen_by_readers(broker: NatsBroker) -> None:
     await broker.ensure_stream(LOG)
     await broker.append("l.a", b"", expect=ABSENT, headers={"mine": "1"})
-    record = await broker.get("L", subject="l.a")
+    record = await broker.last("L", "l.a")
     (read,) = await broker.read("L", "l.a")
     async with broker.follow("L", "l.>") as records:
         followed = await anext(records)
@@ -121,7 +121,7 @@ async def test_an_answer_of_a_plain_subscriber_is_not_taken_for_a_stream(
 async def test_a_fractional_ttl_is_never_shortened(broker: NatsBroker) -> None:
     await broker.ensure_stream(StreamConfig(name="L", subjects=("l.>",), allow_ttl=True))
     await broker.append("l.a", b"", ttl=1.2)
-    record = await broker.get("L", subject="l.a")
+    record = await broker.last("L", "l.a")
     assert record is not None
     assert record.headers["Nats-TTL"] == "2"
     with pytest.raises(StreamRefused, match=r"0\.5 s"):

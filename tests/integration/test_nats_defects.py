@@ -334,7 +334,7 @@ async def test_12_an_empty_value_is_a_value_and_a_ttl_goes_with_compare_and_set(
     await broker.ensure_stream(StreamConfig(name="L", subjects=("l.>",), allow_ttl=True))
     absent = Expect(subject_sequence=0)
     await broker.append("l.a", b"", expect=absent, ttl=60)
-    record = await broker.get("L", subject="l.a")
+    record = await broker.last("L", "l.a")
     assert record is not None
     assert (record.data, record.headers["Nats-TTL"]) == (b"", "60")
     with pytest.raises(WrongSequence):

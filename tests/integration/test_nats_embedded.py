@@ -63,7 +63,7 @@ async def test_a_given_store_keeps_its_streams_for_the_next_start(tmp_path: Path
         await broker.ensure_stream(LOG)
         await broker.append("l.a", b"kept")
     async with open_broker("embedded", store=store) as broker:
-        record = await broker.get("L", subject="l.a")
+        record = await broker.last("L", "l.a")
         assert record is not None
         assert record.data == b"kept"
 

@@ -65,7 +65,7 @@ async def test_a_worker_does_its_work_with_the_least_permissions(
     done = asyncio.Event()
 
     async def handle(delivery: Delivery) -> None:
-        assert await worker.get("RES", subject="res.a.1") is None
+        assert await worker.last("RES", "res.a.1") is None
         await worker.append("res.a.1", b"result", expect=ABSENT)
         assert len(await worker.read("RES", "res.a.>")) == 1
         await delivery.in_progress()
@@ -106,7 +106,7 @@ async def test_what_a_worker_may_not_do_is_refused_at_once_and_names_the_subject
             async with worker.follow("RES", "res.>"):
                 pass
         with pytest.raises(PermissionDenied, match=r"DIRECT\.GET\.RES\.res\.b\.1"):
-            await worker.get("RES", subject="res.b.1")
+            await worker.last("RES", "res.b.1")
 
 
 async def test_a_refused_subscription_is_told_by_flush_by_the_reader_and_by_an_event(

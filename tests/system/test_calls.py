@@ -274,8 +274,8 @@ async def test_the_first_result_wins_for_ever(running: Running) -> None:
         result = await system.result("slow", run, timeout=5)
         assert result is not None
         assert result.text == "theirs"
-        record = await system.broker.get(
-            system.names.stream(RESULTS), subject=system.names.result("slow", run, "")
+        record = await system.broker.last(
+            system.names.stream(RESULTS), system.names.result("slow", run, "")
         )
         assert record is not None
         assert decode(record.data).body == b'"theirs"'
@@ -616,7 +616,7 @@ async def test_a_cancelled_child_has_a_result_record_too(running: Running) -> No
         await system.cancel("top", run)
         stream = system.names.stream(RESULTS)
         subject = system.names.result("leaf", run, "leaf/1")
-        record = await eventually(lambda: system.broker.get(stream, subject=subject))
+        record = await eventually(lambda: system.broker.last(stream, subject))
         assert decode(record.data).status == "cancelled"
         await eventually(lambda: system.services["leaf"].busy == 0)
         await eventually(lambda: nothing_queued(system))

@@ -39,7 +39,7 @@ async def kept(system: System, run: str) -> int:
 
 async def swept_up(system: System, settings: Retention = SHORT) -> None:
     """Let results become old, and sweep; the system's own settings are too long for it."""
-    age = settings.seconds_on("any") if settings is SHORT else settings.keep_at_least
+    age = settings.seconds(in_process=True) if settings is SHORT else settings.keep_at_least
     await asyncio.sleep(age * 1.2)
     subscribers = [name for name in system.app.agents if system.app.sources(name)]
     await Sweeper(system.space, settings, subscribers).look()

@@ -26,8 +26,8 @@ def test_results_are_kept_a_day_when_nothing_is_said() -> None:
     text = DOCUMENT.rpartition("retention")[0]
     app = App.from_document(parse_document(text.encode(), "f.yaml", {}))
 
-    assert (app.retention.seconds_on("nats"), app.retention.keep_at_least) == (86_400, 30)
-    assert app.retention.seconds_on("memory") == 600
+    assert (app.retention.seconds(in_process=False), app.retention.keep_at_least) == (86_400, 30)
+    assert app.retention.seconds(in_process=True) == 600
     (stream,) = (one for one in streams(app.names) if one.name == app.names.stream(RESULTS))
     assert stream.max_bytes == app.retention.max_bytes == 1024**3
 

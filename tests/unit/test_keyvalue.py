@@ -227,7 +227,7 @@ async def test_every_write_has_an_id_of_its_own(broker: MemoryBroker, bucket: Bu
         await write("k2", b"")
     ids = set()
     for sequence in range(1, 7):
-        record = await broker.get("KV_b", sequence=sequence)
+        record = await broker.at("KV_b", sequence)
         if record is not None:  # a history of 1 keeps two of them
             ids.add(record.headers["Nats-Msg-Id"])
     assert len(ids) == 2

@@ -105,7 +105,7 @@ async def test_a_full_stream_answers_503(broker: MemoryBroker) -> None:
 async def test_the_headers_of_the_server_are_kept_with_the_record(broker: MemoryBroker) -> None:
     await broker.ensure_stream(StreamConfig(name="S", subjects=("s.>",), allow_ttl=True))
     await broker.append("s.a", b"", msg_id="id", ttl=1.5, headers={"mine": "x"})
-    record = await broker.get("S", sequence=1)
+    record = await broker.at("S", 1)
     assert record is not None
     assert dict(record.headers) == {"mine": "x", "Nats-TTL": "2", "Nats-Msg-Id": "id"}
 

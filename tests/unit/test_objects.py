@@ -139,7 +139,7 @@ async def test_lost_chunks_are_noticed(broker: MemoryBroker, store: ObjectStore)
 
 async def test_changed_chunks_are_noticed(broker: MemoryBroker, store: ObjectStore) -> None:
     await store.put("key", b"right")
-    chunk = await broker.get("OBJ_s", sequence=1)
+    chunk = await broker.at("OBJ_s", 1)
     assert chunk is not None
     await broker.delete_record("OBJ_s", 1)
     await broker.append(chunk.subject, b"wrong")

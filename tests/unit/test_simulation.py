@@ -305,16 +305,16 @@ def test_a_finished_step_that_runs_again_is_found(monkeypatch: pytest.MonkeyPatc
     async def without_a_look(self: Worker, work: Any) -> Any:
         class Blind:
             def __getattr__(self, name: str) -> Any:
-                return getattr(broker, name)
+                return getattr(results, name)
 
-            async def get(self, stream: str, *, subject: str = "") -> None:
-                return None
+            async def stands(self, *step: str, decisive: bool = False) -> bool:
+                return False
 
-        broker, self._broker = self._broker, Blind()  # type: ignore[assignment]  # a broken worker
+        results, self._results = self._results, Blind()  # type: ignore[assignment]  # broken
         try:
             return await outcome(self, work)
         finally:
-            self._broker = broker
+            self._results = results
 
     monkeypatch.setattr(Worker, "_outcome", without_a_look)
     with pytest.raises(SimulationFailed, match="again, although its result was recorded"):

@@ -155,3 +155,38 @@ def test_stream_and_bucket_names_are_per_namespace() -> None:
     one, two = Names("one"), Names("two")
     assert {one.stream(short) for short in STREAMS}.isdisjoint(two.stream(s) for s in STREAMS)
     assert one.bucket("presence") != two.bucket("presence")
+
+
+@given(tokens, tokens, steps)
+def test_the_subjects_of_a_step_can_be_read_again(agent: str, run: str, step: str) -> None:
+    names = Names("space")
+    built = {
+        "call": names.call(agent, run, step),
+        "res": names.result(agent, run, step),
+        "live.res": names.live_result(agent, run, step),
+        "run": names.accepted(agent, run, step),
+        "tok": names.tokens(agent, run, step),
+        "timer": names.timer(agent, run, step),
+        "wake": names.wake(agent, run, step),
+    }
+    for verb, subject in built.items():
+        assert names.parse(subject) == (verb, agent, run, step_token(step))
+        assert Names("elsewhere").parse(subject) is None
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "",
+        "aixgo.default.timer.echo",
+        "aixgo.default.call.a.r.s.t",
+        "aixgo.default.call.a.*.root",
+        "aixgo.default.call.a.r.",
+        "aixgo.default.hist.r",
+        "aixgo.default.dlq.CALLS.call.a.r.root",
+        "aixgo.default.call.a.r.root\n",
+        "call.a.r.root",
+    ],
+)
+def test_a_subject_that_is_not_about_a_step_has_no_parts(subject: str) -> None:
+    assert Names().parse(subject) is None

@@ -13,11 +13,16 @@ import hashlib
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from aixgo.errors import BadSubject
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _READABLE_STEP = re.compile(r"[A-Za-z0-9-]+(/[A-Za-z0-9-]+)*")
+_STEP_SUBJECT = re.compile(
+    r"(call|res|live\.res|run|tok|timer|wake)"
+    r"\.([A-Za-z0-9_-]{1,32})\.([A-Za-z0-9_-]{1,32})\.([A-Za-z0-9_-]{1,32})"
+)
 ROOT_STEP = "root"
 """Token of the run's own call, whose step path is empty."""
 
@@ -49,6 +54,17 @@ def step_token(path: str) -> str:
     if len(path) <= 32 and "/" in path and _READABLE_STEP.fullmatch(path):
         return path.replace("/", "_")
     return "_" + hashlib.blake2b(path.encode(), digest_size=15).hexdigest()
+
+
+class StepSubject(NamedTuple):
+    """What the subject of something about one step says."""
+
+    verb: str
+    """`call`, `res`, `run`, `tok`, `timer` or `wake`; `live.res` for a republished result."""
+    agent: str
+    run: str
+    step: str
+    """Token of the step: `step_token` of its path."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +116,17 @@ class Names:
     def kept_of(self, run: str) -> str:
         """Filter, in RESULTS, of all that is kept of a run: results and accepted calls."""
         return f"aixgo.{self.namespace}.*.*.{run}.>"
+
+    def parse(self, subject: str) -> StepSubject | None:
+        """Return what a subject about one step says; None if it is not one of this namespace.
+
+        Anybody who is connected can publish under any subject, so readers of streams skip what
+        this does not understand.
+        """
+        if not subject.startswith(self.prefix):
+            return None
+        found = _STEP_SUBJECT.fullmatch(subject, len(self.prefix))
+        return None if found is None else StepSubject(*found.groups())
 
     def same_step(self, subject: str, verb: str) -> str:
         """Subject of the same agent, run and step under another verb."""

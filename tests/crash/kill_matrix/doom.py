@@ -107,14 +107,21 @@ class WatchedBroker:
         self.boundary(f"after append {subject}")
         return appended
 
-    async def get(self, stream: str, *, subject: str = "", sequence: int = 0) -> Record | None:
+    async def schedule(self, subject: str, data: bytes, **options: Any) -> Appended:
+        """Pass two boundaries."""
+        self.boundary(f"before schedule {subject}")
+        appended = await self._broker.schedule(subject, data, **options)
+        self.boundary(f"after schedule {subject}")
+        return appended
+
+    async def last(self, stream: str, subject: str, *, decisive: bool = False) -> Record | None:
         """Pass two boundaries; remember when the worker looked for the result of its own call."""
-        self.boundary(f"before get {subject}")
+        self.boundary(f"before last {subject}")
         work = _work.get()
         if work is not None and work.subject == subject:
             work.looked = time.time()
-        record = await self._broker.get(stream, subject=subject, sequence=sequence)
-        self.boundary(f"after get {subject}")
+        record = await self._broker.last(stream, subject, decisive=decisive)
+        self.boundary(f"after last {subject}")
         return record
 
     async def read(self, stream: str, subject: str, **options: Any) -> Any:

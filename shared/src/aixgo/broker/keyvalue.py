@@ -150,7 +150,7 @@ class Bucket:
         return _Watch(self, self._log, self._stream, self._filter(pattern))
 
     async def _newest(self, key: str) -> Entry | None:
-        record = await self._log.get(self._stream, subject=self._subject(key))
+        record = await self._log.last(self._stream, self._subject(key))
         return None if record is None else self._entry(record)
 
     # -- writing -------------------------------------------------------------------------------

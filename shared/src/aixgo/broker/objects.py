@@ -178,7 +178,7 @@ class ObjectStore:
     # -- records -------------------------------------------------------------------------------
 
     async def _describe(self, key: str) -> _Description | None:
-        record = await self._log.get(self._stream, subject=self._meta(key))
+        record = await self._log.last(self._stream, self._meta(key))
         return None if record is None else self._decode(record)
 
     def _decode(self, record: Record) -> _Description:

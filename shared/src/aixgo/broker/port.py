@@ -24,6 +24,16 @@ Headers = Mapping[str, str]
 NO_HEADERS: Headers = {}
 
 
+def check_sequence(sequence: int) -> None:
+    """Check the sequence of a record.
+
+    Raises:
+        ValueError: it is below 1.
+    """
+    if sequence < 1:
+        raise ValueError(f"sequence is {sequence}; the first record of a stream is 1")
+
+
 # -- what travels ------------------------------------------------------------------------------
 
 
@@ -351,8 +361,54 @@ class Log(Protocol):
         """
         ...
 
-    async def get(self, stream: str, *, subject: str = "", sequence: int = 0) -> Record | None:
-        """Return the newest record of `subject`, or the one at `sequence`; None: there is none."""
+    async def schedule(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        at: float,
+        target: str,
+        msg_id: str = "",
+        ttl: float = 0.0,
+        timeout: float = 10.0,
+    ) -> Appended:
+        """Store a message that is published to `target` at Unix time `at`, then forgotten.
+
+        It fires once, over restarts of everything; a time in the past fires at once. A newer
+        schedule on the same subject replaces it, and purging the subject cancels it. What fires is
+        seen by consumers of the stream only, not by core subscribers.
+
+        Args:
+            target: another subject of the same stream, which allows schedules.
+            ttl: whole seconds ≥ 1 for which what fired is kept; 0 keeps it.
+
+        Raises:
+            StreamRefused: the stream allows no schedules, or none to this target.
+            BrokerError: as for `append`.
+        """
+        ...
+
+    async def last(self, stream: str, subject: str, *, decisive: bool = False) -> Record | None:
+        """Return the newest record of `subject`; None: there is none.
+
+        Args:
+            subject: wildcards find the newest of all that match.
+            decisive: something irreversible follows from the answer, so a replica that may be
+                behind must not give it: the stream's leader does. Costs nothing without replicas.
+
+        Raises:
+            BadSubject: the subject is empty or cannot be one.
+            StreamNotFound: nothing of that name is provisioned.
+        """
+        ...
+
+    async def at(self, stream: str, sequence: int) -> Record | None:
+        """Return the record at `sequence`; None: it is not there (yet, or any more).
+
+        Raises:
+            ValueError: the sequence is below 1.
+            StreamNotFound: nothing of that name is provisioned.
+        """
         ...
 
     async def read(
@@ -447,7 +503,11 @@ class Broker(Bus, Log, Admin, Upkeep, Protocol):
     """A connection to a broker that plays every role; an async context manager."""
 
     name: str
-    """Technology, for logs and `messaging.system`: `memory` or `nats`."""
+    """Technology, for logs and `messaging.system`: `memory` or `nats`. Decides nothing."""
+
+    in_process: bool
+    """Whether it lives in this process: a read copies nothing over a wire, and what streams keep
+    takes this process's memory and ends with it."""
 
     max_payload: int
     """Largest message with headers, in bytes."""

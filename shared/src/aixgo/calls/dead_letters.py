@@ -118,7 +118,7 @@ class DeadLetters:
         Raises:
             NoDeadLetter: there is none of that number.
         """
-        record = await self._broker.get(self._stream, sequence=number) if number > 0 else None
+        record = await self._broker.at(self._stream, number) if number > 0 else None
         if record is None:
             raise NoDeadLetter(number)
         return _decoder.decode(record.data)

@@ -23,7 +23,7 @@ from aixgo.broker.port import Broker
 from aixgo.calls.accepted import Accepted
 from aixgo.calls.history import History
 from aixgo.calls.identity import publication
-from aixgo.clock import now, rfc3339
+from aixgo.clock import now
 from aixgo.envelope import Envelope, encode, new_id
 from aixgo.errors import InvalidPayload
 from aixgo.payloads import to_payload
@@ -99,8 +99,8 @@ class ParkedCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     awaited: tuple[Awaited, ...] = ()
 
 
-WAKE_TTL = "24h"
-"""A fired timer that nobody took for so long belongs to a call that expired long before."""
+WAKE_SECONDS = 24 * 3600.0
+"""A fired timer that nobody took for that long belongs to a call that expired long before."""
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(ParkedCall)
@@ -184,16 +184,14 @@ class Parking:
     async def set_timer(self, request: Envelope, until: float) -> None:
         """Publish a call again at Unix time `until`, over restarts of everything."""
         step = (request.target, request.run, request.step)
-        await self._broker.append(
+        await self._broker.schedule(
             self._names.timer(*step),
             encode(request),
+            at=max(until, now()),
+            target=self._names.wake(*step),
             # a call that parks again, because its delivery came back, needs its timer again
             msg_id=f"{publication(self._names, request)}:{new_id()[-12:]}",
-            headers={
-                "Nats-Schedule": f"@at {rfc3339(max(until, now()))}",
-                "Nats-Schedule-Target": self._names.wake(*step),
-                "Nats-Schedule-TTL": WAKE_TTL,
-            },
+            ttl=WAKE_SECONDS,
         )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from aixgo.broker.port import Broker, Expect
+from aixgo.broker.port import Expect, Log
 from aixgo.calls.payload_store import PayloadStore, claim_of, fits
 from aixgo.clock import now
 from aixgo.envelope import (
@@ -26,6 +27,7 @@ from aixgo.errors import (
     Cancelled,
     DeadlineExceeded,
     RemoteError,
+    RequestTimeout,
     WrongSequence,
     code_of,
 )
@@ -33,26 +35,40 @@ from aixgo.subjects import RESULTS, Names
 
 _ABSENT = Expect(subject_sequence=0)
 
+SETTLE_ATTEMPTS = 10
+"""Tries to store a result that is refused because of one that nobody finds."""
+
+SETTLE_PAUSE_SECONDS = 0.5
+"""Between two of them; together longer than an election."""
+
 
 class Results:
     """The RESULTS stream of a namespace: one record for each step, written once."""
 
-    def __init__(self, broker: Broker, names: Names, payloads: PayloadStore) -> None:
+    def __init__(self, broker: Log, names: Names, payloads: PayloadStore) -> None:
         self._broker, self._names, self._payloads = broker, names, payloads
         self._stream = names.stream(RESULTS)
 
-    async def get(self, agent: str, run: str, step: str) -> Envelope | None:
-        """Return the step's result as it is stored, or None."""
-        record = await self._broker.get(self._stream, subject=self._names.result(agent, run, step))
+    async def get(
+        self, agent: str, run: str, step: str, *, decisive: bool = False
+    ) -> Envelope | None:
+        """Return the step's result as it is stored, or None.
+
+        Args:
+            decisive: the step is executed if there is none, so the answer must not be a replica's
+                that is behind.
+        """
+        subject = self._names.result(agent, run, step)
+        record = await self._broker.last(self._stream, subject, decisive=decisive)
         return None if record is None else decode(record.data)
 
-    async def stands(self, agent: str, run: str, step: str) -> bool:
-        """Whether the step has its result."""
-        return await self.stands_at(self._names.result(agent, run, step))
+    async def stands(self, agent: str, run: str, step: str, *, decisive: bool = False) -> bool:
+        """Whether the step has its result; `decisive` as for `get`."""
+        return await self.stands_at(self._names.result(agent, run, step), decisive=decisive)
 
-    async def stands_at(self, subject: str) -> bool:
-        """Whether there is a result of this subject."""
-        return await self._broker.get(self._stream, subject=subject) is not None
+    async def stands_at(self, subject: str, *, decisive: bool = False) -> bool:
+        """Whether there is a result of this subject; `decisive` as for `get`."""
+        return await self._broker.last(self._stream, subject, decisive=decisive) is not None
 
     async def of_run(self, run: str) -> dict[str, Envelope]:
         """Return all results of a run by subject, in one batch."""
@@ -69,34 +85,39 @@ class Results:
         data = encode(result)
         if len(data) > CLAIM_CHECK_BYTES:
             data = encode(await self._payloads.leave(result))
-        try:
-            await self._broker.append(subject, data, expect=_ABSENT, timeout=timeout)
-        except WrongSequence:
-            standing = await self.get(agent, result.run, result.step)
-            if standing is None:  # expired between the two: nobody waits for it any more
+        for _ in range(SETTLE_ATTEMPTS):
+            try:
+                await self._broker.append(subject, data, expect=_ABSENT, timeout=timeout)
+            except WrongSequence:
+                standing = await self.get(agent, result.run, result.step, decisive=True)
+                if standing is not None:
+                    return standing
+                # swept between the two, or a leader that is losing its place: nothing is recorded
+                await asyncio.sleep(SETTLE_PAUSE_SECONDS)
+            else:
                 return result
-            return standing
-        return result
+        raise RequestTimeout(
+            f"the result of {subject!r} was refused {SETTLE_ATTEMPTS} times because there is one, "
+            "and none was found; is the cluster electing a leader? The call is delivered again"
+        )
 
     async def settle_unread(self, subject: str, agent: str, failure: Failure) -> None:
         """Store an error result for a call whose bytes could not be read, if its subject is one."""
-        tail = subject.removeprefix(f"{self._names.prefix}call.")
-        if tail == subject or tail.count(".") != 2:
+        about = self._names.parse(subject)
+        if about is None or about.verb != "call":
             return
-        run = tail.split(".")[1]
         result = Envelope(
             id=new_id(),
             kind="result",
             source=agent,
-            run=run,
+            run=about.run,
             sent_at=now(),
             status="error",
             error=failure,
         )
         with suppress(WrongSequence):
-            await self._broker.append(
-                f"{self._names.prefix}res.{tail}", encode(result), expect=_ABSENT
-            )
+            result_subject = self._names.same_step(subject, "res")
+            await self._broker.append(result_subject, encode(result), expect=_ABSENT)
 
 
 def result_of(

@@ -320,7 +320,8 @@ class Worker:
         attempt = request.attempt + deliveries
         began = self._time()
         try:
-            if await self._results.stands(self._agent, request.run, request.step):
+            about = (self._agent, request.run, request.step)
+            if await self._results.stands(*about, decisive=True):
                 return Standing()
             if request.deadline is not None and now() >= request.deadline:
                 return Done(expired_result(request, self._agent))

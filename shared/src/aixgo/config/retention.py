@@ -38,9 +38,9 @@ class Retention(Options):
             )
         return self
 
-    def seconds_on(self, broker: str) -> float:
-        """Return how long they stay on a kind of broker, `memory` or another."""
+    def seconds(self, *, in_process: bool) -> float:
+        """Return how long they stay on a server, or in a broker that lives in this process."""
         if self.keep is not None:
             return self.keep
-        usual = KEEP_IN_MEMORY_SECONDS if broker == "memory" else KEEP_SECONDS
+        usual = KEEP_IN_MEMORY_SECONDS if in_process else KEEP_SECONDS
         return max(usual, self.keep_at_least)

@@ -305,7 +305,7 @@ class Context(Execution):
         """Publish an event to whoever has this agent in its `inputs`; once, even if repeated."""
         path = self._path("emit", key)
         # looked for in a first execution too: what the subscribers do with a second one is theirs
-        if await self._space.results.get(self.agent, self.run_id, path) is not None:
+        if await self._space.results.stands(self.agent, self.run_id, path, decisive=True):
             return
         event = self._frame(self.agent, path, to_payload(data), None, to_meta(meta) if meta else {})
         await publish_event(self._space, self.agent, event, msg_id=f"{self.run_id}.{path}")

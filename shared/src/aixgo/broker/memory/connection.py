@@ -47,6 +47,7 @@ class Connection:
     """
 
     name = "memory"
+    in_process = True
 
     def __init__(
         self,

@@ -7,13 +7,14 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
+from aixgo.broker.headers import scheduled
 from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.connection import BURST, RETRY_SECONDS, Connection
 from aixgo.broker.memory.consumption import Handler, MemoryConsumption
 from aixgo.broker.memory.follow import Follower
 from aixgo.broker.memory.matching import check_filter, check_subject, is_wild
-from aixgo.broker.port import Appended, Expect, Headers, Record
-from aixgo.errors import BadSubject, ConsumerNotFound, RequestTimeout, StreamRefused, WrongSequence
+from aixgo.broker.port import Appended, Expect, Headers, Record, check_sequence
+from aixgo.errors import ConsumerNotFound, RequestTimeout, StreamRefused, WrongSequence
 
 HEADER_ROOM = 128
 """Bytes that a header block with one key takes beside its value, and some more."""
@@ -121,19 +122,46 @@ class MemoryLog(Connection):
         consumption.attach(found)
         return consumption
 
-    async def get(self, stream: str, *, subject: str = "", sequence: int = 0) -> Record | None:
-        """See `Log.get`."""
+    async def schedule(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        at: float,
+        target: str,
+        msg_id: str = "",
+        ttl: float = 0.0,
+        timeout: float = 10.0,
+    ) -> Appended:
+        """See `Log.schedule`."""
+        check_subject(target)
+        headers = scheduled(at, target, ttl)
+        return await self.append(subject, data, msg_id=msg_id, headers=headers, timeout=timeout)
+
+    async def last(self, stream: str, subject: str, *, decisive: bool = False) -> Record | None:
+        """See `Log.last`; there are no replicas, so every answer is decisive."""
         self._burst += 1
         if self._burst > BURST:
             await self.breathe()
         if not self.direct:
             await self.ready()
-        if not subject and sequence < 1:
-            raise BadSubject("get needs the subject of a record or its sequence from 1 on")
         records = self.server.stream(stream).records
-        if subject:
-            sequence = records.newest(subject) if is_wild(subject) else records.last_of(subject)
+        sequence = records.last_of(subject)
+        if not sequence:  # what was found is a subject
+            check_filter(subject)
+            if is_wild(subject):
+                sequence = records.newest(subject)
         return records.by_sequence.get(sequence)
+
+    async def at(self, stream: str, sequence: int) -> Record | None:
+        """See `Log.at`."""
+        check_sequence(sequence)
+        self._burst += 1
+        if self._burst > BURST:
+            await self.breathe()
+        if not self.direct:
+            await self.ready()
+        return self.server.stream(stream).records.by_sequence.get(sequence)
 
     async def read(
         self, stream: str, subject: str, *, start: int = 1, limit: int = 0

@@ -8,8 +8,9 @@ import re
 
 import msgspec
 
+from aixgo.broker import headers as h
 from aixgo.broker.nats.connection import Connection
-from aixgo.broker.nats.reads import WRITER, Reads
+from aixgo.broker.nats.reads import Reads
 from aixgo.broker.nats.refusals import (
     LOST_COMPARE_AND_SET,
     ApiError,
@@ -77,13 +78,13 @@ class Appends:
         if msg_id or expect is not None or ttl or headers:
             fields = {} if headers is None else dict(headers)
             if msg_id:
-                fields["Nats-Msg-Id"] = msg_id
+                fields[h.MSG_ID] = msg_id
             if ttl:
-                fields["Nats-TTL"] = _ttl(subject, ttl)
+                fields[h.TTL] = _ttl(subject, ttl)
             if expect is not None:
                 _expect(fields, expect)
                 self._count += 1
-                writer = fields[WRITER] = f"{self._connection.replies.root[-22:]}.{self._count}"
+                writer = fields[h.WRITER] = f"{self._connection.replies.root[-22:]}.{self._count}"
             block = encode_headers(fields) if fields else b""
         else:
             block = b""

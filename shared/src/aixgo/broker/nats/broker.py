@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 from weakref import WeakSet
 
+from aixgo.broker.headers import scheduled
 from aixgo.broker.nats.api import Api
 from aixgo.broker.nats.appends import Appends
 from aixgo.broker.nats.connecting import ConnectOptions, parse_servers
@@ -50,6 +51,7 @@ class NatsBroker:
     """A connection to a nats-server; see `Broker` for what it promises."""
 
     name = "nats"
+    in_process = False
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -275,9 +277,36 @@ class NatsBroker:
         pull.start()
         return pull
 
-    async def get(self, stream: str, *, subject: str = "", sequence: int = 0) -> Record | None:
-        """See `Log.get`."""
-        return await self._reads.get(stream, subject=subject, sequence=sequence)
+    async def schedule(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        at: float,
+        target: str,
+        msg_id: str = "",
+        ttl: float = 0.0,
+        timeout: float = 10.0,
+    ) -> Appended:
+        """See `Log.schedule`."""
+        check_subject(target)
+        return await self._appends.append(
+            subject,
+            data,
+            msg_id=msg_id,
+            expect=None,
+            ttl=0.0,
+            headers=scheduled(at, target, ttl),
+            timeout=timeout,
+        )
+
+    async def last(self, stream: str, subject: str, *, decisive: bool = False) -> Record | None:
+        """See `Log.last`."""
+        return await self._reads.last(stream, subject, decisive=decisive)
+
+    async def at(self, stream: str, sequence: int) -> Record | None:
+        """See `Log.at`."""
+        return await self._reads.at(stream, sequence)
 
     async def read(
         self, stream: str, subject: str, *, start: int = 1, limit: int = 0

@@ -83,6 +83,8 @@ class Connection:
         )
         self.replies = Replies(self.link, options.inbox_prefix)
         self.max_payload = 0
+        self.clustered = False
+        """Whether the server is one of several, so that streams may have replicas."""
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -171,6 +173,7 @@ class Connection:
     def _restored(self, kind: str) -> None:
         assert self._client is not None
         self.max_payload = self._client.max_payload
+        self.clustered = "cluster" in _fastpath.server_info(self._client)
         self._up = True
         self.events.worked()
         self.link.restored()

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import msgspec
 
+from aixgo.broker import headers as h
 from aixgo.broker.nats.api import API_SECONDS, ATTEMPT_SECONDS, Api, MessageAnswer, StoredMessage
 from aixgo.broker.nats.configs import unix_time
 from aixgo.broker.nats.connection import Connection
 from aixgo.broker.nats.refusals import NO_MESSAGE, refused_api
 from aixgo.broker.nats.wire import DESCRIPTION, STATUS, check_filter, check_subject, parse_headers
-from aixgo.broker.port import BusMessage, Headers, Record
+from aixgo.broker.port import BusMessage, Headers, Record, check_sequence
 from aixgo.errors import Disconnected, NoResponders, PermissionDenied, RequestTimeout, StreamRefused
 
 BATCH = 512
@@ -20,18 +21,15 @@ BATCH = 512
 NOT_FOUND, END_OF_BATCH = "404", "204"
 
 _ADDED = (
-    "Nats-Stream",
-    "Nats-Subject",
-    "Nats-Sequence",
-    "Nats-Time-Stamp",
-    "Nats-Num-Pending",
-    "Nats-Last-Sequence",
-    "Nats-UpTo-Sequence",
+    h.STREAM,
+    h.SUBJECT,
+    h.SEQUENCE,
+    h.TIME_STAMP,
+    h.NUM_PENDING,
+    h.LAST_SEQUENCE,
+    h.UP_TO_SEQUENCE,
 )
 """Headers with which the server describes a record that it returns."""
-
-WRITER = "Aixgo-Writer"
-"""Header that tells one writer's compare-and-set from an equal one of another writer."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -47,34 +45,39 @@ class Reads:
         self._connection = connection
         self._api = api
 
-    async def get(self, stream: str, *, subject: str, sequence: int) -> Record | None:
-        """See `Log.get`.
+    async def last(self, stream: str, subject: str, *, decisive: bool) -> Record | None:
+        """See `Log.last`.
+
+        Raises:
+            BadSubject, StreamNotFound, RequestTimeout, PermissionDenied.
+        """
+        self._connection.check_open()
+        check_filter(subject)
+        if decisive and self._connection.clustered:
+            return await self._get_from_leader(stream, {"last_by_subj": subject})
+        where = f"$JS.API.DIRECT.GET.{stream}"
+        check_subject(where)
+        try:
+            answer = await self._ask(f"{where}.{subject}", b"")
+        except _NoDirectGet:
+            return await self._get_from_leader(stream, {"last_by_subj": subject})
+        return _found(stream, subject, answer)
+
+    async def at(self, stream: str, sequence: int) -> Record | None:
+        """See `Log.at`.
 
         Raises:
             StreamNotFound, RequestTimeout, PermissionDenied.
         """
         self._connection.check_open()
-        if subject:
-            check_subject(subject)
+        check_sequence(sequence)
         where = f"$JS.API.DIRECT.GET.{stream}"
         check_subject(where)
         try:
-            if subject:
-                answer = await self._ask(f"{where}.{subject}", b"")
-            else:
-                answer = await self._ask(where, b'{"seq":%d}' % sequence)
+            answer = await self._ask(where, b'{"seq":%d}' % sequence)
         except _NoDirectGet:
-            body: dict[str, object] = {"last_by_subj": subject} if subject else {"seq": sequence}
-            return await self._get_from_leader(stream, body)
-        status = answer.headers.get(STATUS)
-        if status == NOT_FOUND:
-            return None
-        if status is not None:
-            raise StreamRefused(
-                f"stream {stream!r} refuses to read {subject or sequence!r}: status {status} "
-                f"{answer.headers.get(DESCRIPTION, '')}"
-            )
-        return _record(stream, answer)[0]
+            return await self._get_from_leader(stream, {"seq": sequence})
+        return _found(stream, sequence, answer)
 
     async def marked(
         self, stream: str, *, subject: str, sequence: int
@@ -187,28 +190,41 @@ class Reads:
                 if status is None:
                     records.append(_record(stream, answer)[0])
                 elif status == END_OF_BATCH:
-                    return answer.headers.get("Nats-Num-Pending", "0") != "0"
+                    return answer.headers.get(h.NUM_PENDING, "0") != "0"
                 elif status == NOT_FOUND:
                     return False
                 else:
                     raise _NoDirectGet
 
 
+def _found(stream: str, what: object, answer: BusMessage) -> Record | None:
+    """Return the record of a direct read of one; None if there is none."""
+    status = answer.headers.get(STATUS)
+    if status == NOT_FOUND:
+        return None
+    if status is not None:
+        raise StreamRefused(
+            f"stream {stream!r} refuses to read {what!r}: status {status} "
+            f"{answer.headers.get(DESCRIPTION, '')}"
+        )
+    return _record(stream, answer)[0]
+
+
 def _record(stream: str, answer: BusMessage) -> tuple[Record, str]:
     """Return the record of a direct read, and who wrote it."""
     headers: dict[str, str] = dict(answer.headers)
-    subject, sequence = headers["Nats-Subject"], int(headers["Nats-Sequence"])
-    time = unix_time(headers["Nats-Time-Stamp"])
+    subject, sequence = headers[h.SUBJECT], int(headers[h.SEQUENCE])
+    time = unix_time(headers[h.TIME_STAMP])
     for name in _ADDED:
         headers.pop(name, None)
-    writer = headers.pop(WRITER, "")
+    writer = headers.pop(h.WRITER, "")
     return Record(stream, subject, sequence, answer.data, time, headers), writer
 
 
 def _stored(stream: str, stored: StoredMessage) -> tuple[Record, str]:
     """Return the record of a read from the leader, and who wrote it."""
     headers = parse_headers(stored.hdrs) if stored.hdrs else {}
-    writer = headers.pop(WRITER, "")
+    writer = headers.pop(h.WRITER, "")
     record = Record(
         stream, stored.subject, stored.seq, stored.data, unix_time(stored.time), headers
     )
@@ -217,6 +233,6 @@ def _stored(stream: str, stored: StoredMessage) -> tuple[Record, str]:
 
 def without_writer(headers: Headers) -> Headers:
     """Return the headers of a delivery without the mark of its writer."""
-    if WRITER in headers:
-        return {key: value for key, value in headers.items() if key != WRITER}
+    if h.WRITER in headers:
+        return {key: value for key, value in headers.items() if key != h.WRITER}
     return headers

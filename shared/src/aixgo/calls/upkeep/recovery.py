@@ -145,7 +145,10 @@ class Recovery:
         async with aclosing(pages(self._broker, stream)) as every:
             async for page in every:
                 for record in page:
-                    agent = record.subject.removeprefix(self._names.prefix).split(".", 2)[1]
+                    about = self._names.parse(record.subject)
+                    if about is None:  # no worker is waiting for it
+                        continue
+                    agent = about.agent
                     if agent not in floors:
                         info = await self._broker.consumer_info(stream, agent)
                         floors[agent] = 0 if info is None else info.ack_floor
@@ -162,8 +165,8 @@ class Recovery:
     async def _record(self, place: _Place) -> Record | None:
         """Return what is known of a call; None when somebody moved it just now."""
         if place.note:
-            return await self._broker.get(self._names.stream(RESULTS), sequence=place.note)
-        return await self._broker.get(self._names.stream(CALLS), sequence=place.stuck)
+            return await self._broker.at(self._names.stream(RESULTS), place.note)
+        return await self._broker.at(self._names.stream(CALLS), place.stuck)
 
     async def _is_kept(self, record: Record) -> bool:
         """Say whether a call that is not queued is elsewhere.
@@ -172,8 +175,8 @@ class Recovery:
         """
         names, subject = self._names, record.subject
         bucket = names.bucket(PARKED)
-        parked = await self._broker.get(
-            f"KV_{bucket}", subject=f"$KV.{bucket}.{subject.split('.', 4)[4]}"
+        parked = await self._broker.last(
+            f"KV_{bucket}", f"$KV.{bucket}.{subject.split('.', 4)[4]}"
         )
         if parked is not None and parked.data:
             if parked.time > record.time:  # parked since then; being woken, it is noted first
@@ -192,8 +195,8 @@ class Recovery:
         """
         known = _read(record)
         for verb in ("timer", "wake"):
-            timer = await self._broker.get(
-                self._names.stream(TIMERS), subject=self._names.same_step(record.subject, verb)
+            timer = await self._broker.last(
+                self._names.stream(TIMERS), self._names.same_step(record.subject, verb)
             )
             later = None if timer is None else _read(timer)
             if known is None or later is None or later.parks:
@@ -204,7 +207,7 @@ class Recovery:
 
     async def _is_dead(self, subject: str) -> bool:
         letter = self._names.dead_letter(CALLS, subject)
-        return await self._broker.get(self._names.stream(DLQ), subject=letter) is not None
+        return await self._broker.last(self._names.stream(DLQ), letter) is not None
 
     # -- publishing again ----------------------------------------------------------------------
 

@@ -77,7 +77,7 @@ class Sweeper:
     def __init__(self, space: Space, settings: Retention, subscribers: Iterable[str] = ()) -> None:
         self._space, self._settings = space, settings
         self._broker, self._names = space.broker, space.names
-        self._keep = settings.seconds_on(space.broker.name)
+        self._keep = settings.seconds(in_process=space.broker.in_process)
         self._stream = space.names.stream(RESULTS)
         self._unfinished = Unfinished(space, tuple(subscribers))
         self._seen: tuple[float, int] | None = None
@@ -196,7 +196,7 @@ class Sweeper:
         self, runs: set[str], first: int, border: int
     ) -> AsyncGenerator[Sequence[Record], None]:
         """Yield all that is kept of each run that may have some before the border, in order."""
-        if self._broker.name != "memory":
+        if not self._broker.in_process:
             if len(runs) * READ_COST > border - first:
                 runs = await self._with_results_before(border, runs)
             for run in runs:

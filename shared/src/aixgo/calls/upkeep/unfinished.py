@@ -76,13 +76,16 @@ class Unfinished:
 
         The timer of a call that went on before its time stays; the call's result says so.
         """
-        stream, prefix = self._names.stream(TIMERS), self._names.prefix
+        stream = self._names.stream(TIMERS)
         floors: dict[str, int] = {}
         async with aclosing(pages(self._broker, stream)) as every:
             async for page in every:
                 for record in page:
-                    verb, agent, run, _ = record.subject.removeprefix(prefix).split(".", 3)
-                    if verb == "wake":
+                    about = self._names.parse(record.subject)
+                    if about is None:  # somebody else's message has no run
+                        continue
+                    agent = about.agent
+                    if about.verb == "wake":
                         if agent not in floors:
                             info = await self._broker.consumer_info(stream, agent)
                             floors[agent] = 0 if info is None else info.ack_floor
@@ -90,7 +93,7 @@ class Unfinished:
                             continue
                     result = self._names.same_step(record.subject, "res")
                     if not await self._space.results.stands_at(result):
-                        found.add(run)
+                        found.add(about.run)
 
     async def _parked(self, found: set[str]) -> None:
         stream = f"KV_{self._names.bucket(PARKED)}"

@@ -57,7 +57,7 @@ class Unsettled:
     async def _check(self, subject: str) -> None:
         """Forget a note whose call has a result, or that was removed after it had one."""
         if not await self._results.stands_at(self._names.same_step(subject, "res")):
-            note = await self._broker.get(self._stream, subject=subject)
+            note = await self._broker.last(self._stream, subject)
             if note is not None:
                 self._noted[subject] = note.sequence
                 return

@@ -127,7 +127,8 @@ class Notes:
 
     async def _get(self, path: str) -> Envelope | None:
         step = self._step
-        found = await step.caller.space.results.get(step.agent, step.request.run, path)
+        results = step.caller.space.results
+        found = await results.get(step.agent, step.request.run, path, decisive=True)
         return None if found is None else await step.caller.space.payloads.fetch(found)
 
     async def _write(self, kind: str, number: int, note: T) -> T:

@@ -154,7 +154,8 @@ class ToolStep:
 
     async def standing(self) -> Envelope | None:
         """Return the recorded result as it stands now."""
-        return await self.caller.space.results.get(self.agent, self.request.run, self.path)
+        results = self.caller.space.results
+        return await results.get(self.agent, self.request.run, self.path, decisive=True)
 
     async def done(self, value: msgspec.Raw, attempts: int, seconds: float) -> Envelope:
         """Record the value; returns the result that stands."""

@@ -39,7 +39,7 @@ async def a_plain_publish_to_a_subject_of_a_stream_is_kept(stage: Stage) -> None
     await broker.publish(f"{stream.name}.a", b"unanswered")
     await broker.flush()
     await stage.until_messages(broker, stream, 1)
-    record = await broker.get(stream.name, sequence=1)
+    record = await broker.at(stream.name, 1)
     equal("record", record and record.data, b"unanswered")
 
 
@@ -147,7 +147,7 @@ async def the_first_record_of_a_subject_wins(stage: Stage) -> None:
     equal("first", first, Appended(stream.name, 2, False))
     with refused(WrongSequence, what="a second first record"):
         await broker.append(subject, b"second", expect=ABSENT)
-    record = await broker.get(stream.name, subject=subject)
+    record = await broker.last(stream.name, subject)
     equal("record", record and record.data, b"first")
 
 
@@ -179,7 +179,7 @@ async def of_many_writers_at_once_one_wins(stage: Stage) -> None:
     won = [number for number, outcome in enumerate(outcomes) if isinstance(outcome, Appended)]
     lost = [outcome for outcome in outcomes if isinstance(outcome, WrongSequence)]
     equal("winners and losers", (len(won), len(lost)), (1, 49))
-    record = await brokers[1].get(stream.name, subject=subject)
+    record = await brokers[1].last(stream.name, subject)
     equal("the winner's record", record and record.data, b"%d" % won[0])
 
 

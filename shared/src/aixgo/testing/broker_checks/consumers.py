@@ -79,7 +79,7 @@ async def a_consumer_can_begin_at_a_time(stage: Stage) -> None:
     await stage.fill(broker, stream, "aa")
     await asyncio.sleep(0.05)
     await stage.fill(broker, stream, "aa")
-    third = await broker.get(stream.name, sequence=3)
+    third = await broker.at(stream.name, 3)
     expect(third is not None and third.time > 0, "a record carries the time when it was stored")
     assert third is not None
     fields = {"deliver": "by_time", "start_time": third.time - 0.02}

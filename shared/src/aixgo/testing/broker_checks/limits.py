@@ -109,7 +109,7 @@ async def a_stream_forgets_what_is_too_old(stage: Stage) -> None:
     equal("at first", await stage.messages_in(broker, stream), 1)
     await stage.until_messages(broker, stream, 0)
     expect(watch.seconds >= 0.29, f"max_age of 0.3 s removed it after {watch.seconds:.3f} s")
-    equal("record", await broker.get(stream.name, subject=f"{stream.name}.a"), None)
+    equal("record", await broker.last(stream.name, f"{stream.name}.a"), None)
 
 
 async def a_record_with_a_ttl_is_forgotten(stage: Stage) -> None:
@@ -122,8 +122,8 @@ async def a_record_with_a_ttl_is_forgotten(stage: Stage) -> None:
     equal("at first", await stage.messages_in(broker, stream), 2)
     await stage.until_messages(broker, stream, 1)
     expect(watch.seconds >= 0.95, f"a TTL of 1 s removed it after {watch.seconds:.3f} s")
-    equal("short", await broker.get(stream.name, subject=f"{stream.name}.a"), None)
-    record = await broker.get(stream.name, subject=f"{stream.name}.b")
+    equal("short", await broker.last(stream.name, f"{stream.name}.a"), None)
+    record = await broker.last(stream.name, f"{stream.name}.b")
     equal("neighbour", record and record.data, b"stays")
 
 
@@ -162,8 +162,8 @@ async def a_work_queue_forgets_what_was_acknowledged(stage: Stage) -> None:
     first, _ = await inbox.count(2)
     await first.ack()
     await stage.until_messages(broker, stream, 1)
-    equal("first", await broker.get(stream.name, sequence=1), None)
-    record = await broker.get(stream.name, sequence=2)
+    equal("first", await broker.at(stream.name, 1), None)
+    record = await broker.at(stream.name, 2)
     equal("second", record and record.data, b"2")
 
 

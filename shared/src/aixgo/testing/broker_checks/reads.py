@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from aixgo.broker import Expect, Record
-from aixgo.errors import StreamNotFound, WrongSequence
+from aixgo.errors import BadSubject, StreamNotFound, WrongSequence
 from aixgo.testing.broker_checks._stage import Stage
 from aixgo.testing.expect import Collected, equal, expect, refused
 
@@ -18,11 +18,11 @@ async def the_newest_record_of_a_subject_can_be_read(stage: Stage) -> None:
     for body in (b"old", b"new"):
         await broker.append(f"{stream.name}.a", body)
     await broker.append(f"{stream.name}.b", b"other")
-    record = await broker.get(stream.name, subject=f"{stream.name}.a")
+    record = await broker.last(stream.name, f"{stream.name}.a")
     assert record is not None
     equal("record", (record.data, record.sequence), (b"new", 2))
     equal("where", (record.stream, record.subject), (stream.name, f"{stream.name}.a"))
-    equal("absent", await broker.get(stream.name, subject=f"{stream.name}.zzz"), None)
+    equal("absent", await broker.last(stream.name, f"{stream.name}.zzz"), None)
 
 
 async def a_record_can_be_read_by_its_sequence(stage: Stage) -> None:
@@ -31,11 +31,37 @@ async def a_record_can_be_read_by_its_sequence(stage: Stage) -> None:
     stream = await stage.stream(broker)
     for body in (b"1", b"2"):
         await broker.append(f"{stream.name}.a", body)
-    record = await broker.get(stream.name, sequence=1)
+    record = await broker.at(stream.name, 1)
     equal("record", record and record.data, b"1")
-    equal("never was", await broker.get(stream.name, sequence=99), None)
+    equal("never was", await broker.at(stream.name, 99), None)
     await broker.delete_record(stream.name, 1)
-    equal("removed", await broker.get(stream.name, sequence=1), None)
+    equal("removed", await broker.at(stream.name, 1), None)
+
+
+async def the_newest_record_of_a_filter_can_be_read(stage: Stage) -> None:
+    """§10 line 34: of all subjects that match it; a decisive read sees every finished append."""
+    broker, writer = await stage.connect(), await stage.connect()
+    stream = await stage.stream(broker)
+    for body in (b"1", b"2", b"3"):
+        await writer.append(f"{stream.name}.{body.decode()}.x", body)
+        record = await broker.last(stream.name, f"{stream.name}.*.x", decisive=True)
+        equal("newest", record and record.data, body)
+    record = await broker.last(stream.name, f"{stream.name}.>")
+    equal("newest of all", record and record.data, b"3")
+    equal("no match", await broker.last(stream.name, f"{stream.name}.*.y"), None)
+
+
+async def reading_nothing_in_particular_is_refused(stage: Stage) -> None:
+    """§10 line 34: no subject, a broken one, or a sequence below 1 are mistakes of the reader."""
+    broker = await stage.connect()
+    stream = await stage.stream(broker)
+    await broker.append(f"{stream.name}.a", b"1")
+    for subject in ("", f"{stream.name}..a", f"{stream.name}.>.a", f"{stream.name}.a b"):
+        with refused(BadSubject, what=f"newest record of {subject!r}"):
+            await broker.last(stream.name, subject)
+    for sequence in (0, -1):
+        with refused(ValueError, what=f"record {sequence}"):
+            await broker.at(stream.name, sequence)
 
 
 async def an_empty_record_is_a_record(stage: Stage) -> None:
@@ -43,7 +69,7 @@ async def an_empty_record_is_a_record(stage: Stage) -> None:
     broker = await stage.connect()
     stream = await stage.stream(broker)
     await broker.append(f"{stream.name}.a", b"")
-    record = await broker.get(stream.name, subject=f"{stream.name}.a")
+    record = await broker.last(stream.name, f"{stream.name}.a")
     equal("body by subject", record and record.data, b"")
     (read,) = await broker.read(stream.name, f"{stream.name}.a")
     equal("body in a batch", read.data, b"")
@@ -86,9 +112,9 @@ async def reading_a_missing_stream_is_an_error(stage: Stage) -> None:
     broker = await stage.connect()
     missing = stage.unique("S")
     with refused(StreamNotFound, what="get by subject"):
-        await broker.get(missing, subject="a")
+        await broker.last(missing, "a")
     with refused(StreamNotFound, what="get by sequence"):
-        await broker.get(missing, sequence=1)
+        await broker.at(missing, 1)
     with refused(StreamNotFound, what="read"):
         await broker.read(missing, "a")
 

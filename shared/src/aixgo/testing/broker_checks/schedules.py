@@ -8,7 +8,7 @@ from aixgo import clock
 from aixgo.broker import Broker, Delivery, StreamConfig
 from aixgo.errors import BrokerError
 from aixgo.testing.broker_checks._stage import Stage, alone
-from aixgo.testing.expect import Collected, Stopwatch, equal, expect, refused
+from aixgo.testing.expect import Collected, Stopwatch, equal, eventually, expect, refused
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,8 @@ class _Timers:
 
     async def set(self, name: str, after: float, body: bytes) -> None:
         """Fire `body` into the wake subject `after` seconds from now."""
-        headers = {
-            "Nats-Schedule": f"@at {clock.rfc3339(clock.now() + after)}",
-            "Nats-Schedule-Target": self.wake(name),
-        }
-        await self.broker.append(self.timer(name), body, headers=headers)
+        at = clock.now() + after
+        await self.broker.schedule(self.timer(name), body, at=at, target=self.wake(name))
 
 
 async def _timers(stage: Stage) -> _Timers:
@@ -63,20 +60,22 @@ async def a_schedule_in_the_past_fires_at_once(stage: Stage) -> None:
 async def a_schedule_is_replaced_by_the_same_subject(stage: Stage) -> None:
     """§10 line 36: only the newest schedule of a subject fires."""
     timers = await _timers(stage)
-    await timers.set("a", 0.3, b"first plan")
-    await timers.set("a", 0.5, b"second plan")
+    await timers.set("a", 60.0, b"first plan")
+    await timers.set("a", 0.2, b"second plan")
     (delivery,) = await timers.fired.exactly(1)
     equal("fired", delivery.data, b"second plan")
+    await stage.until_messages(timers.broker, timers.stream, 1)
 
 
 async def a_schedule_is_cancelled_by_a_purge(stage: Stage) -> None:
     """§10 line 36: purging its subject is enough; other schedules fire."""
     timers = await _timers(stage)
-    await timers.set("a", 0.3, b"cancelled")
-    await timers.set("b", 0.4, b"stays")
+    await timers.set("a", 60.0, b"cancelled")
+    await timers.set("b", 0.2, b"stays")
     await timers.broker.purge(timers.stream.name, timers.timer("a"))
     (delivery,) = await timers.fired.exactly(1)
     equal("fired", delivery.data, b"stays")
+    await stage.until_messages(timers.broker, timers.stream, 1)
 
 
 async def core_subscribers_do_not_see_a_schedule_fire(stage: Stage) -> None:
@@ -96,6 +95,33 @@ async def a_schedule_survives_a_restart_of_the_server(stage: Stage) -> None:
     await stage.restart_server()
     (delivery,) = await timers.fired.count(1)
     equal("fired", delivery.data, b"still there")
+
+
+async def what_a_schedule_fired_is_kept_for_its_time(stage: Stage) -> None:
+    """§10 line 36: `ttl` counts from when it fires, so nothing unread stays for ever."""
+    broker = await stage.connect()
+    stream = await stage.stream(broker, allow_schedules=True, allow_ttl=True)
+    timer, wake = f"{stream.name}.timer.a", f"{stream.name}.wake.a"
+    await broker.schedule(timer, b"", at=clock.now(), target=wake, ttl=1.0)
+
+    async def fired() -> bool:
+        return await broker.last(stream.name, wake) is not None
+
+    await eventually("fired", fired, bool)
+    await eventually("gone after its time", fired, lambda there: not there)
+
+
+async def a_schedule_without_a_place_to_fire_is_refused(stage: Stage) -> None:
+    """§10 line 36: a target outside of the stream, or a stream that keeps no schedules."""
+    broker = await stage.connect()
+    stream = await stage.stream(broker, allow_schedules=True)
+    timer = f"{stream.name}.timer.a"
+    for target in (timer, f"elsewhere-{stream.name}"):
+        with refused(BrokerError, what=f"target {target!r}"):
+            await broker.schedule(timer, b"", at=clock.now(), target=target)
+    plain = await stage.stream(broker)
+    with refused(BrokerError, what="a stream without schedules"):
+        await broker.schedule(f"{plain.name}.a", b"", at=clock.now(), target=f"{plain.name}.b")
 
 
 async def a_stream_with_schedules_cannot_refuse_the_new(stage: Stage) -> None:

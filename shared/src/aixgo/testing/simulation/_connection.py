@@ -148,14 +148,22 @@ class ProcessConnection(MemoryBroker):
         consumption.attach(found)
         return consumption
 
-    async def get(self, stream: str, *, subject: str = "", sequence: int = 0) -> Record | None:
-        """See `Log.get`."""
-        process, what = self._process, subject or f"{stream}:{sequence}"
-        number = await process.before("get", what)
-        record = await super().get(stream, subject=subject, sequence=sequence)
+    async def last(self, stream: str, subject: str, *, decisive: bool = False) -> Record | None:
+        """See `Log.last`."""
+        process = self._process
+        number = await process.before("last", subject)
+        record = await super().last(stream, subject, decisive=decisive)
         if record is None:
             process.looked(subject)
-        await process.after(number, "get", what)
+        await process.after(number, "last", subject)
+        return record
+
+    async def at(self, stream: str, sequence: int) -> Record | None:
+        """See `Log.at`."""
+        process, what = self._process, f"{stream}:{sequence}"
+        number = await process.before("at", what)
+        record = await super().at(stream, sequence)
+        await process.after(number, "at", what)
         return record
 
     async def read(
