@@ -8,7 +8,8 @@ from aixgo import clock
 from aixgo.broker import Broker, Delivery, StreamConfig
 from aixgo.errors import BrokerError
 from aixgo.testing.broker_checks._stage import Stage, alone
-from aixgo.testing.expect import Collected, Stopwatch, equal, eventually, expect, refused
+from aixgo.testing.expect import Collected, Stopwatch, equal, expect, refused
+from aixgo.testing.waiting import eventually
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,8 @@ async def what_a_schedule_fired_is_kept_for_its_time(stage: Stage) -> None:
     async def fired() -> bool:
         return await broker.last(stream.name, wake) is not None
 
-    await eventually("fired", fired, bool)
-    await eventually("gone after its time", fired, lambda there: not there)
+    await eventually(fired, what="fired")
+    await eventually(fired, lambda there: not there, what="gone after its time")
 
 
 async def a_schedule_without_a_place_to_fire_is_refused(stage: Stage) -> None:
