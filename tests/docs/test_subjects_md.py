@@ -49,7 +49,7 @@ def built() -> dict[str, str]:
     made = {}
     for name, function in inspect.getmembers(NAMES, inspect.ismethod):
         wanted = list(inspect.signature(function).parameters)
-        if not name.startswith("_") and set(wanted) <= set(SAMPLES):
+        if not name.startswith("_") and name != "parse" and set(wanted) <= set(SAMPLES):
             subject = function(**{parameter: SAMPLES[parameter] for parameter in wanted})
             if subject.startswith(NAMES.prefix):
                 made[name] = subject.removeprefix(NAMES.prefix)

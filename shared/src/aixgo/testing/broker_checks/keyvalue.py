@@ -201,12 +201,12 @@ async def a_lease_that_is_not_renewed_goes_to_another(stage: Stage) -> None:
     broker, rival = await stage.connect(), await stage.connect()
     mine = await _bucket(stage, broker, ttl_per_key=True)
     yours = Bucket(rival, mine.name)
-    revision = await mine.create("lease", b"mine", ttl=1)
-    for _ in range(2):
-        await asyncio.sleep(0.6)
+    revision = await mine.create("lease", b"mine", ttl=2)
+    for _ in range(3):
+        await asyncio.sleep(0.7)  # together longer than it would last without a renewal
         with refused(WrongSequence, what="a lease that is held and renewed"):
             await yours.create("lease", b"yours", ttl=5)
-        revision = await mine.update("lease", b"mine", revision, ttl=1)
+        revision = await mine.update("lease", b"mine", revision, ttl=2)
     renewed = Stopwatch()
 
     async def acquire() -> bool:
@@ -217,7 +217,7 @@ async def a_lease_that_is_not_renewed_goes_to_another(stage: Stage) -> None:
         return True
 
     await eventually(acquire, bool, what="the lease is free")
-    expect(renewed.seconds >= 0.9, f"a lease of 1 s was lost after {renewed.seconds:.3f} s")
+    expect(renewed.seconds >= 1.9, f"a lease of 2 s was lost after {renewed.seconds:.3f} s")
     with refused(WrongSequence, what="renewal by the old owner"):
         await mine.update("lease", b"mine", revision, ttl=1)
     entry = await mine.get("lease")
