@@ -175,9 +175,7 @@ class Recovery:
         """
         names, subject = self._names, record.subject
         bucket = names.bucket(PARKED)
-        parked = await self._broker.last(
-            f"KV_{bucket}", f"$KV.{bucket}.{subject.split('.', 4)[4]}"
-        )
+        parked = await self._broker.last(f"KV_{bucket}", f"$KV.{bucket}.{subject.split('.', 4)[4]}")
         if parked is not None and parked.data:
             if parked.time > record.time:  # parked since then; being woken, it is noted first
                 self._unsettled.forget(names.same_step(subject, "run"))
