@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from aixgo import connect
+from aixgo import Agent, App, ConfigError, Message, connect, serve
 from aixgo.calls.presence import present
 from aixgo.envelope import new_id
 from aixgo.testing.nats_server import NatsServer
@@ -145,10 +145,54 @@ async def test_sigterm_ends_a_service_that_waits_for_its_server(
     assert "service.stopped" in leaf.output()
 
 
-async def said(service: Any, text: str) -> None:
+async def test_two_services_in_one_loop_both_drain(service: Start, nats_server: NatsServer) -> None:
+    space = namespace()
+    both = service(space, "leaf+slow")
+    await said(both, "service.ready", times=2)
+    async with connect(nats_server.url, namespace=space) as client:
+        waiting = asyncio.create_task(client.call("slow", 1.0))
+        await working(client, "slow")
+        both.send(signal.SIGTERM)
+        assert (await waiting).data == 1
+        assert await asyncio.to_thread(both.wait) == 0
+        assert await present(client.broker, client.names) == {}
+    assert both.output().count("service.stopped") == 2
+
+
+async def test_a_process_ends_although_a_handler_swallows_its_cancellation(
+    service: Start, nats_server: NatsServer
+) -> None:
+    space = namespace()
+    stubborn = service(space, "stubborn")
+    await asyncio.to_thread(stubborn.until_ready)
+    async with connect(nats_server.url, namespace=space) as client:
+        await client.send("stubborn", "x")
+        await working(client, "stubborn")
+        stubborn.send(signal.SIGTERM)
+        stubborn.send(signal.SIGINT)
+        assert await asyncio.to_thread(stubborn.wait) == 1
+    assert "service.stuck" in stubborn.output()
+    assert "process.stuck" in stubborn.output()
+
+
+async def test_signals_are_for_the_main_thread_only() -> None:
+    app = App([Agent("echo", echo)])
+
+    def elsewhere() -> None:
+        asyncio.run(serve(app, "memory", health_port=0))
+
+    with pytest.raises(ConfigError, match=r"only the main thread.*app\.running"):
+        await asyncio.to_thread(elsewhere)
+
+
+async def echo(message: Message) -> str:
+    return message.text
+
+
+async def said(service: Any, text: str, times: int = 1) -> None:
     """Wait until a service has logged a text."""
-    async with asyncio.timeout(10):
-        while text not in service.output():  # noqa: ASYNC110 - a file of another process
+    async with asyncio.timeout(30):
+        while service.output().count(text) < times:  # noqa: ASYNC110 - a file of another process
             await asyncio.sleep(0.02)
 
 

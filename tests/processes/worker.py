@@ -1,4 +1,7 @@
-"""A service process for tests: `worker.py BROKER NAMESPACE AGENT HEALTH_PORT [WAIT]`."""
+"""A service process for tests: `worker.py BROKER NAMESPACE AGENT HEALTH_PORT [WAIT]`.
+
+`AGENT` may be several with `+` between: each is served by a `serve()` of its own in one loop.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable
 
 from aixgo import Agent, App, Context, Message, serve
-from aixgo.hosting.serve import WAIT_SECONDS
+from aixgo.hosting.process import WAIT_SECONDS, run
 
 
 async def leaf(message: Message) -> str:
@@ -25,7 +28,21 @@ async def slow(message: Message, ctx: Context) -> int:
     return ctx.attempt
 
 
-AGENTS: dict[str, Callable[..., Awaitable[object]]] = {"leaf": leaf, "middle": middle, "slow": slow}
+async def stubborn(message: Message) -> str:
+    """Go on for ever, whoever cancels it."""
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            continue
+
+
+AGENTS: dict[str, Callable[..., Awaitable[object]]] = {
+    "leaf": leaf,
+    "middle": middle,
+    "slow": slow,
+    "stubborn": stubborn,
+}
 
 
 def main() -> None:
@@ -36,17 +53,23 @@ def main() -> None:
         namespace=namespace,
         ack_wait=2.0,
     )
-    asyncio.run(
-        serve(
-            app,
-            broker,
-            agents=[name],
-            provision=True,
-            health_port=int(health_port),
-            grace=5.0,
-            wait=float(wait[0]) if wait else WAIT_SECONDS,
+
+    async def serve_all() -> None:
+        services = (
+            serve(
+                app,
+                broker,
+                agents=[agent],
+                provision=True,
+                health_port=0 if number else int(health_port),
+                grace=5.0,
+                wait=float(wait[0]) if wait else WAIT_SECONDS,
+            )
+            for number, agent in enumerate(name.split("+"))
         )
-    )
+        await asyncio.gather(*services)
+
+    run(serve_all())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 from aixgo import Agent, App, ConfigError, Context, Message
 from aixgo.agents.handler import HandlerShape
 from aixgo.errors import InvalidPayload, UnknownRole
+from aixgo.models.scripted import ScriptedModel
 
 
 async def echo(message: Message) -> str:
@@ -33,6 +35,12 @@ async def echo(message: Message) -> str:
         ({"name": "a", "handler": "json:dumps"}, ["not an async function"]),
         ({"name": "a", "handler": echo, "temperature": 2.01}, ["temperature", "2.01", "2"]),
         ({"name": "a", "handler": echo, "temperature": -0.1}, ["temperature", "-0.1", "0"]),
+        ({"name": "a", "handler": echo, "max_tokens": True}, ["max_tokens", "number, not true"]),
+        ({"name": "a", "handler": echo, "temperature": True}, ["temperature", "got True"]),
+        ({"name": "a", "handler": echo, "concurrency": True}, ["concurrency", "got True"]),
+        ({"name": "a", "handler": echo, "limits": {"max_depth": True}}, ["limits.max_depth"]),
+        ({"name": "a", "handler": echo, "timeout": float("inf")}, ["timeout"]),
+        ({"name": "a", "handler": echo, "timeout": float("nan")}, ["timeout"]),
         ({"name": "a", "handler": echo, "max_tokens": 0}, ["max_tokens", "(got 0)", "1"]),
         ({"name": "a", "handler": echo, "timeout": "10 parsecs"}, ["timeout", "10 parsecs", "30s"]),
         ({"name": "a", "handler": echo, "concurrency": 0}, ["concurrency", "1"]),
@@ -88,6 +96,40 @@ def test_an_edge_to_nobody_is_refused_with_the_nearest_name() -> None:
 def test_an_app_without_agents_is_refused() -> None:
     with pytest.raises(ConfigError, match="at least one agent"):
         App(agents=[])
+
+
+@pytest.mark.parametrize(
+    ("agents", "options", "words"),
+    [
+        ([echo], {}, "takes agents, not the function 'echo'; write Agent('echo', echo)"),
+        (["echo"], {}, "takes agents, not 'echo'"),
+        (Agent("a", echo), {}, "takes a list of agents, not the one agent 'a'"),
+        (echo, {}, "takes a list of agents, not the function 'echo'"),
+        ([Agent("a", echo)], {"ack_wait": 0}, "ack_wait is 0; give a time above 0 s"),
+        ([Agent("a", echo)], {"ack_wait": float("nan")}, "ack_wait is nan; give"),
+        ([Agent("a", echo)], {"ack_wait": float("inf")}, "ack_wait is inf; give"),
+        ([Agent("a", echo)], {"ack_wait": True}, "ack_wait: not a duration: True"),
+        ([Agent("a", echo)], {"ack_wait": "soon"}, "ack_wait: not a duration: 'soon'"),
+    ],
+)
+def test_an_app_of_something_else_is_one_clear_error(
+    agents: Any, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        App(agents=agents, **options)
+    assert words in str(caught.value)
+
+
+def test_ack_wait_is_seconds_or_a_duration() -> None:
+    assert App([Agent("a", echo)], ack_wait="5s").ack_wait == 5.0
+
+
+async def test_a_systems_document_is_tried_with_a_scripted_model(tmp_path: Path) -> None:
+    document = tmp_path / "agents.yaml"
+    document.write_text("version: 2\nagents: [{name: poet, role: react, model: openai/gpt-4o}]")
+    model = ScriptedModel(["roses"])
+    async with App.from_file(document, model=model).running() as system:
+        assert (await system.call("poet", "go on")).text == "roses"
 
 
 # -- handlers ----------------------------------------------------------------------------------

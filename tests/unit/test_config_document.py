@@ -181,6 +181,9 @@ def test_more_findings_than_a_screen_holds_are_counted() -> None:
     [
         ("role: react, timeout: 10 parsecs", "10", "timeout: not a duration: '10 parsecs' (write"),
         ("role: react, temperature: 3", "3", "temperature: Input should be less than or equal"),
+        ("role: react, max_tokens: true", "true", "max_tokens: needs a number, not true"),
+        ("role: react, retry: {multiplier: true}", "true", "retry.multiplier: needs a number"),
+        ("role: react, timeout: true", "true", "timeout: not a duration: True"),
         ("role: react, max_tokens: 0", "0", "max_tokens: Input should be greater than or equal"),
         ("role: react, prompt: 5", "5", "prompt: Input should be a valid string; put it in"),
         (

@@ -398,3 +398,16 @@ def test_a_place_must_be_there() -> None:
 def test_a_rate_is_a_chance(rate: float) -> None:
     with pytest.raises(ConfigError, match=f"'drop' is {rate}"):
         Faults(drop=rate)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"agents": writers, "seeds": []}, "seeds is empty"),
+        ({"agents": [Agent("a", write)]}, r"agents is \[Agent\('a'.*anew for each seed"),
+        ({"app": App([Agent("a", write)])}, "app is <.*anew for each seed"),
+    ],
+)
+def test_a_simulation_of_nothing_is_one_clear_error(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        simulate(writing, **options)

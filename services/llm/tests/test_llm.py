@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aixgo import Agent, ConfigError, System
+from aixgo import Agent, ConfigError, Context, Message, System
 from aixgo.errors import RemoteError
 from aixgo.models.settings import ModelSettings
 from aixgo.testing.fake_provider import Fail, FakeProvider, Say, fake_provider
@@ -55,6 +55,21 @@ async def test_an_agents_model_call_goes_to_the_provider_of_the_settings(
     assert result.usage.cost == result.usage.prompt_tokens > 0
     assert keys(server) == ["Bearer sk-shared"]
     assert server.requests[0].body["model"] == "gpt-test"
+
+
+async def test_settings_of_a_provider_are_enough_for_a_handler_that_names_its_model(
+    running: Running, server: FakeProvider
+) -> None:
+    """No agent has a role that calls models, and there is no default model."""
+    server.will(Say("Hello!"))
+
+    async def poet(message: Message, ctx: Context) -> str:
+        return (await ctx.model.chat(message.text, model="openai/gpt-test")).text
+
+    models = settings(server).model_copy(update={"default": ""})
+    async with running(Agent("poet", poet), models=models) as system:
+        assert (await system.call("poet", "hi", timeout=20)).text == "Hello!"
+    assert keys(server) == ["Bearer sk-shared"]
 
 
 async def test_an_agent_with_a_key_of_its_own_is_served_with_it(

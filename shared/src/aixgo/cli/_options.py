@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import sys
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -14,7 +12,7 @@ import typer
 
 from aixgo.config.deployment import IN_PROCESS, checked_broker
 from aixgo.documents import Document, load_document
-from aixgo.errors import BadSubject, ConfigError, MissingExtra
+from aixgo.errors import BadSubject, ConfigError
 from aixgo.subjects import Names
 
 T = TypeVar("T")
@@ -129,20 +127,10 @@ def server_of(given: str, document: Document | None = None) -> str:
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end, on uvloop when AIXGO_UVLOOP is set.
+    """Run a verb to its end, as the main function of this process."""
+    from aixgo.hosting.process import run  # heavy with the broker: only verbs that use it pay
 
-    Raises:
-        MissingExtra: uvloop is wanted and not installed.
-    """
-    if not os.environ.get("AIXGO_UVLOOP"):
-        return asyncio.run(work)
-    try:
-        import uvloop
-    except ImportError:
-        work.close()
-        raise MissingExtra("AIXGO_UVLOOP", "uvloop") from None
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
+    return run(work)
 
 
 def is_terminal() -> bool:

@@ -16,7 +16,7 @@ import msgspec
 
 from aixgo.cli._failures import WRONG
 from aixgo.errors import ConfigError, NotReady
-from aixgo.hosting.app import DRAIN_SECONDS
+from aixgo.hosting.process import DRAIN_SECONDS
 from aixgo.models.bus import GATEWAY
 
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 30.0

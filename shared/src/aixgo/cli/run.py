@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +30,7 @@ from aixgo.config.deployment import IN_PROCESS
 from aixgo.documents import Document
 from aixgo.errors import ConfigError
 from aixgo.hosting.app import App
+from aixgo.hosting.process import DRAIN_SECONDS, signals
 from aixgo.telemetry import logs, otel
 
 Given = Annotated[
@@ -134,9 +133,11 @@ async def _events(document: Document, address: str, store: Path | None) -> None:
             f"no agent of {document.source} produces events, so nothing would happen; give a "
             "message with --input"
         )
-    with otel.configured(document.name), _stopped() as stop:
-        async with app.running(address, **_kept_in(store)):
-            await stop.wait()
+    with otel.configured(document.name), signals() as told:
+        async with AsyncExitStack() as stack:
+            system = await stack.enter_async_context(app.running(address, **_kept_in(store)))
+            await told.stop.wait()
+            await told.drain(system.stop, DRAIN_SECONDS)
 
 
 def _kept_in(store: Path | None) -> dict[str, Any]:
@@ -153,17 +154,3 @@ def timeout_of(document: Document, name: str) -> float:
 
 GRACE_SECONDS = 2.0
 """For work that nobody waits for any more: every message has its answer by then."""
-
-
-@contextmanager
-def _stopped() -> Generator[asyncio.Event, None, None]:
-    """Yield an event that SIGINT and SIGTERM set."""
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
-        loop.add_signal_handler(number, stop.set)
-    try:
-        yield stop
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)

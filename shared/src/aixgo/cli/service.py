@@ -14,7 +14,8 @@ from aixgo.cli._options import LogLevel, Namespace, Server, document_of, run_asy
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError
 from aixgo.hosting.app import App
-from aixgo.hosting.serve import HEALTH_PORT, serve
+from aixgo.hosting.process import HEALTH_PORT
+from aixgo.hosting.serve import serve
 from aixgo.telemetry import logs
 
 Names = Annotated[

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ from aixgo.config.deployment import IN_PROCESS
 from aixgo.documents import Document
 from aixgo.errors import ConfigError
 from aixgo.hosting.app import App
+from aixgo.hosting.process import signals
 from aixgo.telemetry import logs
 
 
@@ -82,8 +82,7 @@ async def _up(
     entry = document.entry(agent) if inputs is not None else ""
     app = App.from_document(document)
     screen.names = list(app.agents)
-    stop, hurry = asyncio.Event(), asyncio.Event()
-    with _signals(stop, hurry):
+    with signals() as told:
         async with _server(address, store) as url:
             async with open_broker(url, name="aixgo-up") as broker:
                 await app.provision(broker)
@@ -102,9 +101,9 @@ async def _up(
                     *(supervisor, document, url, inputs, entry, screen),
                     embedded=address == "embedded",
                 )
-                return await _first(work, supervisor.failed(), stop.wait())
+                return await _first(work, supervisor.failed(), told.stop.wait())
             finally:
-                await supervisor.stop(hurry)
+                await supervisor.stop(told.hurry)
 
 
 async def _work(
@@ -159,23 +158,6 @@ async def _server(address: str, store: Path | None) -> AsyncGenerator[str, None]
 
     async with EmbeddedServer(store) as server:
         yield server.url
-
-
-@contextmanager
-def _signals(stop: asyncio.Event, hurry: asyncio.Event) -> Generator[None, None, None]:
-    """Set `stop` at the first SIGINT or SIGTERM, `hurry` at the second."""
-    loop = asyncio.get_running_loop()
-
-    def on_signal() -> None:
-        (hurry if stop.is_set() else stop).set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
 
 
 class Screen:

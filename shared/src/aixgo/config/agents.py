@@ -6,9 +6,17 @@ role's own model; `aixgo.agents.agent.Agent` brings the two together.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from aixgo.config.durations import Duration, PositiveDuration
 from aixgo.errors import by_code
@@ -23,6 +31,17 @@ class Options(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _a_switch_is_not_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse `true` where a number is wanted; Python takes it for 1."""
+        if isinstance(value, bool) and info.field_name is not None:
+            wanted = cls.model_fields[info.field_name].annotation
+            kinds = {wanted, *get_args(wanted)}
+            if kinds & {int, float} and bool not in kinds:
+                raise ValueError(f"needs a number, not {str(value).lower()}")
+        return value
 
 
 class Retry(Options):

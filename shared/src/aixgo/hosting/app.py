@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aixgo.agents.agent import Agent
-from aixgo.agents.declaration import Declaration
-from aixgo.agents.model_gateway import ModelGateway
-from aixgo.agents.role import NoOptions
 from aixgo.agents.system import misfits, subscriptions
 from aixgo.broker.open import open_broker
 from aixgo.broker.port import Broker
@@ -21,13 +18,15 @@ from aixgo.broker.topology import ACK_WAIT_SECONDS, AgentNeeds, provision
 from aixgo.calls.upkeep.recovery import Recovery
 from aixgo.calls.upkeep.retention import Sweeper
 from aixgo.client import Client
-from aixgo.config.agents import AgentSpec, Retry
+from aixgo.config.durations import checked_seconds
 from aixgo.config.retention import Retention
 from aixgo.config.suggest import did_you_mean
 from aixgo.envelope import new_id
 from aixgo.errors import ConfigError, NotReady
 from aixgo.hosting.agent_service import AgentService, Wiring
 from aixgo.hosting.discovery import Discovery
+from aixgo.hosting.gateway import gateway_for
+from aixgo.hosting.process import DRAIN_SECONDS
 from aixgo.models.bus import GATEWAY
 from aixgo.models.port import Model
 from aixgo.subjects import Names
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
     from aixgo.models.settings import ModelSettings
 
 log = logging.getLogger("aixgo.hosting.app")
-
-DRAIN_SECONDS = 25.0
-"""Time to finish held work; Kubernetes kills after 30 s, and five are kept to say good-bye."""
 
 START_SECONDS = 30.0
 """Time in which every agent must become ready."""
@@ -63,7 +59,8 @@ class Metrics:
 class App:
     """A system of agents: declared once, run over any broker.
 
-    A model gateway is added when an agent may call models and none is declared.
+    A model gateway is added when none is declared and an agent may call models or `models` is
+    given.
 
     Args:
         agents: at least one; names are unique.
@@ -71,13 +68,15 @@ class App:
         namespace: token that keeps systems on one broker apart.
         models: settings of the model gateway.
         model: a `Model` that the gateway uses instead of providers, such as a `ScriptedModel`.
-        ack_wait: seconds after which a dead instance's work goes to another one.
+        ack_wait: seconds (or a text such as `30s`) after which a dead instance's work goes to
+            another one.
         retention: how long results of finished runs are kept.
         power_safe: fewer writes for the same safety, on a server with `sync_interval: always`: the
             queue of calls is written behind, and what it must not lose is noted before.
 
     Raises:
-        ConfigError: two agents share a name, or one names an agent that is not there.
+        ConfigError: something is not an agent, two share a name, or one names an agent that is not
+            there.
     """
 
     def __init__(
@@ -88,24 +87,17 @@ class App:
         namespace: str = "default",
         models: ModelSettings | None = None,
         model: Model | None = None,
-        ack_wait: float = ACK_WAIT_SECONDS,
+        ack_wait: float | str = ACK_WAIT_SECONDS,
         retention: Retention | None = None,
         power_safe: bool = False,
     ) -> None:
         self.retention, self.power_safe = retention or Retention(), power_safe
-        self.agents: dict[str, Agent] = {}
-        for agent in agents:
-            if agent.name in self.agents:
-                raise ConfigError(
-                    f"two agents are named {agent.name!r}; names are unique in a system"
-                )
-            self.agents[agent.name] = agent
-        if not self.agents:
-            raise ConfigError("an App needs at least one agent: App(agents=[Agent(…)])")
-        self.name, self.names, self.ack_wait = name, Names(namespace), ack_wait
+        self.agents = _by_name(agents)
+        self.name, self.names = name, Names(namespace)
+        self.ack_wait = checked_seconds("ack_wait", ack_wait)
         self.models = models
         self._default_model = models.default if models is not None else ""
-        gateway = self._gateway(models, model)
+        gateway = gateway_for(self.agents.values(), models, model)
         if gateway is not None:
             self.agents[GATEWAY] = gateway
         declarations = [agent.declaration for agent in self.agents.values()]
@@ -113,20 +105,24 @@ class App:
         self._check()
 
     @classmethod
-    def from_document(cls, document: Document) -> App:
-        """Return the system that a document declares."""
+    def from_document(cls, document: Document, *, model: Model | None = None) -> App:
+        """Return the system that a document declares; `model` as in `App`."""
         return cls(
             document.agents,
             name=document.name,
             namespace=document.namespace,
             models=document.models,
+            model=model,
             retention=document.retention,
             power_safe=document.deployment.power_safe,
         )
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str]) -> App:
+    def from_file(cls, path: str | os.PathLike[str], *, model: Model | None = None) -> App:
         """Return the system that a YAML or JSON file declares.
+
+        Args:
+            model: asked instead of the providers, such as a `ScriptedModel` in a test.
 
         Raises:
             InvalidDocument: the file is wrong; says every finding with its line and column.
@@ -134,7 +130,7 @@ class App:
         """
         from aixgo.documents import load_document  # needs YAML: only who reads a file pays
 
-        return cls.from_document(load_document(path))
+        return cls.from_document(load_document(path), model=model)
 
     @asynccontextmanager
     async def running(
@@ -230,34 +226,6 @@ class App:
             ack_wait=self.ack_wait,
         )
 
-    def _gateway(self, models: ModelSettings | None, model: Model | None) -> Agent | None:
-        if model is not None:
-            if GATEWAY in self.agents:
-                raise ConfigError(
-                    f"the agent {GATEWAY!r} is declared and `model` is given; leave out one of them"
-                )
-            return given_gateway(model)
-        if GATEWAY in self.agents:
-            return None
-        wanted = any(
-            agent.role_class.calls_models or agent.spec.model_name for agent in self.agents.values()
-        )
-        if not wanted and not self._default_model:
-            return None
-        keys = {
-            agent.name: {
-                "api_key": agent.spec.api_key,
-                "model": agent.spec.model_name,
-                "endpoint": agent.spec.endpoint,
-            }
-            for agent in self.agents.values()
-            if agent.spec.api_key is not None
-        }
-        options: dict[str, Any] = {} if models is None else {"settings": models}
-        if keys:
-            options["agent_keys"] = keys
-        return Agent(GATEWAY, role=GATEWAY, retry=Retry(max_attempts=1), **options)
-
     def _check(self) -> None:
         """Refuse what does not fit together.
 
@@ -272,15 +240,38 @@ class App:
             )
 
 
-def given_gateway(model: Model) -> Agent:
-    """Return a gateway agent around a model that somebody made already."""
+def _by_name(agents: Iterable[Agent]) -> dict[str, Agent]:
+    """Return the agents by their names.
 
-    class Given(ModelGateway):
-        def __init__(self, spec: AgentSpec, options: Any) -> None:
-            super().__init__(spec, options, model)
+    Raises:
+        ConfigError: there are none, one is not an agent, or two share a name.
+    """
+    if isinstance(agents, Agent) or not isinstance(agents, Iterable):
+        raise ConfigError(
+            f"an App takes a list of agents, not {_described(agents)}; write App(agents=[…])"
+        )
+    found: dict[str, Agent] = {}
+    for agent in agents:
+        if not isinstance(agent, Agent):
+            name = getattr(agent, "__name__", "name")
+            raise ConfigError(
+                f"an App takes agents, not {_described(agent)}; write Agent({name!r}, "
+                f"{name if callable(agent) else '…'})"
+            )
+        if agent.name in found:
+            raise ConfigError(f"two agents are named {agent.name!r}; names are unique in a system")
+        found[agent.name] = agent
+    if not found:
+        raise ConfigError("an App needs at least one agent: App(agents=[Agent(…)])")
+    return found
 
-    spec = AgentSpec(name=GATEWAY, role=GATEWAY, retry=Retry(max_attempts=1))
-    return Agent.declared(Declaration(spec=spec, options=NoOptions(), role=Given))
+
+def _described(value: object) -> str:
+    if isinstance(value, Agent):
+        return f"the one agent {value.name!r}"
+    if callable(value) and hasattr(value, "__name__"):
+        return f"the function {value.__name__!r}"
+    return f"{value!r:.60}"
 
 
 class System(Client):
@@ -347,6 +338,12 @@ class System(Client):
     async def agents(self) -> list[str]:
         """Return the names of the system's agents, sorted."""
         return sorted(self.app.agents)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the `start` of an agent served here, or None."""
+        failures = (service.failure for service in self.services.values())
+        return next((failure for failure in failures if failure is not None), None)
 
     def health(self) -> dict[str, bool]:
         """Return whether each agent served here is ready to work."""

@@ -3,10 +3,7 @@
 The same as `aixgo service --role llm`; `--help` lists the settings, each also a variable.
 """
 
-import sys
-
-from aixgo.cli import main
+from aixgo.cli import serve_role
 
 if __name__ == "__main__":
-    sys.argv[1:1] = ["service", "--role", "llm"]
-    main()
+    serve_role("llm")

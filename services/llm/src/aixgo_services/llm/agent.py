@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
-
 from aixgo import Context, Message, Reply
+from aixgo.agents.gateway_options import AgentKey, GatewayOptions
 from aixgo.agents.model_gateway import ModelGateway
-from aixgo.config.agents import AgentSpec, Options
+from aixgo.config.agents import AgentSpec
 from aixgo.errors import ConfigError
 from aixgo.models.hub import ModelHub
 from aixgo.models.providers import PROVIDERS, split_model
 from aixgo.models.settings import ModelSettings, ProviderSettings
 
 
-class AgentKey(Options):
-    """A key that one agent brings for its own model calls."""
-
-    api_key: SecretStr
-    """Given to the provider of `model`, and to no other."""
-    model: str = ""
-    """The agent's `provider/model`; empty for the default model."""
-    endpoint: str = ""
-    """The agent's own base URL, which may be given the key."""
-
-
-class LlmOptions(Options):
-    """What a model gateway takes."""
-
-    settings: ModelSettings = ModelSettings()
-    """The `models:` section of a document: default model, providers, prices."""
-    agent_keys: dict[str, AgentKey] = Field(default_factory=dict)
-    """By agent: keys that agents declare themselves."""
-
-
 class LlmGateway(ModelGateway):
     """The model gateway; an agent with a key of its own is served with that key."""
 
-    options_model = LlmOptions
+    options_model = GatewayOptions
 
-    def __init__(self, spec: AgentSpec, options: LlmOptions) -> None:
+    def __init__(self, spec: AgentSpec, options: GatewayOptions) -> None:
         super().__init__(spec, options, ModelHub(options.settings))
         self._own = {
             agent: ModelGateway(spec, options, ModelHub(with_key(options.settings, agent, key)))

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from aixgo.agents.agent import Agent
 from aixgo.errors import ConfigError
-from aixgo.hosting.app import App, given_gateway
+from aixgo.hosting.app import App
+from aixgo.hosting.gateway import given_gateway
 from aixgo.models.bus import GATEWAY
 from aixgo.models.port import Model
 from aixgo.testing.simulation._faults import (
@@ -64,8 +65,11 @@ def simulate(
         ConfigError: the arguments do not fit together.
     """
     _check(agents, app, processes, limit)
+    wanted = list(seeds)
+    if not wanted:
+        raise ConfigError("seeds is empty, so nothing would be tried; give at least one: seeds=[0]")
     make, total = _maker(agents, app, model), Report()
-    for seed in seeds:
+    for seed in wanted:
         total.add(_one(scenario, make, seed, faults, processes, limit))
     return total
 
@@ -114,6 +118,13 @@ def _check(agents: object, app: object, processes: int, limit: float) -> None:
         raise ConfigError(
             "simulate needs either `agents` or `app`, a function that makes them anew for each "
             "seed: simulate(scenario, agents=lambda: [Agent(…)])"
+        )
+    made = agents if agents is not None else app
+    if not callable(made):
+        name = "agents" if agents is not None else "app"
+        raise ConfigError(
+            f"{name} is {made!r:.60}; give a function that makes the {name} anew for each seed, "
+            f"because nothing may be left of the seed before: {name}=lambda: …"
         )
     if processes < 1 or limit <= 0:
         raise ConfigError(
