@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 
 from aixgo.config.agents import Retry
-from aixgo.errors import AixgoError, Disconnected, RequestTimeout, code_of
+from aixgo.errors import AixgoError, Disconnected, DiskFull, RequestTimeout, code_of
 
-BROKER_AWAY = (Disconnected, RequestTimeout)
-"""What says nothing about the agent: its broker did not answer."""
+BROKER_AWAY = (Disconnected, RequestTimeout, DiskFull)
+"""What says nothing about the agent: its broker did not answer, or cannot write."""
 
 
 def is_retryable(error: BaseException, retry_on: tuple[str, ...] = ()) -> bool:

@@ -20,11 +20,12 @@ import typer
 from aixgo.agents.role import find_role, known_roles
 from aixgo.broker.embedded import find_server
 from aixgo.broker.open import open_broker
+from aixgo.broker.port import Broker
 from aixgo.calls.presence import present
 from aixgo.cli._failures import FAILED
 from aixgo.cli._options import Json, Server, namespace_of, run_async, server_of
 from aixgo.cli._texts import write, write_json
-from aixgo.errors import AixgoError, ConfigError
+from aixgo.errors import AixgoError, ConfigError, DiskFull, PermissionDenied
 from aixgo.models.providers import PROVIDERS
 from aixgo.subjects import STREAMS, Names
 from aixgo.telemetry import logs
@@ -160,6 +161,7 @@ async def _broker(address: str, names: Names) -> list[Check]:
                 detail = f"not provisioned: {', '.join(absent)}; run `aixgo provision FILE`"
                 return [*checks, Check(f"namespace {names.namespace}", "failed", detail)]
             checks.append(Check(f"namespace {names.namespace}", "ok", f"{len(STREAMS)} streams"))
+            checks += await _writable(broker, names)
             found = await present(broker, names)
             for agent, instances in found.items():
                 counted = f"{len(instances)} instance{'s' if len(instances) != 1 else ''}"
@@ -169,6 +171,21 @@ async def _broker(address: str, names: Names) -> list[Check]:
     except AixgoError as error:
         checks.append(Check("broker", "failed", str(error)))
     return checks
+
+
+async def _writable(broker: Broker, names: Names) -> list[Check]:
+    """Say which streams the server does not write to any more: it keeps a failed write in mind.
+
+    It tells that to who wants to remove something, even if there is nothing to remove.
+    """
+    for short in STREAMS:
+        try:
+            await broker.purge(names.stream(short), f"{names.prefix}nothing.is.kept.here")
+        except DiskFull as error:
+            return [Check(f"disk of {short}", "failed", str(error))]
+        except PermissionDenied:
+            return []  # this user may not remove anything, so it cannot be told
+    return [Check("disk", "ok", "every stream can be written")]
 
 
 async def _greeting(address: str) -> Check:

@@ -25,6 +25,7 @@
     │   ├── ConsumerNotFound            the consumer is not provisioned
     │   ├── ConsumerConflict            filters overlap, or the declaration differs
     │   ├── StreamFull          (retry) backpressure: the stream is at its limit
+    │   ├── DiskFull            (retry) the server cannot write to its disk
     │   ├── WrongSequence               compare-and-set lost
     │   ├── StreamRefused               the stream refuses the message (TTL, size, other stream)
     │   ├── BlobMissing                 the object store does not have the object, or no longer
@@ -89,6 +90,7 @@ from .broker import (
     ConsumerConflict,
     ConsumerNotFound,
     Disconnected,
+    DiskFull,
     JetStreamDisabled,
     NoResponders,
     PayloadTooLarge,
@@ -180,6 +182,7 @@ __all__ = [
     "DeadlineExceeded",
     "DepthExceeded",
     "Disconnected",
+    "DiskFull",
     "Finding",
     "InboxFull",
     "InvalidDocument",

@@ -148,6 +148,16 @@ class StreamFull(BrokerError):
     retryable = True
 
 
+class DiskFull(BrokerError):
+    """The server cannot write to its disk: no room, or the disk fails.
+
+    What was being written may or may not be stored.
+    """
+
+    code = "disk_full"
+    retryable = True
+
+
 class WrongSequence(BrokerError):
     """Compare-and-set lost: another record is the newest."""
 

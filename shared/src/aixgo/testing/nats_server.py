@@ -67,6 +67,11 @@ class NatsServer:
         return self._process.port
 
     @property
+    def pid(self) -> int | None:
+        """Process id; None while it does not run."""
+        return self._process.pid
+
+    @property
     def url(self) -> str:
         """Address without credentials."""
         return f"nats://127.0.0.1:{self.port}"

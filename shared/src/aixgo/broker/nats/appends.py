@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+from contextlib import suppress
 
 import msgspec
 
@@ -25,12 +26,19 @@ from aixgo.errors import (
     BrokerError,
     NoResponders,
     PayloadTooLarge,
+    PermissionDenied,
     RequestTimeout,
+    StreamNotFound,
     StreamRefused,
 )
 
 ATTEMPT_SECONDS = 2.0
 """Without an answer for so long the message is sent again; the stream knows it by its id."""
+
+PATIENCE_SECONDS = 3.0
+"""Without any answer for this long it is asked why."""
+
+ASK_WHY_SECONDS = 2.0
 
 PAUSE_SECONDS = 0.1
 """Between two attempts at a stream that is busy or has no leader at this moment."""
@@ -104,12 +112,14 @@ class Appends:
         deadline = self._loop.time() + timeout
         attempts = 0
         claimed: bool | None = None
+        asked_why = False
         while True:
             left = deadline - self._loop.time()
             problem: BrokerError
+            patience = left if asked_why else min(left, PATIENCE_SECONDS)
             try:
                 message, tries = await self._connection.ask(
-                    subject, data, within=left, attempt=ATTEMPT_SECONDS, headers=block
+                    subject, data, within=patience, attempt=ATTEMPT_SECONDS, headers=block
                 )
             except NoResponders as error:
                 attempts += 2  # an attempt before this one may have been stored
@@ -119,7 +129,14 @@ class Appends:
                     raise
                 problem = error
             except RequestTimeout as error:
-                raise _no_word(subject, timeout, error) from error
+                attempts += 2  # some of them may have been stored
+                problem = error
+                if not asked_why:
+                    asked_why = True
+                    await self._check_disk(subject, deadline - self._loop.time())
+                if self._loop.time() + PAUSE_SECONDS >= deadline:
+                    raise _no_word(subject, timeout, error) from error
+                continue
             else:
                 attempts += tries
                 ack = _answer(message.data, subject)
@@ -129,6 +146,20 @@ class Appends:
             if self._loop.time() + PAUSE_SECONDS >= deadline:
                 raise _no_word(subject, timeout, problem) from problem
             await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _check_disk(self, subject: str, left: float) -> None:
+        """Find out whether no answer comes because the stream cannot be written.
+
+        A server that fails to write says so in its log only, but it repeats the failure to whoever
+        wants to remove something, even if there is nothing to remove.
+
+        Raises:
+            DiskFull: that is why.
+        """
+        with suppress(StreamNotFound, PermissionDenied, RequestTimeout, TimeoutError):
+            async with asyncio.timeout(min(max(left, 0.0), ASK_WHY_SECONDS)):
+                for stream in await self._streams.stream_names(subject):
+                    await self._streams.check_writable(stream)
 
     async def _is_claimed(self, subject: str, left: float) -> bool:
         """Say whether a stream takes the subject, so that waiting for its leader makes sense."""

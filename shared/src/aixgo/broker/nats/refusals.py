@@ -11,6 +11,7 @@ from aixgo.errors import (
     BrokerError,
     ConsumerConflict,
     ConsumerNotFound,
+    DiskFull,
     JetStreamDisabled,
     PermissionDenied,
     StreamFull,
@@ -36,12 +37,46 @@ CONSUMER_EXISTS: Final = 10148
 MESSAGE_NOT_DELETED: Final = {10043, 10057}
 
 LOST_COMPARE_AND_SET: Final = {10070, 10071, 10164}
-FULL: Final = {10023, 10028, 10047, 10077}
+FULL: Final = {10023, 10028, 10047}
 DISABLED: Final = {10039, 10076}
 CONSUMER_CONFLICTS: Final = {10012, 10013, 10099, 10100, 10105, 10138, 10148}
 
-TRANSIENT: Final = {10049, 10167}
-"""Worth trying again although not 503: a store that is still being removed, an ingest queue."""
+STORE_FAILED: Final = 10077
+"""A limit of the stream, or a store that cannot be written: only its text says which."""
+
+TRANSIENT: Final = {
+    10004: "incomplete results: a server of the cluster did not answer",
+    10007: "the stream is not assigned to this server yet",
+    10008: "the cluster has no leader",
+    10009: "this server is not the leader any more",
+    10035: "the account is not loaded yet",
+    10041: "the consensus group of the stream is not ready",
+    10049: "the store of a stream of that name is still being removed",
+    10075: "the stream is being moved to another server",
+    10118: "the stream's replicas are offline",
+    10119: "the consumer's replicas are offline",
+    10158: "an earlier attempt with the same message id is being stored",
+    10163: "an earlier compare-and-set of the subject is being stored",
+    10167: "the server's queue of messages to store is full",
+    10210: "too many batches are being stored",
+    10211: "too many batches are being stored",
+}
+"""What may be different in a moment, so the same request is repeated until its time is over."""
+
+NEWEST_KNOWN: Final = 10227
+"""Of a newer code only its class is known: 429 and 503 mean "not now"."""
+
+_LIMITS = ("maximum bytes exceeded", "maximum messages exceeded", "maximum messages per subject")
+_CLOSED = ("store is closed", "store closed", "stream closed")
+_DISK = (
+    "no space left",
+    "not enough space",
+    "disk quota",
+    "disk full",
+    "input/output error",
+    "read-only file system",
+    "file too large",
+)
 
 _VIOLATION = re.compile(
     r"permissions violation for (?P<verb>publish|subscription) to \"(?P<subject>[^\"]+)\"",
@@ -51,9 +86,32 @@ _VIOLATION = re.compile(
 
 def is_transient(error: ApiError) -> bool:
     """Say whether the same request may succeed soon: an election, a start, a busy server."""
-    if error.err_code in FULL or error.err_code in DISABLED:
-        return False
-    return error.code == 503 or error.err_code in TRANSIENT
+    if error.err_code == STORE_FAILED:
+        return _says(error, _CLOSED)
+    if 0 < error.err_code <= NEWEST_KNOWN:
+        return error.err_code in TRANSIENT
+    return error.code in (429, 503)
+
+
+def is_full(error: ApiError) -> bool:
+    """Say whether a limit is reached, so that waiting for room makes sense."""
+    return error.err_code in FULL or (error.err_code == STORE_FAILED and _says(error, _LIMITS))
+
+
+def disk_error(error: ApiError, what: str) -> DiskFull | None:
+    """Return the error of a server that cannot write to its disk; None if it is something else."""
+    if not _says(error, _DISK):
+        return None
+    return DiskFull(
+        f"the server cannot write {what} to its disk: {error.description} (error "
+        f"{error.err_code}). Make room on the disk, then restart the server: it refuses all writes "
+        "to a stream after the first one that failed"
+    )
+
+
+def _says(error: ApiError, texts: tuple[str, ...]) -> bool:
+    description = error.description.lower()
+    return any(text in description for text in texts)
 
 
 def refused_append(error: ApiError, subject: str) -> BrokerError:
@@ -65,9 +123,17 @@ def refused_append(error: ApiError, subject: str) -> BrokerError:
         )
     if error.err_code in FULL:
         return StreamFull(
+            f"the server has no room for the message for {subject!r}: {text}. Its disk space is "
+            "used up, as far as `max_file_store` lets it (three quarters of the disk, if nothing "
+            "else is configured); make room, or raise that limit"
+        )
+    if is_full(error):
+        return StreamFull(
             f"the stream of {subject!r} is full: {text}. Try again when it was worked off, or "
             "raise its limit"
         )
+    if (disk := disk_error(error, f"the message for {subject!r}")) is not None:
+        return disk
     return StreamRefused(f"the stream refuses the message for {subject!r}: {text}")
 
 
@@ -82,12 +148,14 @@ def refused_api(error: ApiError, stream: str = "", consumer: str = "") -> Broker
         return JetStreamDisabled(
             f"this account of the server keeps no streams: {text}. Enable JetStream for it"
         )
+    if (disk := disk_error(error, f"a change of stream {stream!r}")) is not None:
+        return disk
     if consumer and (error.err_code in CONSUMER_CONFLICTS or error.code in (400, 500)):
         return ConsumerConflict(
             f"consumer {consumer!r} of stream {stream!r} cannot be declared so: {text}. Change the "
             "declaration, or delete the consumer first"
         )
-    if error.err_code in FULL:
+    if is_full(error):
         return StreamFull(
             f"the server has no room for stream {stream!r}: {text}. Lower its limits or raise the "
             "server's `max_file_store`"

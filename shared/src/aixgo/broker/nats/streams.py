@@ -36,6 +36,9 @@ from aixgo.errors import PermissionDenied, StreamRefused
 
 NOT_FOUND = {STREAM_NOT_FOUND, CONSUMER_NOT_FOUND}
 
+NO_SUBJECT = "aixgo.nothing.is.kept.here"
+"""Removing it removes nothing and concerns no consumer."""
+
 
 def _code(answer: Answer) -> int:
     return 0 if answer.error is None else answer.error.err_code
@@ -130,6 +133,15 @@ class Streams:
         answer, _ = await self._api.ask(f"STREAM.PURGE.{stream}", body or None, Done)
         _check(answer, stream)
         return answer.purged
+
+    async def check_writable(self, stream: str) -> None:
+        """Raise the failure that made the server refuse all writes to the stream, if there is one.
+
+        Raises:
+            DiskFull: the server could not write.
+            StreamNotFound, PermissionDenied, RequestTimeout.
+        """
+        await self.purge(stream, NO_SUBJECT, 0)
 
     async def delete_record(self, stream: str, sequence: int) -> bool:
         """See `Upkeep.delete_record`.
