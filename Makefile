@@ -1,4 +1,4 @@
-# The commands to know: demo, test, check, up, bench. They need python3 (3.11 to 3.14), make and
+# The commands to know: demo, test, check, up, docs, bench. They need python3 (3.11 to 3.14), make and
 # pip, and use uv when it is there. Set-up happens by itself and only when something changed.
 
 PYTHON ?= python3
@@ -45,11 +45,16 @@ lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
 
 .PHONY: format
 format: .venv/.dev ## Format the code and mend what the linter can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+.PHONY: docs
+docs: .venv/.dev ## Write the generated parts of the documentation
+	$(BIN)/python docs/generate.py
 
 .PHONY: bench
 bench: .venv/.dev ## Measure against the baselines of docs/benchmarks.md (ARGS=--quick)

@@ -1,4 +1,4 @@
-"""Write what the code knows into the documentation: the JSON schema, and the tables of keys.
+"""Write what the code knows into the documentation: JSON schema, tables of keys, Python reference.
 
 `python docs/generate.py` writes, `python docs/generate.py --check` only says what is out of date.
 """
@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import python_reference
 
 from aixgo.config.durations import format_duration
 from aixgo.documents import document_schema
@@ -155,6 +157,7 @@ def wanted() -> dict[Path, str]:
     return {
         DOCS / "schema" / "aixgo.schema.json": schema_text(schema),
         page: f"{before}{BEGIN}\n\n{tables(schema)}\n{END}{after}",
+        DOCS / "reference" / "python.md": python_reference.page(),
     }
 
 

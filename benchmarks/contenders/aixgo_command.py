@@ -37,12 +37,13 @@ def command(url: str, verb: str) -> None:
         else:
             sys.argv[1:] = ["service", "assistant", "--file", str(document), "--broker", url]
             sys.argv += ["--health-port", "0", "--log-level", "info"]
+        errors = sys.stderr
         sys.stderr = io.StringIO()  # a working service's log is of no interest
         try:
             main()
         except SystemExit as ended:
             if ended.code:
-                sys.__stderr__.write(sys.stderr.getvalue())
+                errors.write(sys.stderr.getvalue())
             raise
 
 

@@ -21,6 +21,7 @@ from typing import Literal, Protocol, Self
 import msgspec
 
 Headers = Mapping[str, str]
+"""Headers of a message, by name."""
 NO_HEADERS: Headers = {}
 
 

@@ -17,6 +17,7 @@ from aixgo.envelope import Usage
 from aixgo.models.messages import ChatMessage
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "error"]
+"""Why a model stopped: at its end, at the limit of tokens, to have tools called, or cut off."""
 
 
 class ToolDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

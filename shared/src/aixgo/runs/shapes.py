@@ -12,6 +12,7 @@ from aixgo.envelope import Failure, Usage
 from aixgo.errors import NotSupported
 
 RunStatus = Literal["queued", "running", "parked", "done", "error", "expired", "cancelled"]
+"""Where a run stands; the first three are not over."""
 
 LIVE: tuple[RunStatus, ...] = ("queued", "running", "parked")
 """Of what is not over."""
