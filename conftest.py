@@ -1,4 +1,4 @@
-"""What every test shares: the event loop it runs on, and the skips that this run forbids.
+"""What every test shares: its event loop, brokers and systems, and the skips that are forbidden.
 
 `AIXGO_REQUIRE=nats,local_model,containers` names markers whose tests must run: where something is
 installed on purpose (CI), a skip would hide that it is broken, so there it is a failure.
@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from functools import partial
 from typing import Any
 
 import pytest
+from blockbuster import blockbuster_ctx
+
+from aixgo.testing.local import Running, run_local
+from aixgo.testing.nats_server import NatsServer
+from aixgo.testing.virtual_time import VirtualTimeLoop
 
 # tests run beside each other's processes: one thread of the model is faster than two that wait
 os.environ.setdefault("AIXGO_LOCAL_MODEL_THREADS", "1")
@@ -19,9 +25,49 @@ REQUIRED = frozenset(filter(None, os.environ.get("AIXGO_REQUIRE", "").split(",")
 
 
 @pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """Run async tests on asyncio, the loop that services run on."""
-    return ("asyncio", {})
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """Run async tests on asyncio, the loop of services; `virtual_time` marks where waits are free.
+
+    A test marked `nats` has sockets, so it takes real time, whatever its module says.
+    """
+    node = request.node
+    virtual = node.get_closest_marker("virtual_time") and not node.get_closest_marker("nats")
+    return ("asyncio", {"loop_factory": VirtualTimeLoop} if virtual else {})
+
+
+@pytest.fixture(scope="session")
+def nats_server() -> Generator[NatsServer, None, None]:
+    """One server for many tests; each uses a namespace of its own."""
+    with NatsServer() as server:
+        yield server
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("memory", marks=pytest.mark.virtual_time),
+        pytest.param("nats", marks=pytest.mark.nats),
+    ]
+)
+def kind(request: pytest.FixtureRequest) -> str:
+    """The broker under a test, which runs once on each."""
+    return str(request.param)
+
+
+@pytest.fixture
+def running(kind: str, request: pytest.FixtureRequest) -> Running:
+    """Return `run_local` on the broker of this test: `running(*agents, **app options)`."""
+    if kind == "memory":
+        return run_local
+    return partial(run_local, broker=request.getfixturevalue("nats_server").url)
+
+
+@pytest.fixture
+def nothing_blocks_the_loop() -> Generator[None, None, None]:
+    """Fail the test when Aixgo makes a blocking call in a running event loop."""
+    # starting and killing a server blocks for some milliseconds; it is what the tests do, not Aixgo
+    starting = ["aixgo.testing", "aixgo.broker.embedded"]
+    with blockbuster_ctx("aixgo", excluded_modules=starting):
+        yield
 
 
 def pytest_configure(config: pytest.Config) -> None:

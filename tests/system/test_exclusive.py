@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -18,9 +17,9 @@ from aixgo.envelope import Envelope, new_id
 from aixgo.errors import Disconnected, ModelTimeout
 from aixgo.payloads import to_payload
 from aixgo.subjects import LEASES
+from aixgo.testing.local import Running
 from aixgo.testing.waiting import eventually
 
-Running = Callable[..., AbstractAsyncContextManager[System]]
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
 
 

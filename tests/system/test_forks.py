@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 
 import msgspec
 import pytest
@@ -14,9 +12,8 @@ from aixgo.errors import ConfigError, RemoteError
 from aixgo.models import ChatMessage, ChatRequest
 from aixgo.models.scripted import ScriptedModel
 from aixgo.runs import Runs
+from aixgo.testing.local import Running
 from aixgo.testing.waiting import eventually
-
-Running = Callable[..., AbstractAsyncContextManager[System]]
 
 
 def runs_of(system: System) -> Runs:

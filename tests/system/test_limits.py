@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -23,9 +21,9 @@ from aixgo.errors import (
 from aixgo.models import ChatRequest, ChatResponse
 from aixgo.models.scripted import ScriptedModel
 from aixgo.subjects import CALLS, PARKED
+from aixgo.testing.local import Running
 from aixgo.testing.waiting import eventually
 
-Running = Callable[..., AbstractAsyncContextManager[System]]
 HALF_A_MEGABYTE = "x" * 600_000
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import msgspec
@@ -16,8 +14,7 @@ from aixgo.calls.space import Space
 from aixgo.clock import now
 from aixgo.envelope import Envelope, new_id
 from aixgo.subjects import CALLS
-
-Running = Callable[..., AbstractAsyncContextManager[System]]
+from aixgo.testing.local import Running
 
 
 class StoredJustBefore:

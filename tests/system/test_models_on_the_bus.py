@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-
 import pytest
 
-from aixgo import Agent, Context, Message, System
+from aixgo import Agent, Context, Message
 from aixgo.errors import ModelTimeout, RemoteError, UnsupportedByModel
 from aixgo.models.scripted import ScriptedModel
+from aixgo.testing.local import Running
 
-Running = Callable[..., AbstractAsyncContextManager[System]]
 MODEL = "scripted/any"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -41,9 +41,9 @@ from aixgo.errors import (
     StreamRefused,
 )
 from aixgo.subjects import CALLS, RESULTS, Names
+from aixgo.testing.local import Running
 from aixgo.testing.waiting import eventually
 
-Running = Callable[..., AbstractAsyncContextManager[System]]
 Check = Callable[[], Awaitable[bool]]
 
 
@@ -539,7 +539,7 @@ async def test_it_is_chosen_when_the_streams_are_created(running: Running) -> No
             await other.provision(system.broker)
 
 
-@pytest.mark.parametrize("kind", ["memory"])
+@pytest.mark.virtual_time
 async def test_it_is_for_one_copy() -> None:
     async with MemoryBroker() as broker:
         app = App(Counting().agents(), power_safe=True)
@@ -547,7 +547,7 @@ async def test_it_is_for_one_copy() -> None:
             await app.provision(broker, replicas=3)
 
 
-@pytest.mark.parametrize("kind", ["memory"])
+@pytest.mark.virtual_time
 async def test_nobody_asks_twice_whether_calls_are_noted() -> None:
     async with MemoryBroker() as broker:
         names = Names(f"t{new_id()[-12:]}")

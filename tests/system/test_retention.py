@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 
 import pytest
 
@@ -17,9 +16,8 @@ from aixgo.config.retention import Retention
 from aixgo.envelope import new_id
 from aixgo.errors import InvalidPayload, RemoteError, StreamFull
 from aixgo.subjects import RESULTS
+from aixgo.testing.local import Running
 from aixgo.testing.waiting import eventually
-
-Running = Callable[..., AbstractAsyncContextManager[System]]
 
 SHORT = Retention(keep=0.5, keep_at_least=0.1)
 """Short enough for a real server's real time."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -26,9 +24,9 @@ from aixgo.errors import (
 from aixgo.models.scripted import ScriptedModel
 from aixgo.runs import Happened, Run, Runs, Step
 from aixgo.runs.watch import RunEvent
+from aixgo.testing.local import Running
 from aixgo.testing.waiting import eventually
 
-Running = Callable[..., AbstractAsyncContextManager[System]]
 MODEL = "scripted/any"
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -18,9 +16,9 @@ from aixgo.errors import (
     RemoteError,
 )
 from aixgo.subjects import CALLS
+from aixgo.testing.local import Running
 from aixgo.testing.waiting import eventually
 
-Running = Callable[..., AbstractAsyncContextManager[System]]
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
 
 
@@ -236,7 +234,7 @@ async def test_a_question_parks_the_run_until_it_is_answered(running: Running) -
         assert result is not None
         assert result.text == "draft of the letter: yes"
         assert done == ["the letter"]
-        with pytest.raises(NoQuestion, match="asks nothing"):
+        with pytest.raises(NoQuestion, match="has no open question"):
             await system.answer(run, "no")
         await eventually(lambda: idle(system))
 

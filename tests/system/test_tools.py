@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from aixgo import Agent, Context, Message, System, tool
+from aixgo import Agent, Context, Message, tool
 from aixgo.calls.results import result_of
 from aixgo.envelope import Envelope, new_id
 from aixgo.errors import (
@@ -23,9 +22,9 @@ from aixgo.errors import (
 )
 from aixgo.payloads import to_payload
 from aixgo.telemetry import tracing
+from aixgo.testing.local import Running
 from aixgo.tools import ToolContext
 
-Running = Callable[..., AbstractAsyncContextManager[System]]
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
 
 # -- values ------------------------------------------------------------------------------------

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
 
-from aixgo import Agent, Context, Message, System, tool
+from aixgo import Agent, Context, Message, tool
 from aixgo.config.agents import Retry
 from aixgo.errors import (
     Cancelled,
@@ -21,12 +19,11 @@ from aixgo.errors import (
     ToolFailed,
 )
 from aixgo.models.scripted import ScriptedModel
+from aixgo.testing.local import Running
 from aixgo.testing.waiting import eventually
 from aixgo.tools import Resolution, ToolContext, ToolNotDone, Unknown
 
 from ._bank import QUICK, Bank, happened, nothing_asked
-
-Running = Callable[..., AbstractAsyncContextManager[System]]
 
 
 @pytest.fixture

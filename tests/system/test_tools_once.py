@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -22,12 +22,12 @@ from aixgo.errors import (
 from aixgo.steps.tools import ToolStep
 from aixgo.steps.tools.notes import Notes, Reservation, Verdict
 from aixgo.subjects import Names
+from aixgo.testing.local import Running
 from aixgo.testing.waiting import eventually
 from aixgo.tools import Done, NotDone, Resolution, ToolContext
 
 from ._bank import QUICK, SECONDS, Bank, happened, nothing_asked
 
-Running = Callable[..., AbstractAsyncContextManager[System]]
 ACK_WAIT = 0.6
 
 

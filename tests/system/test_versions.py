@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -22,9 +22,9 @@ from aixgo.errors import (
 )
 from aixgo.models.scripted import ScriptedModel
 from aixgo.payloads import to_payload
+from aixgo.testing.local import Running
 from aixgo.testing.waiting import eventually
 
-Running = Callable[..., AbstractAsyncContextManager[System]]
 Handler = Callable[[Message, Context], Any]
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
 

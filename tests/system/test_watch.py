@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 
 import msgspec
 import pytest
@@ -23,8 +21,7 @@ from aixgo.runs.watch import (
     StepStarted,
     TokensArrived,
 )
-
-Running = Callable[..., AbstractAsyncContextManager[System]]
+from aixgo.testing.local import Running
 
 
 async def writer(message: Message, ctx: Context) -> str:
@@ -95,6 +92,7 @@ def tokens(number: int, text: str) -> BusMessage:
     return BusMessage("aixgo.n.tok.a.r.root", msgspec.json.encode(TokenBatch(n=number, text=text)))
 
 
+@pytest.mark.virtual_time
 async def test_a_call_that_is_published_twice_is_one_step() -> None:
     events = RunEvents()
     for message in (call(""), call(""), result("")):
@@ -103,6 +101,7 @@ async def test_a_call_that_is_published_twice_is_one_step() -> None:
     assert len([event async for event in events]) == 2
 
 
+@pytest.mark.virtual_time
 async def test_text_that_begins_anew_after_a_crash_says_so() -> None:
     events = RunEvents()
     events.on_call(call(""))
@@ -118,6 +117,7 @@ async def test_text_that_begins_anew_after_a_crash_says_so() -> None:
     ]
 
 
+@pytest.mark.virtual_time
 async def test_a_reader_that_is_too_slow_misses_tokens_but_never_the_end() -> None:
     events = RunEvents()
     for number in range(PENDING_EVENTS + 5):
@@ -130,6 +130,7 @@ async def test_a_reader_that_is_too_slow_misses_tokens_but_never_the_end() -> No
     assert events.dropped == 6
 
 
+@pytest.mark.virtual_time
 async def test_what_is_no_message_of_ours_is_passed_over() -> None:
     events = RunEvents()
     for data in (b"", b"{}", b"[1", b"\xff"):

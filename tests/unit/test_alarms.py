@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Any
 
 import pytest
 
 from aixgo.calls.alarms import Alarms
-from aixgo.testing.virtual_time import VirtualTimeLoop
 
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    return ("asyncio", {"loop_factory": VirtualTimeLoop})
+pytestmark = pytest.mark.virtual_time
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.001, 0.3, 0.999, 1.0, 1.5, 59.75, 3600.0])

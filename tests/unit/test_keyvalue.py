@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any
 
 import pytest
 
@@ -13,13 +12,8 @@ from aixgo.broker.keyvalue import MARKER_SECONDS, MAX_HISTORY, Bucket, Entry, bu
 from aixgo.broker.memory import MemoryBroker
 from aixgo.errors import BadSubject, StreamNotFound, StreamRefused, WrongSequence
 from aixgo.testing.nats_server import NatsServer
-from aixgo.testing.virtual_time import VirtualTimeLoop
 
-
-@pytest.fixture
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    real = request.node.get_closest_marker("nats") is not None
-    return ("asyncio", {} if real else {"loop_factory": VirtualTimeLoop})
+pytestmark = pytest.mark.virtual_time
 
 
 @pytest.fixture

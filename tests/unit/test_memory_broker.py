@@ -32,12 +32,8 @@ from aixgo.errors import (
     StreamNotFound,
     StreamRefused,
 )
-from aixgo.testing.virtual_time import VirtualTimeLoop
 
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    return ("asyncio", {"loop_factory": VirtualTimeLoop})
+pytestmark = pytest.mark.virtual_time
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
@@ -20,16 +19,12 @@ from aixgo.errors import (
     StreamRefused,
     WrongSequence,
 )
-from aixgo.testing.virtual_time import VirtualTimeLoop
+
+pytestmark = pytest.mark.virtual_time
 
 QUEUE = Stream(name="Q", subjects=("q.>",), retention="workqueue")
 LOG = Stream(name="L", subjects=("l.>",))
 ABSENT = Expect(subject_sequence=0)
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    return ("asyncio", {"loop_factory": VirtualTimeLoop})
 
 
 @pytest.fixture

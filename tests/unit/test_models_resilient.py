@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -33,15 +32,10 @@ from aixgo.models import (
     ScriptedModel,
 )
 from aixgo.models.resilient import backoff
-from aixgo.testing.virtual_time import VirtualTimeLoop
+
+pytestmark = pytest.mark.virtual_time
 
 ASK = ChatRequest(model="x/y", messages=(ChatMessage(role="user", content="hi"),))
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """Nothing here does I/O: waits take no time and are exact."""
-    return ("asyncio", {"loop_factory": VirtualTimeLoop})
 
 
 def around(model: ScriptedModel, *, timeout: float = 30.0, attempts: int = 3) -> Resilient:

@@ -6,13 +6,12 @@ import asyncio
 import socket
 import threading
 import time
-from typing import Any
 
 import pytest
 
 from aixgo import clock
 from aixgo.testing import virtual_time
-from aixgo.testing.virtual_time import EPOCH, Stalled, VirtualTimeLoop, run_virtual
+from aixgo.testing.virtual_time import EPOCH, Stalled, run_virtual
 
 
 def test_an_hour_takes_no_time() -> None:
@@ -126,10 +125,7 @@ def test_sockets_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestInsideAnAnyioTest:
-    @pytest.fixture
-    def anyio_backend(self) -> tuple[str, dict[str, Any]]:
-        return ("asyncio", {"loop_factory": VirtualTimeLoop})
-
+    @pytest.mark.virtual_time
     async def test_the_plugin_runs_tests_on_the_loop(self) -> None:
         await asyncio.sleep(86_400)
         assert clock.now() == EPOCH + 86_400

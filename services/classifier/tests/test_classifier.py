@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
 
-from aixgo import Agent, ConfigError, System
+from aixgo import Agent, ConfigError
 from aixgo.errors import BadModelAnswer, ModelUnavailable, RemoteError
 from aixgo.models import ChatRequest
 from aixgo.models.scripted import ScriptedModel
+from aixgo.testing.local import Running
 
-Running = Callable[..., AbstractAsyncContextManager[System]]
+pytestmark = pytest.mark.virtual_time
 
 CATEGORIES: list[dict[str, Any]] = [
     {"name": "billing", "description": "payments", "keywords": ["refund", "charge"]},

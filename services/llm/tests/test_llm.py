@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
-from aixgo import Agent, ConfigError, Context, Message, System
+from aixgo import Agent, ConfigError, Context, Message
 from aixgo.errors import RemoteError
 from aixgo.models.settings import ModelSettings
 from aixgo.testing.fake_provider import Fail, FakeProvider, Say, fake_provider
-
-Running = Callable[..., AbstractAsyncContextManager[System]]
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """Real time, for real sockets."""
-    return ("asyncio", {})
+from aixgo.testing.local import Running
 
 
 @pytest.fixture

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
 
-from aixgo import Agent, ConfigError, Message, Reply, System
+from aixgo import Agent, ConfigError, Message, Reply
+from aixgo.testing.local import Running
 
-Running = Callable[..., AbstractAsyncContextManager[System]]
+pytestmark = pytest.mark.virtual_time
 
 
 class Arrival(logging.Handler):

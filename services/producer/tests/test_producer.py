@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aixgo import Agent, ConfigError, Message, System
+from aixgo import Agent, ConfigError, Message
 from aixgo.errors import RemoteError, StreamFull
+from aixgo.testing.local import Running
 
-Running = Callable[..., AbstractAsyncContextManager[System]]
+pytestmark = pytest.mark.virtual_time
 
 
 class Listener:

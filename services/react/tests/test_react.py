@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import msgspec
 import pytest
 
-from aixgo import Agent, ConfigError, Message, System, Usage
+from aixgo import Agent, ConfigError, Message, Usage
 from aixgo.errors import ContentRefused, RemoteError
 from aixgo.models import ChatMessage, ChatResponse, Choice
 from aixgo.models.bus import TokenBatch
 from aixgo.models.scripted import ScriptedModel
+from aixgo.testing.local import Running
 
-Running = Callable[..., AbstractAsyncContextManager[System]]
+pytestmark = pytest.mark.virtual_time
 MODEL = "test/scripted"
 
 

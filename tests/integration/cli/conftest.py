@@ -16,7 +16,6 @@ from unittest import mock
 import pytest
 
 from aixgo.cli import main
-from aixgo.testing.nats_server import NatsServer
 
 PATIENCE = 60.0
 """Seconds for a command; the machine may be busy."""
@@ -114,13 +113,6 @@ class Aixgo:
 def aixgo(tmp_path: Path) -> Aixgo:
     """The command in a temporary folder."""
     return Aixgo(tmp_path)
-
-
-@pytest.fixture(scope="session")
-def nats_server() -> Iterator[NatsServer]:
-    """One server for all tests of the command line; each uses a namespace of its own."""
-    with NatsServer() as server:
-        yield server
 
 
 Started = Callable[[Sequence[str]], subprocess.Popen[str]]

@@ -1,14 +1,10 @@
 """What every orchestration pattern promises: one plain async function a promise, for any broker.
 
-A check gets `running`, which serves the agents that it is given as a system:
-
-    @asynccontextmanager
-    async def running(*agents: Agent) -> AsyncGenerator[System, None]:
-        async with App(agents, namespace=unique()).running("memory") as system:
-            yield system
+A check gets `running`, which serves the agents that it is given as a system of their own:
 
     for check in checks.ALL:
-        await check(running)
+        await check(run_local)  # of aixgo.testing: on the memory broker
+        await check(functools.partial(run_local, broker="nats://localhost:4222"))
 
 A check returns when the promise is kept and raises AssertionError when it is not. The patterns are
 those of the installed role `orchestrator`.
@@ -17,8 +13,9 @@ those of the installed role `orchestrator`.
 from __future__ import annotations
 
 from aixgo.testing.expect import checks_of
+from aixgo.testing.local import Running
 from aixgo_services.orchestrator.checks import nesting, router, sequential
-from aixgo_services.orchestrator.checks._agents import Check, Running
+from aixgo_services.orchestrator.checks._agents import Check
 
 __all__ = ["ALL", "Check", "Running"]
 

@@ -13,9 +13,7 @@ from aixgo.hosting.app import System
 from aixgo.message import Message, Reply
 from aixgo.steps.context import Context
 from aixgo.testing.expect import equal
-
-Running = Callable[..., AbstractAsyncContextManager[System]]
-"""Serves the agents given, in a namespace of their own, until the block is left."""
+from aixgo.testing.local import Running
 
 Check = Callable[[Running], Awaitable[None]]
 

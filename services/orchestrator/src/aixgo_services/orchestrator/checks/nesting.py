@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from aixgo.testing.expect import equal
+from aixgo.testing.local import Running
 from aixgo_services.orchestrator.checks._agents import (
-    Running,
     Seen,
     broken,
     failure_of,

@@ -7,9 +7,9 @@ from typing import Any
 from aixgo.hosting.app import System
 from aixgo.message import Message
 from aixgo.testing.expect import equal
+from aixgo.testing.local import Running
 from aixgo_services.orchestrator.checks._agents import (
     UNPRICED,
-    Running,
     Seen,
     broken,
     failure_of,

@@ -8,9 +8,9 @@ from aixgo.agents.agent import Agent
 from aixgo.errors import DeadlineExceeded
 from aixgo.message import Message
 from aixgo.testing.expect import equal
+from aixgo.testing.local import Running
 from aixgo_services.orchestrator.checks._agents import (
     UNPRICED,
-    Running,
     Seen,
     broken,
     error_of,
