@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aixgo import Agent
+from aixgo.agents.role import known_roles
 from aixgo.documents import Document, document_schema, load_document, parse_document
 from aixgo.errors import ConfigError, InvalidDocument
 
@@ -148,8 +149,7 @@ def test_all_mistakes_are_reported_together_in_the_order_of_the_document() -> No
     assert text.splitlines() == [
         "f.yaml:2:34: models.timout: unknown key 'timout'; did you mean 'timeout'?",
         "f.yaml:4:26: agents.0.role: no installed package offers the role 'classifer'; "
-        "did you mean 'classifier'? installed: classifier, llm, logger, orchestrator, producer, "
-        "react",
+        f"did you mean 'classifier'? installed: {', '.join(known_roles())}",
         "f.yaml:5:12: agents.1.name: another agent is named 'triage' already (line 4); "
         "names are unique",
         "f.yaml:5:33: agents.1.tempature: unknown key 'tempature'; did you mean 'temperature'?",
@@ -197,7 +197,7 @@ def test_more_findings_than_a_screen_holds_are_counted() -> None:
         ("role: react, outputs: [{target: b}]", "b}", "outputs.0.target: no agent is named 'b'"),
         ("role: react, streem: true", "streem", "streem: unknown key 'streem'; did you mean"),
         ("role: custom", "custom", "role: the role 'custom' has no handler; give one with"),
-        ("prompt: x", "{name", "needs a role (installed: classifier, llm"),
+        ("prompt: x", "{name", f"needs a role (installed: {', '.join(known_roles())})"),
         ("handler: shop", "shop", "handler: 'shop' does not name an object in a module; write"),
         ("handler: no_shop:quote", "no_shop", "handler: there is no module 'no_shop' among the"),
         ("handler: 'json:dumbs'", "'json", "handler: 'json:dumbs': the module 'json' has no"),
@@ -263,6 +263,20 @@ def test_an_orchestration_that_names_nobody_says_who_is_near() -> None:
     assert text == (
         "f.yaml:12:21: orchestration.routes.billing: no agent is named 'biling'; "
         "did you mean 'billing'?"
+    )
+
+
+def test_orchestrations_in_a_circle_are_found_where_it_closes() -> None:
+    text = refusal(
+        "version: 2\nagents: [{name: a, role: logger}]\norchestration:\n"
+        "  - {name: one, pattern: sequential, agents: [a, two]}\n"
+        "  - {name: two, pattern: router, classifier: a, routes: {x: three}}\n"
+        "  - {name: three, pattern: sequential, agents: [one]}\n"
+    )
+
+    assert text == (
+        "f.yaml:4:50: orchestration.0.agents.1: calls itself over others "
+        "(one → two → three → one), which would never end; break the circle"
     )
 
 

@@ -21,7 +21,7 @@ from aixgo.documents.source import (
     parse,
     read_document,
 )
-from aixgo.errors import ConfigError
+from aixgo.errors import ConfigError, InvalidDocument
 
 
 def refusal(text: str | bytes, environment: dict[str, str] | None = None) -> str:
@@ -76,6 +76,42 @@ def test_merged_mappings_give_way_to_keys_that_are_written() -> None:
     text = "base: &base {role: react, model: a/b}\none: {<<: *base, model: c/d}\n"
 
     assert value_of(text)["one"] == {"role": "react", "model": "c/d"}
+
+
+@pytest.mark.parametrize(
+    ("merged", "found"),
+    [
+        ("c: {<<: *b}", {"x": 1, "y": 2}),
+        ("c: {<<: *b, x: 3}", {"x": 3, "y": 2}),
+        ("c: {<<: [*a, *b]}", {"x": 1, "y": 2}),
+        ("c: {<<: [*d, *b]}", {"x": 9, "y": 2}),
+        ("c: {<<: [*b, *d]}", {"x": 1, "y": 2}),
+        ("c: {<<: *e}", {"x": 1, "y": 5, "z": 6}),
+        ("c: {<<: *b, <<: *d, y: 0}", {"x": 1, "y": 0}),
+        ("c: {'<<': 1}", {"<<": 1}),
+    ],
+)
+def test_a_merged_mapping_brings_what_it_merges_itself(merged: str, found: dict[str, int]) -> None:
+    text = (
+        "a: &a {x: 1}\nb: &b {<<: *a, y: 2}\nd: &d {x: 9}\n"
+        "e: &e {<<: [*b, {z: 6}], y: 5}\n" + merged
+    )
+
+    assert value_of(text)["c"] == found
+
+
+@pytest.mark.parametrize("nested", ["3", "[1]", "text", "[[{a: 1}]]"])
+def test_only_mappings_are_merged_however_deep(nested: str) -> None:
+    with pytest.raises(InvalidDocument, match=r"`<<` merges mappings only"):
+        value_of(f"b: &b {{<<: {nested}, y: 2}}\nc: {{<<: *b}}")
+
+
+def test_merges_of_merges_stay_within_the_limits_of_a_document() -> None:
+    lines = ["m0: &m0 {x: 1}"]
+    lines += [f"m{n}: &m{n} {{<<: [*m{n - 1}, *m{n - 1}, *m{n - 1}]}}" for n in range(1, 18)]
+
+    with pytest.raises(InvalidDocument, match="merges counted in full"):
+        value_of("\n".join(lines))
 
 
 _WORDS = st.text(st.characters(codec="utf-8", exclude_characters="$"), max_size=20)

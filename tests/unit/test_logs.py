@@ -126,3 +126,15 @@ def test_the_trace_of_the_current_span_is_in_the_line() -> None:
 def test_an_unknown_level_is_refused() -> None:
     with pytest.raises(ConfigError, match="use one of debug, info, warning, error"):
         logs.configure("loud")
+
+
+def test_the_facts_of_a_line_and_of_its_logger_are_both_in_it() -> None:
+    stream = io.StringIO()
+    logs.configure("info", stream=stream)
+    logger = logs.FactsLogger(logging.getLogger("aixgo.x"), {"agent": "a", "run": "r"})
+    logger.info("priced", extra={"amount": 3, "run": "another"})
+    logger.info("plain")
+
+    first, second = lines(stream)
+    assert (first["agent"], first["run"], first["amount"]) == ("a", "r", 3)
+    assert (second["agent"], second["run"]) == ("a", "r")

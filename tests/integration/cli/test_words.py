@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from aixgo.agents.role import known_roles
 from aixgo.subjects import ALL, BLOBS, BUCKETS
 
 ECHO = "version: 2\nagents: [{name: echo, role: logger}]\n"
@@ -80,6 +81,7 @@ def test_a_document_in_order_is_summed_up(aixgo: Any) -> None:
         "namespace": "default",
         "agents": [{"name": "echo", "role": "logger"}],
         "findings": [],
+        "warnings": [],
     }
 
 
@@ -99,7 +101,7 @@ def test_a_wrong_document_ends_with_2_and_every_finding_on_stderr(aixgo: Any) ->
         "line": 3,
         "column": 26,
         "message": "no installed package offers the role 'lager'; did you mean 'logger'? "
-        "installed: classifier, llm, logger, orchestrator, producer, react",
+        f"installed: {', '.join(known_roles())}",
     }
 
 

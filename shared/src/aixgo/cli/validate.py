@@ -11,7 +11,8 @@ from aixgo.cli._failures import WRONG
 from aixgo.cli._options import Json, document_of
 from aixgo.cli._texts import write, write_json
 from aixgo.documents import Document, document_schema
-from aixgo.errors import ConfigError, InvalidDocument
+from aixgo.documents.review import Review, review
+from aixgo.errors import ConfigError, Finding, InvalidDocument
 
 MaybeFile = Annotated[
     Path | None,
@@ -31,18 +32,23 @@ def command(file: MaybeFile = None, json: Json = False, schema: Schema = False) 
         raise ConfigError("name the FILE to check, or give --schema")
     try:
         document = document_of(file)
+        found = review(document)
+        if found.errors:
+            raise InvalidDocument(str(file), found.errors)
     except ConfigError as error:
         if not json:
             raise
         write_json({"valid": False, "file": str(file), "findings": _findings(error)})
         raise typer.Exit(WRONG) from None
     if json:
-        write_json({"valid": True, "file": str(file), **_shape(document)})
+        write_json({"valid": True, "file": str(file), **_shape(document, found)})
         return
     agents = len(document.agents)
     write(f"{file}: in order; {document.name!r} with {agents} agent{'s' if agents != 1 else ''}")
     for agent in document.agents:
         write(f"  {agent.name} ({agent.spec.role})")
+    for one in found.warnings:
+        write(f"warning: {file}:{one.line}:{one.column}: {one.path}: {one.message}")
 
 
 def schema_text() -> str:
@@ -55,16 +61,23 @@ def schema_text() -> str:
 def _findings(error: ConfigError) -> list[dict[str, Any]]:
     if not isinstance(error, InvalidDocument):
         return [{"path": "", "line": 1, "column": 1, "message": str(error)}]
-    return [
-        {"path": one.path, "line": one.line, "column": one.column, "message": one.message}
-        for one in error.findings
-    ]
+    return [_facts(one) for one in error.findings]
 
 
-def _shape(document: Document) -> dict[str, Any]:
+def _facts(found: Finding) -> dict[str, Any]:
+    return {
+        "path": found.path,
+        "line": found.line,
+        "column": found.column,
+        "message": found.message,
+    }
+
+
+def _shape(document: Document, found: Review) -> dict[str, Any]:
     return {
         "name": document.name,
         "namespace": document.namespace,
         "agents": [{"name": agent.name, "role": agent.spec.role} for agent in document.agents],
         "findings": [],
+        "warnings": [_facts(one) for one in found.warnings],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,6 +13,7 @@ from aixgo.config.agents import AgentName, Options
 from aixgo.config.deployment import Deployment
 from aixgo.config.retention import Retention
 from aixgo.config.suggest import did_you_mean
+from aixgo.documents.source import Loc, Tree
 from aixgo.errors import ConfigError
 from aixgo.models.bus import GATEWAY
 from aixgo.models.settings import ModelSettings
@@ -48,6 +50,8 @@ class Document:
         source: name of the file.
         agents: as written, then the orchestrations.
         orchestrations: names of the agents that `orchestration:` declares.
+        tree: the values as written, with their lines and columns.
+        places: by agent, the path of its declaration in it.
     """
 
     source: str
@@ -58,6 +62,8 @@ class Document:
     agents: tuple[Agent, ...]
     retention: Retention = field(default_factory=Retention)
     orchestrations: tuple[str, ...] = ()
+    tree: Tree | None = field(default=None, repr=False, compare=False)
+    places: Mapping[str, Loc] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def names(self) -> list[str]:

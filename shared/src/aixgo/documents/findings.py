@@ -70,15 +70,18 @@ class Findings:
             else:
                 self.add(loc, self._message(loc, found))
 
+    def ordered(self) -> tuple[Finding, ...]:
+        """Return what was found, in the order of the document."""
+        return tuple(sorted(set(self._found), key=lambda found: (found.line, found.column)))
+
     def finish(self) -> None:
-        """Raise what was found, in the order of the document.
+        """Raise what was found.
 
         Raises:
             InvalidDocument: something was.
         """
         if self._found:
-            ordered = sorted(set(self._found), key=lambda found: (found.line, found.column))
-            raise InvalidDocument(self._tree.source, ordered)
+            raise InvalidDocument(self._tree.source, self.ordered())
 
     # -- places --------------------------------------------------------------------------------
 

@@ -67,6 +67,8 @@ def parse_document(
         retention=header.retention,
         agents=tuple(agents),
         orchestrations=tuple(reader.orchestrations),
+        tree=tree,
+        places=reader.places,
     )
 
 
@@ -122,6 +124,7 @@ class _Agents:
         self._tree, self._findings, self._directory = tree, findings, directory
         self._places: dict[str, Loc] = {}
         self.orchestrations: list[str] = []
+        self.places: dict[str, Loc] = {}
 
     def read(self) -> list[Agent]:
         """Return the declared agents; what is wrong is among the findings."""
@@ -130,10 +133,10 @@ class _Agents:
             declaration = self._declaration(loc, given)
             if declaration is not None:
                 found.append((loc, declaration))
-        places = {id(declaration): loc for loc, declaration in found}
+        self.places = {declaration.spec.name: loc for loc, declaration in found}
         for declaration, wrong in misfits([one for _, one in found], self._places):
-            loc = places[id(declaration)]
-            at = self._place_of(loc, wrong.named) if wrong.named else (*loc, *wrong.loc)
+            loc = self.places[declaration.spec.name]
+            at = place_of(self._tree, loc, wrong.named) if wrong.named else (*loc, *wrong.loc)
             self._findings.add(at, wrong.text)
         return [Agent.declared(declaration) for _, declaration in found]
 
@@ -198,10 +201,11 @@ class _Agents:
                 here, f"the name {GATEWAY!r} belongs to the model gateway; choose another"
             )
 
-    def _place_of(self, loc: Loc, name: str) -> Loc:
-        """Return where a role's options name another agent; the agent's own place when hidden."""
-        for place in self._tree.values:
-            inside = place[: len(loc)] == loc and len(place) > len(loc)
-            if inside and place[len(loc)] != "name" and self._tree.at(place) == name:
-                return place
-        return loc
+
+def place_of(tree: Tree, loc: Loc, name: str) -> Loc:
+    """Return where the declaration at `loc` names another agent; `loc` when that is hidden."""
+    for place in tree.values:
+        inside = place[: len(loc)] == loc and len(place) > len(loc)
+        if inside and place[len(loc)] != "name" and tree.at(place) == name:
+            return place
+    return loc

@@ -226,11 +226,11 @@ class _Reader:
         found: dict[str, Any] = {}
         merges: list[Node] = []
         for key_node, value_node in node.pairs:
+            if _is_merge(key_node):
+                merges.append(value_node)
+                continue
             key = self._key(key_node, loc)
             if key is None:
-                continue
-            if key == "<<" and isinstance(key_node, ScalarNode) and key_node.plain:
-                merges.append(value_node)
                 continue
             here = (*loc, key)
             if key in found:
@@ -248,18 +248,37 @@ class _Reader:
         return found
 
     def _merge(self, node: Node, found: dict[str, Any], loc: Loc, depth: int) -> None:
-        """Add the keys of merged mappings that are not there; the first one that has a key wins."""
+        """Add the keys of merged mappings that are not there; the first one that has a key wins.
+
+        A mapping that is merged has the keys that it merges itself, after its own.
+
+        Raises:
+            InvalidDocument: merges inside of merges go beyond the document's limits.
+        """
         for part in node.items if isinstance(node, SequenceNode) else (node,):
+            self._nodes += 1  # found keys are not read again, so they would not count
+            if self._nodes > MAX_NODES:
+                raise self._over(
+                    part, loc, f"has over {MAX_NODES:,} values, merges counted in full"
+                )
+            if depth > MAX_DEPTH:
+                raise self._over(part, loc, f"nests deeper than {MAX_DEPTH} levels")
             if not isinstance(part, MappingNode):
                 self._report(part, loc, "`<<` merges mappings only; give it an alias of one")
                 continue
+            merges: list[Node] = []
             for key_node, value_node in part.pairs:
+                if _is_merge(key_node):
+                    merges.append(value_node)
+                    continue
                 key = self._key(key_node, loc)
                 if key is None or key in found:
                     continue
                 here = (*loc, key)
                 self.keys[here] = Mark(key_node.line, key_node.column)
                 found[key] = self.value(value_node, here, depth + 1)
+            for merge in merges:
+                self._merge(merge, found, loc, depth + 1)
 
     def _key(self, node: Node, loc: Loc) -> str | None:
         if not isinstance(node, ScalarNode):
@@ -304,6 +323,10 @@ class _Reader:
     def _over(self, node: Node, loc: Loc, what: str) -> InvalidDocument:
         self._report(node, loc, f"the document {what}, its limit; make it smaller")
         return InvalidDocument(self._source, self.findings)
+
+
+def _is_merge(key: Node) -> bool:
+    return isinstance(key, ScalarNode) and key.plain and key.text == "<<"
 
 
 def _too_long(size: int) -> str:

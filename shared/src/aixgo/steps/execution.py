@@ -27,6 +27,7 @@ from aixgo.errors import DepthExceeded, TokensExceeded
 from aixgo.message import Message
 from aixgo.steps.mismatch import check_taken, mismatch
 from aixgo.steps.scopes import Scope, branch
+from aixgo.telemetry.logs import FactsLogger
 from aixgo.tools.toolbox import NO_TOOLS, Toolbox
 
 T = TypeVar("T")
@@ -123,7 +124,7 @@ class Execution:
     @cached_property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """Logger of the agent; every record carries the agent, the run and the step."""
-        return logging.LoggerAdapter(
+        return FactsLogger(
             logging.getLogger(f"aixgo.agent.{self.agent}"),
             {"agent": self.agent, "run": self.run_id, "step": self.step},
         )

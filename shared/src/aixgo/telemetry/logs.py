@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from collections.abc import MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
@@ -68,6 +69,19 @@ def facts(record: logging.LogRecord) -> dict[str, Any]:
     return {key: given[key] for key in FIRST if given.get(key)} | {
         key: value for key, value in given.items() if key not in FIRST
     }
+
+
+class FactsLogger(logging.LoggerAdapter[logging.Logger]):
+    """A logger whose lines carry given facts besides those of each line.
+
+    A fact of the logger wins over one of the line with the same name: lines can be found by it.
+    """
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        """Return the message with the facts of both."""
+        return msg, {**kwargs, "extra": {**(kwargs.get("extra") or {}), **(self.extra or {})}}
 
 
 class JsonFormatter(logging.Formatter):

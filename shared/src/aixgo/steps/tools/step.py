@@ -18,6 +18,7 @@ from aixgo.errors import DeadlineExceeded, ToolError, ToolTimeout
 from aixgo.subjects import step_token
 from aixgo.telemetry import names as attribute
 from aixgo.telemetry import tracing
+from aixgo.telemetry.logs import FactsLogger
 from aixgo.tools import Tool, ToolContext
 from aixgo.tools.port import Arguments
 
@@ -86,9 +87,7 @@ class ToolStep:
             idempotency_key=f"{request.run}.{step_token(request.step)}",
             attempt=attempt,
             deadline=deadline,
-            log=logging.LoggerAdapter(
-                logging.getLogger(f"aixgo.tools.{self.tool.spec.name}"), self.fields
-            ),
+            log=FactsLogger(logging.getLogger(f"aixgo.tools.{self.tool.spec.name}"), self.fields),
         )
 
     async def execute(self, arguments: Arguments, ctx: ToolContext) -> Any:
