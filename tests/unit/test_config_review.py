@@ -102,7 +102,7 @@ def test_a_local_model_that_is_not_installed_is_found_where_the_agents_run(
         ),
         (
             "[{name: a, role: logger, outputs: [{target: a}]}]",
-            "2:54: agents.0.outputs.0.target: events go in a circle (a → a)",
+            "2:53: agents.0.outputs.0.target: events go in a circle (a → a)",
         ),
     ],
 )
