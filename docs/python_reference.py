@@ -61,7 +61,7 @@ SURFACE = (
     Part("aixgo.broker.open", "From an address to a broker.", ("open_broker",)),
     Part("aixgo.subjects", "The names that `subjects.md` lists.", ("Names",)),
     Part("aixgo.envelope", "What travels.", ("Envelope", "Usage", "decode", "encode")),
-    Part("aixgo.testing", "Simulated crashes for your own agents."),
+    Part("aixgo.testing", "For tests of your own agents."),
 )
 """What is public: a change of it is a line in the CHANGELOG. Everything else may change any day."""
 
