@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from aixgo.broker.port import Broker
+from aixgo.config.servers import Access, parse_servers, shown
 from aixgo.errors import ConfigError
 
 MEMORY, EMBEDDED = "memory", "embedded"
+
+SIGN_IN = ("user", "password", "token", "nkeys_seed", "credentials")
+"""Options with which a client says who it is; they come from one place."""
 
 
 @asynccontextmanager
@@ -21,6 +25,7 @@ async def open_broker(
     store: str | Path | None = None,
     server: str | Path | None = None,
     wait: float = 0.0,
+    access: Access | None = None,
     **options: Any,
 ) -> AsyncGenerator[Broker, None]:
     """Open a broker for the length of a block.
@@ -33,7 +38,9 @@ async def open_broker(
         server: path of the nats-server that `embedded` starts, if not the installed one.
         wait: seconds for which a server at an address that is not there yet is tried again;
             `memory` and `embedded` are there at once.
-        options: those of `NatsBroker.connect`.
+        access: how to sign in at an address that does not say it; the variables `AIXGO_NATS_…`
+            fill in what it leaves out.
+        options: those of `NatsBroker.connect`; they count more than the address and `access`.
 
     Raises:
         ConfigError: the address or an option makes no sense.
@@ -43,7 +50,7 @@ async def open_broker(
     address = address.strip()
     if address != EMBEDDED and (store is not None or server is not None):
         raise ConfigError(
-            f"`store` and `server` belong to the address 'embedded', not to {_shown(address)!r}"
+            f"`store` and `server` belong to the address 'embedded', not to {shown(address)!r}"
         )
     if address == MEMORY:
         if options:
@@ -67,16 +74,21 @@ async def open_broker(
     elif address.startswith(("nats://", "tls://")):
         from aixgo.broker.nats import NatsBroker
 
-        async with await NatsBroker.connect(address, name=name, wait=wait, **options) as broker:
+        signing_in = _signing_in(address, access or Access(), options)
+        async with await NatsBroker.connect(address, name=name, wait=wait, **signing_in) as broker:
             yield broker
     else:
         raise ConfigError(
-            f"unknown broker address {_shown(address)!r}; use 'memory', 'embedded', or "
+            f"unknown broker address {shown(address)!r}; use 'memory', 'embedded', or "
             "nats://host:4222 (tls:// with encryption), several separated by commas"
         )
 
 
-def _shown(address: str) -> str:
-    """Return an address without what may be a password."""
-    scheme, separator, rest = address.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+def _signing_in(address: str, access: Access, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with what else is known about signing in; the nearest counts."""
+    known = access.or_else(Access.from_environment()).options()
+    if parse_servers(address).sign_in or any(name in options for name in SIGN_IN):
+        known = {name: value for name, value in known.items() if name not in SIGN_IN}
+    if "tls" in options or "tls_hostname" in options:
+        known = {name: value for name, value in known.items() if name in SIGN_IN}
+    return {**known, **options}

@@ -10,6 +10,7 @@ from aixgo.broker import Change
 from aixgo.broker.open import open_broker
 from aixgo.cli._options import File, Json, Namespace, Server, document_of, run_async, server_of
 from aixgo.cli._texts import write, write_json
+from aixgo.config.servers import Access
 from aixgo.hosting.app import App
 from aixgo.telemetry import logs
 
@@ -46,7 +47,7 @@ def command(
     address = server_of(broker, document)
     app = App.from_document(document)
     app.power_safe |= power_safe
-    changes = run_async(_provision(app, address, replicas))
+    changes = run_async(_provision(app, address, replicas, document.deployment.access))
     for change in changes:
         _write(change, json=json)
     if not json:
@@ -56,8 +57,8 @@ def command(
         write(f"namespace {document.namespace!r}: {', '.join(counts)}")
 
 
-async def _provision(app: App, address: str, replicas: int) -> list[Change]:
-    async with open_broker(address, name="aixgo-provision") as broker:
+async def _provision(app: App, address: str, replicas: int, access: Access) -> list[Change]:
+    async with open_broker(address, name="aixgo-provision", access=access) as broker:
         return await app.provision(broker, replicas=replicas)
 
 

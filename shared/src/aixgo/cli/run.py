@@ -110,7 +110,12 @@ async def _client(
         async with app.running(address, grace=GRACE_SECONDS, **_kept_in(store)) as system:
             yield system
         return
-    async with connect(address, namespace=document.namespace, source="aixgo-run") as client:
+    async with connect(
+        address,
+        namespace=document.namespace,
+        source="aixgo-run",
+        access=document.deployment.access,
+    ) as client:
         absent = sorted(set(document.names) - set(await client.agents()))
         if absent:
             note(

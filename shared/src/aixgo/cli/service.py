@@ -105,6 +105,7 @@ def command(
             provision=provision,
             health_host=health_host,
             health_port=health_port,
+            access=document.deployment.access,
         )
     )
 

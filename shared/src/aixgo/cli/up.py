@@ -84,7 +84,8 @@ async def _up(
     screen.names = list(app.agents)
     with signals() as told:
         async with _server(address, store) as url:
-            async with open_broker(url, name="aixgo-up") as broker:
+            access = document.deployment.access
+            async with open_broker(url, name="aixgo-up", access=access) as broker:
                 await app.provision(broker)
             supervisor = Supervisor(
                 list(app.agents),
@@ -123,7 +124,12 @@ async def _work(
         note(f"{len(supervisor.children)} agents serve{where}. Ctrl-C stops all")
         await asyncio.Event().wait()
     assert inputs is not None
-    async with connect(url, namespace=document.namespace, source="aixgo-up") as client:
+    async with connect(
+        url,
+        namespace=document.namespace,
+        source="aixgo-up",
+        access=document.deployment.access,
+    ) as client:
         view = choose(json=screen.json, terminal=is_terminal())
         sender = Sender(
             client,

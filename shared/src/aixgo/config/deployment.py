@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from aixgo.config.agents import Options
-
-_ADDRESS = re.compile(r"(?:nats|tls)://[^\s,/]+(?:,(?:(?:nats|tls)://)?[^\s,/]+)*/?")
+from aixgo.config.servers import Access, parse_servers
+from aixgo.errors import ConfigError
 
 IN_PROCESS = ("memory", "embedded")
 """Brokers that a command brings along; any other is an address of a server."""
@@ -21,12 +20,18 @@ def checked_broker(value: str) -> str:
     Raises:
         ValueError: it is neither `memory`, `embedded` nor an address; shows how to write one.
     """
-    if value in IN_PROCESS or _ADDRESS.fullmatch(value):
+    if value in IN_PROCESS:
         return value
-    raise ValueError(
-        "a broker is `memory`, `embedded` or an address such as nats://localhost:4222 "
-        "(several with commas between)"
-    )
+    if not value.startswith(("nats://", "tls://")):
+        raise ValueError(
+            "a broker is `memory`, `embedded` or an address such as nats://localhost:4222 "
+            "(several with commas between)"
+        )
+    try:
+        parse_servers(value)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return value
 
 
 class Deployment(Options):
@@ -38,6 +43,9 @@ class Deployment(Options):
     broker: str = "memory"
     """`memory` (in the process), `embedded` (a nats-server of its own) or the address of a
     nats-server."""
+    access: Access = Field(default_factory=Access)
+    """How services and clients sign in to the nats-server; what is left out comes from the
+    variables `AIXGO_NATS_…`."""
     power_safe: bool = False
     """For a server with `sync_interval: always`: each write waits for the disk. Calls are then
     written behind, and only what must not be lost is noted first: less than half of the waiting,

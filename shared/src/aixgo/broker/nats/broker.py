@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,7 +15,7 @@ from weakref import WeakSet
 from aixgo.broker.headers import scheduled
 from aixgo.broker.nats.api import Api
 from aixgo.broker.nats.appends import Appends
-from aixgo.broker.nats.connecting import ConnectOptions, parse_servers
+from aixgo.broker.nats.connecting import ConnectOptions
 from aixgo.broker.nats.connection import Connection
 from aixgo.broker.nats.follow import Follower
 from aixgo.broker.nats.pull import Pull
@@ -38,6 +39,7 @@ from aixgo.broker.port import (
     StreamInfo,
     Subscription,
 )
+from aixgo.config.servers import parse_servers
 from aixgo.errors import BrokerError, ConfigError, PayloadTooLarge
 
 DRAIN_SECONDS = 25.0
@@ -127,7 +129,11 @@ class NatsBroker:
             wait=wait,
             fast=fast,
         )
-        connection = Connection(parse_servers(address), options)
+        servers = parse_servers(address)
+        given = (user, password, token, nkeys_seed, credentials)
+        if servers.sign_in and all(each is None for each in given):
+            options = replace(options, **servers.sign_in)
+        connection = Connection(list(servers.urls), options)
         await connection.open()
         return cls(connection)
 

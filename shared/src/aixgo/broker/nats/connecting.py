@@ -8,16 +8,16 @@ import random
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from nats.aio.client import Client
 from nats.errors import Error, NoServersError
 
 from aixgo.broker.nats import _fastpath
 from aixgo.broker.nats.link import BUFFER_BYTES
+from aixgo.config.servers import shown
 from aixgo.errors import (
     AuthenticationFailed,
     BrokerError,
@@ -50,9 +50,9 @@ class ConnectOptions:
 
     name: str = "aixgo"
     user: str | None = None
-    password: str | None = None
-    token: str | None = None
-    nkeys_seed: str | Path | None = None
+    password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    nkeys_seed: str | Path | None = field(default=None, repr=False)
     credentials: str | Path | None = None
     tls: ssl.SSLContext | None = None
     tls_hostname: str | None = None
@@ -100,36 +100,6 @@ class ConnectOptions:
             seed = str(self.nkeys_seed)
             options["nkeys_seed_str" if self.seed_is_given else "nkeys_seed"] = seed
         return options
-
-
-def parse_servers(address: str) -> list[str]:
-    """Return the servers of a comma-separated address.
-
-    Raises:
-        ConfigError: one of them is not `nats://host:port` or `tls://host:port`.
-    """
-    servers = [part.strip() for part in address.split(",")]
-    for server in servers:
-        try:
-            parts = urlsplit(server)
-            valid = parts.scheme in {"nats", "tls"} and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            valid = False
-        if not valid:
-            raise ConfigError(
-                f"{without_credentials(server)!r} is no address of a NATS server; write "
-                "nats://host:4222 or tls://host:4222, several separated by commas"
-            )
-    return servers
-
-
-def without_credentials(address: str) -> str:
-    """Return an address that may be shown: nothing before the last `@` of each server."""
-    shown = []
-    for server in address.split(","):
-        scheme, separator, rest = server.strip().rpartition("://")
-        shown.append(f"{scheme}{separator}{rest.rpartition('@')[2]}")
-    return ",".join(shown)
 
 
 async def with_patience(attempt: Callable[[], Awaitable[Client]], seconds: float) -> Client:
@@ -202,7 +172,7 @@ async def connect(
     )
     try:
         await attempts.outcome(connecting)
-        check_server(client, servers)
+        check_server(client, servers, tls=options.tls is not None)
     except BaseException:
         await _give_up(client, connecting)
         raise
@@ -255,7 +225,7 @@ class _Attempts:
             ) from error
 
     def _reason(self) -> BrokerError:
-        address = without_credentials(",".join(self._servers))
+        address = shown(",".join(self._servers))
         for error in self._failures:
             if _refuses_us(error):
                 return AuthenticationFailed(
@@ -298,28 +268,29 @@ async def _give_up(client: Client, connecting: asyncio.Task[None]) -> None:
     _fastpath.abort(client)
 
 
-def check_server(client: Client, servers: list[str]) -> None:
+def check_server(client: Client, servers: list[str], *, tls: bool = False) -> None:
     """Check that the server can keep our promises.
 
     Raises:
         ServerTooOld, AuthenticationFailed.
     """
-    address = without_credentials(",".join(servers))
+    address = shown(",".join(servers))
     version = client.connected_server_version
     try:
         found = (version.major, version.minor)
     except ValueError:
         found = (0, 0)
     if found < OLDEST_SERVER:
-        shown = _fastpath.server_info(client).get("version", "unknown")
+        version_text = _fastpath.server_info(client).get("version", "unknown")
         needed = ".".join(str(number) for number in OLDEST_SERVER)
         raise ServerTooOld(
-            f"the nats-server at {address} is version {shown}, but {needed} or "
+            f"the nats-server at {address} is version {version_text}, but {needed} or "
             "newer is needed (older ones silently ignore TTLs and compare-and-set); upgrade it, or "
             "use 'embedded'"
         )
-    if servers[0].startswith("tls:") and not _fastpath.is_encrypted(client):
+    if (servers[0].startswith("tls:") or tls) and not _fastpath.is_encrypted(client):
+        asks = "certificates were given" if tls else f"the address {address} asks for TLS"
         raise AuthenticationFailed(
-            f"the address {address} asks for TLS, but the server speaks none; configure `tls` on "
-            "the server, or write nats:// if the network is trusted"
+            f"{asks}, but the server at {address} does not speak TLS; configure `tls` on the "
+            "server, or write nats:// and leave the certificates out if the network is trusted"
         )
