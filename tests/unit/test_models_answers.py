@@ -8,27 +8,29 @@ from hypothesis import strategies as st
 
 from aixgo.errors import BadModelAnswer, ContentRefused
 from aixgo.models import ChatRequest, ResponseSchema
-from aixgo.models.wires.answers import Assembly, finish_reason, usage_of
+from aixgo.models.wires.assembly import ToolCalls
 from aixgo.models.wires.chat import decode_chat
 from aixgo.models.wires.classify import from_status, retry_after_of, sanitised
+from aixgo.models.wires.finish import finish_reason
+from aixgo.models.wires.usage import usage_of
 
 ASK = ChatRequest(model="openai/gpt-4o", messages=())
 
 
 def test_some_servers_number_all_parallel_calls_zero() -> None:
-    answer = Assembly(ASK)
-    answer.tool_call(0, call_id="a", name="f", piece='{"x":')
-    answer.tool_call(0, piece="1}")
-    answer.tool_call(0, call_id="b", name="g", piece="{}")
-    calls = answer.response().message.tool_calls
-    assert [(call.id, call.name, call.arguments) for call in calls] == [
+    calls = ToolCalls()
+    calls.add(0, index=0, call_id="a", name="f", arguments='{"x":')
+    calls.add(0, index=0, call_id="", name="", arguments="1}")
+    calls.add(0, index=0, call_id="b", name="g", arguments="{}")
+    assert [(call.id, call.name, call.arguments) for call in calls.done()] == [
         ("a", "f", '{"x":1}'),
         ("b", "g", "{}"),
     ]
 
 
 def test_a_call_without_an_id_gets_one_of_its_own() -> None:
-    body = b'{"choices":[{"message":{"tool_calls":[{"function":{"name":"f"}},{}]}}]}'
+    call = b'{"function":{"name":"f"}}'
+    body = b'{"choices":[{"message":{"tool_calls":[%b,%b]}}]}' % (call, call)
     first, second = decode_chat(ASK, body).message.tool_calls
     assert first.id
     assert second.id
@@ -62,7 +64,7 @@ def test_a_refusal_is_an_error() -> None:
         ("end_turn", False, "stop"),
         ("tool_use", True, "tool_calls"),
         ("content_filter", False, "content_filter"),
-        ("something new", False, "stop"),
+        ("something new", False, "error"),
         (None, False, "stop"),
     ],
 )

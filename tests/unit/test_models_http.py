@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import itertools
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from aixgo.errors import (
     BadModelAnswer,
@@ -22,7 +17,7 @@ from aixgo.errors import (
     UnsupportedByModel,
 )
 from aixgo.models import ChatMessage, ChatRequest, EmbedRequest, OpenAICompatible, ToolDefinition
-from aixgo.models.http import Http, Target, _Events
+from aixgo.models.http import Http
 from aixgo.models.providers import PROVIDERS
 from aixgo.testing.fake_provider import Fail, FakeProvider, Raw, Say, fake_provider
 
@@ -49,38 +44,6 @@ async def model(server: FakeProvider) -> AsyncIterator[OpenAICompatible]:
 async def streamed(model: OpenAICompatible, request: ChatRequest = ASK) -> list[str]:
     async with model.stream(request) as chunks:
         return [chunk.text async for chunk in chunks if chunk.text]
-
-
-# -- server-sent events --------------------------------------------------------------------------
-
-
-def fed(stream: bytes, cuts: list[int]) -> list[bytes]:
-    """Feed a stream in pieces; return the data of its events."""
-    events = _Events(SimpleNamespace(), Target("", {}, "p", 1.0, 1.0), 1 << 20)  # type: ignore[arg-type]  # no response is read
-    found: list[bytes] = []
-    edges = sorted({0, len(stream), *(cut % (len(stream) + 1) for cut in cuts)})
-    for start, end in itertools.pairwise(edges):
-        events._feed(stream[start:end])
-        found += reversed(events._ready)
-        if events.done:  # nothing is read after [DONE]
-            return found
-    events._feed(b"")
-    return found + events._ready[::-1]
-
-
-@given(st.lists(st.integers(0, 10_000), max_size=30), st.sampled_from([b"\n", b"\r\n"]))
-def test_events_are_the_same_wherever_the_network_cuts_them(cuts: list[int], end: bytes) -> None:
-    stream = (
-        b': comment\nevent: x\ndata: {"a": 1}\n\n'
-        b"data:tight\n\nid: 7\n\ndata: two\ndata: lines\n\n\xc3\xa4\ndata: \xc3\xa4\n\n"
-        b"data: [DONE]\n\ndata: after\n\n"
-    ).replace(b"\n", end)
-    assert fed(stream, cuts) == [b'{"a": 1}', b"tight", b"two\nlines", b"\xc3\xa4"]
-
-
-def test_an_event_without_its_empty_line_counts_when_the_stream_ends() -> None:
-    assert fed(b"data: one\n\ndata: two", []) == [b"one", b"two"]
-    assert fed(b"data: one\n\ndata: two\n", []) == [b"one", b"two"]
 
 
 # -- answers that are wrong ----------------------------------------------------------------------
@@ -216,8 +179,7 @@ def test_the_responses_api_is_used_where_a_model_needs_it(
         messages=ASK.messages,
         tools=(ToolDefinition(name="f"),) if with_tools else (),
     )
-    _, responses = model._route(request)
-    assert responses is wanted
+    assert (model._wire_for(request).path == "/responses") is wanted
 
 
 async def test_the_environments_proxy_is_used_unless_the_host_is_excluded(
@@ -264,23 +226,6 @@ async def test_no_embeddings_is_said_without_a_request(server: FakeProvider) -> 
         await model.embed(EmbedRequest(model="xai/grok", input=("a",)))
     await model.close()
     assert server.count == 0
-
-
-@given(st.binary(max_size=200))
-def test_whatever_bytes_come_only_errors_of_the_tree_come_out(body: bytes) -> None:
-    from aixgo.models.wires.chat import ChatStream, decode_chat, decode_embeddings
-    from aixgo.models.wires.responses import ResponsesStream, decode_responses
-
-    embed = EmbedRequest(model="openai/e", input=("a",))
-    for attempt in (
-        lambda: decode_chat(ASK, body),
-        lambda: decode_responses(ASK, body),
-        lambda: decode_embeddings(embed, body),
-        lambda: ChatStream(ASK).feed(body),
-        lambda: ResponsesStream(ASK).feed(body),
-    ):
-        with suppress(ModelError):
-            attempt()
 
 
 async def test_an_error_is_classified_the_same_in_a_stream(

@@ -152,20 +152,40 @@ async def _cut(chunks: AsyncIterator[ChatChunk], limit: int) -> AsyncGenerator[C
 async def test_a_stream_is_tried_again_before_its_first_piece() -> None:
     model = Breaking(0, 0)
     async with around(model).stream(ASK) as chunks:
-        texts = [chunk.text async for chunk in chunks]
+        assert (await anext(chunks)).text == "one "
         assert model.open == 1, "an attempt that failed was left open"
+        texts = ["one ", *[chunk.text async for chunk in chunks]]
     assert "".join(texts) == "one two three"
     assert model.calls == 3
     assert model.open == 0
 
 
-async def test_a_stream_is_not_tried_again_after_its_first_piece() -> None:
-    model = Breaking(1)
+async def test_a_stream_that_breaks_is_tried_again_and_says_so() -> None:
+    model = Breaking(1, 2)
     async with around(model).stream(ASK) as chunks:
-        assert (await anext(chunks)).text == "one "
-        with pytest.raises(ModelUnavailable):
+        pieces = [(chunk.text, chunk.again) async for chunk in chunks]
+    assert pieces == [
+        ("one ", False),
+        ("one ", True),
+        ("two ", False),
+        ("one ", True),
+        ("two ", False),
+        ("three", False),
+        ("", False),
+    ]
+    assert model.calls == 3
+    assert model.open == 0
+
+
+async def test_a_stream_that_always_breaks_is_an_error_after_all_attempts() -> None:
+    model = Breaking(1, 1, 1, 1)
+    async with around(model).stream(ASK) as chunks:
+        for _ in range(3):
+            assert (await anext(chunks)).text == "one "
+        with pytest.raises(ModelUnavailable) as failed:
             await anext(chunks)
-    assert model.calls == 1
+    assert model.calls == 3
+    assert any("attempts: 3" in note for note in failed.value.__notes__)
     assert model.open == 0
 
 

@@ -70,7 +70,7 @@ async def test_a_stream_comes_word_by_word_with_its_spaces() -> None:
 
 async def test_it_keeps_the_promise_of_a_schema_like_any_model() -> None:
     schema = ResponseSchema(name="n", schema={"type": "object"})
-    with pytest.raises(BadModelAnswer, match="gave none"):
+    with pytest.raises(BadModelAnswer, match="is not JSON"):
         await ScriptedModel(["no JSON"]).chat(ask(response=schema))
 
 

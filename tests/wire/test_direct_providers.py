@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
 from aixgo.models import ChatRequest, EmbedRequest, ModelHub, ModelSettings, ToolCall
@@ -69,7 +70,16 @@ async def test_a_request_is_the_captured_one(
     if to_responses:
         # ours on purpose: the provider keeps no more than it keeps of chat completions
         assert body.pop("store") is False
-    assert body == recorded.sent["body"]
+    wanted = dict(recorded.sent["body"])
+    if (name, case) == ("deepseek", "chat_json_schema"):
+        # litellm sends the schema, which the real server refuses
+        assert body.pop("response_format") == {"type": "json_object"}
+        schema = wanted.pop("response_format")["json_schema"]["schema"]
+        told, *body["messages"] = body["messages"]
+        asked, *wanted["messages"] = wanted["messages"]
+        assert told["content"].startswith(asked["content"])
+        assert msgspec.json.encode(schema).decode() in told["content"]
+    assert body == wanted
 
 
 @pytest.mark.parametrize("name", [name for name in SERVED if name != "hosted_vllm"])

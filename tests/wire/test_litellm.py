@@ -78,6 +78,7 @@ def _litellm_around_its_tests() -> Iterator[None]:
 
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
+    await load()  # importing it takes longer than the time-outs of some checks
     async with fake_provider() as server:
         model = LiteLLM(PROVIDERS["openai"], api_key=SECRET, base_url=server.base_url)
         yield Stage(

@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable
+from typing import Any
 
 import msgspec
 
 from aixgo.agents.role import Role
 from aixgo.config.agents import AgentSpec
-from aixgo.errors import BadModelAnswer
+from aixgo.envelope import Usage
+from aixgo.errors import BadModelAnswer, ModelTimeout
 from aixgo.message import Message, Reply
 from aixgo.models.bus import decode_task
 from aixgo.models.port import ChatRequest, ChatResponse, EmbedRequest, EmbedResponse, Model
@@ -19,7 +24,12 @@ from aixgo.steps.context import Context
 from aixgo.telemetry import names as attribute
 from aixgo.telemetry import tracing
 
-R = TypeVar("R", bound=ChatRequest | EmbedRequest)
+Answer = ChatResponse | EmbedResponse
+
+_MOST = 10**12
+"""Tokens or dollars of one call: a sum of such counts still travels as a number."""
+
+_log = logging.getLogger(__name__)
 
 
 class ModelGateway(Role):
@@ -36,7 +46,7 @@ class ModelGateway(Role):
             ModelError: as the provider said; retries are the model's own and are over.
         """
         task = decode_task(message.envelope.body)
-        request = _in_time(task.request, ctx)
+        request = task.request
         operation = "chat" if isinstance(request, ChatRequest) else "embeddings"
         with tracing.span(
             f"{operation} {request.model}",
@@ -45,15 +55,13 @@ class ModelGateway(Role):
             tracestate=ctx.tracestate,
             attributes=_attributes(request, operation) if tracing.enabled() else {},
         ) as span:
-            answer = await self._answer(request, ctx)
+            answer = counted(await _within(self._answer(request, ctx), request, ctx.remaining))
             span.set(attribute.GEN_AI_INPUT_TOKENS, answer.usage.prompt_tokens)
             span.set(attribute.GEN_AI_OUTPUT_TOKENS, answer.usage.completion_tokens)
         ctx.add_usage(answer.usage)
         return Reply(answer)
 
-    async def _answer(
-        self, request: ChatRequest | EmbedRequest, ctx: Context
-    ) -> ChatResponse | EmbedResponse:
+    async def _answer(self, request: ChatRequest | EmbedRequest, ctx: Context) -> Answer:
         if isinstance(request, EmbedRequest):
             return await self._model.embed(request)
         if request.stream:
@@ -64,7 +72,7 @@ class ModelGateway(Role):
         response: ChatResponse | None = None
         async with self._model.stream(request) as chunks:
             async for chunk in chunks:
-                await ctx.write_token(chunk.text)
+                await ctx.write_token(chunk.text, again=chunk.again)
                 response = chunk.response or response
         if response is None:
             raise BadModelAnswer(
@@ -77,12 +85,43 @@ class ModelGateway(Role):
         await self._model.close()
 
 
-def _in_time(request: R, ctx: Context) -> R:
-    """Return the request with a timeout that ends with the run's deadline at the latest."""
-    remaining = ctx.remaining
-    if remaining == float("inf") or (request.timeout and request.timeout <= remaining):
-        return request
-    return msgspec.structs.replace(request, timeout=remaining)
+async def _within(
+    answer: Awaitable[Answer], request: ChatRequest | EmbedRequest, left: float
+) -> Answer:
+    """Return the answer, unless the run's deadline passes before.
+
+    The request keeps its own timeout, or none: then that of the provider's settings holds.
+
+    Raises:
+        ModelTimeout: the deadline passed.
+    """
+    try:
+        async with asyncio.timeout(None if left == math.inf else left) as limit:
+            return await answer
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise ModelTimeout(
+            f"{request.model} did not answer before the deadline of the run, which left it "
+            f"{left:.3g} s; raise the agent's timeout or that of the call",
+            provider=request.model.partition("/")[0],
+        ) from error
+
+
+def counted(answer: Answer) -> Answer:
+    """Return the answer with counts that can be added up: no model lowers what a run has used."""
+    usage = answer.usage
+    fields = msgspec.structs.asdict(usage)
+    clean = {name: value for name, value in fields.items() if _is_count(value)}
+    if len(clean) == len(fields):
+        return answer
+    odd = ", ".join(sorted(fields.keys() - clean.keys()))
+    _log.warning("model %s counts %s as no number can be; taken as 0", answer.model, odd)
+    return msgspec.structs.replace(answer, usage=Usage(**clean))
+
+
+def _is_count(value: float) -> bool:
+    return 0 <= value <= _MOST
 
 
 def _attributes(request: ChatRequest | EmbedRequest, operation: str) -> dict[str, Any]:

@@ -26,10 +26,19 @@ class TokenWriter:
         self._broker, self._subject = broker, subject
         self._pieces: list[str] = []
         self._batches = 0
+        self._again = False
         self._flushing: asyncio.Task[None] | None = None
 
-    async def write(self, text: str) -> None:
-        """Add a piece; it goes with what comes within `COALESCE_SECONDS`."""
+    async def write(self, text: str, *, again: bool = False) -> None:
+        """Add a piece; it goes with what comes within `COALESCE_SECONDS`.
+
+        Args:
+            again: the text begins again with it: the next batch says so, and nothing that waits to
+                be sent goes any more.
+        """
+        if again:
+            self._pieces.clear()
+            self._again = True
         if not text:
             return
         self._pieces.append(text)
@@ -53,8 +62,10 @@ class TokenWriter:
     async def _flush(self, *, end: bool = False) -> None:
         if not self._pieces and not end:
             return
-        batch = TokenBatch(n=self._batches, text="".join(self._pieces), end=end)
+        text = "".join(self._pieces)
+        batch = TokenBatch(n=self._batches, text=text, again=self._again, end=end)
         self._batches += 1
+        self._again = False
         self._pieces.clear()
         try:
             await self._broker.publish(self._subject, _encoder.encode(batch))

@@ -42,10 +42,15 @@ class ModelTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TokenBatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A message of the TOKENS stream: the `n`th piece of a step's text; the last has `end`."""
+    """A message of the TOKENS stream: the `n`th piece of a step's text; the last has `end`.
+
+    Attributes:
+        again: the text begins again with this piece, and what came before it is void.
+    """
 
     n: int
     text: str = ""
+    again: bool = False
     end: bool = False
 
 
@@ -118,11 +123,13 @@ async def _chunks(pieces: AsyncIterator[TokenBatch | bytes]) -> AsyncGenerator[C
     seen = ""
     async for piece in pieces:
         if isinstance(piece, TokenBatch):
-            seen += piece.text
-            if piece.text:
-                yield ChatChunk(text=piece.text)
+            again = piece.again and bool(seen)
+            seen = piece.text if again else seen + piece.text
+            if piece.text or again:
+                yield ChatChunk(text=piece.text, again=again)
             continue
         response = _chat.decode(piece)
-        # tokens are best effort, the result is the truth: give what did not arrive live
-        rest = response.text.removeprefix(seen) if response.text.startswith(seen) else ""
-        yield ChatChunk(text=rest, response=response)
+        # tokens are best effort, the result is the truth: what did not arrive live comes with it
+        again = not response.text.startswith(seen)
+        text = response.text if again else response.text[len(seen) :]
+        yield ChatChunk(text=text, again=again, response=response)

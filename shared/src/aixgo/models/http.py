@@ -7,15 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import urllib.request
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from aixgo.errors import BadModelAnswer, MissingExtra, ModelTimeout, ModelUnavailable
+from aixgo.errors import (
+    BadModelAnswer,
+    ConfigError,
+    MissingExtra,
+    ModelTimeout,
+    ModelUnavailable,
+)
+from aixgo.models.wires.secrets import NOTHING, Secrets
+from aixgo.models.wires.sse import BOM, Event, SseParser
 
 try:
     import aiohttp
+    from aiohttp.http_exceptions import HttpProcessingError
 except ImportError as error:
     raise MissingExtra("calling models over HTTP", "models") from error
 
@@ -31,19 +41,28 @@ CONNECT_SECONDS = 10.0
 MAX_CONNECTIONS = 1024
 """At once in one process; further calls wait for one, within their own deadline."""
 
+_MAX_BLANKS = 4096
+"""Before the first event: servers send blanks to keep a connection alive, but not for ever."""
+
 DRAIN_SECONDS = 0.05
 """To see the end of a finished stream, so that its connection can be used again."""
 
 
 class Target(NamedTuple):
-    """Where a request goes, and how errors name it; the headers hold the key."""
+    """Where a request goes, and how errors name it; the headers hold the key.
+
+    Attributes:
+        timeout: seconds, for the text of errors.
+        deadline: loop time.
+        secrets: what no error may show.
+    """
 
     url: str
     headers: Mapping[str, str]
     provider: str
     timeout: float
     deadline: float
-    """Loop time."""
+    secrets: Secrets = NOTHING
 
 
 class Reply(NamedTuple):
@@ -79,26 +98,25 @@ class Http:
                     response.release()
 
     @asynccontextmanager
-    async def events(
-        self, target: Target, body: bytes
-    ) -> AsyncGenerator[Reply | AsyncIterator[bytes], None]:
-        """Yield the data of server-sent events as they come, or the whole answer of an error.
+    async def events(self, target: Target, body: bytes) -> AsyncGenerator[Reply | Events, None]:
+        """Yield the server-sent events of an answer; or all of it, when it is not a stream.
 
-        Leaving the block before the end closes the socket. Errors as in `post`, raised by the
-        iteration too.
+        That is an error's body, and what begins like JSON or a page: servers answer a request for a
+        stream so too. Leaving the block before the end closes the socket. Errors as in `post`,
+        raised by the iteration too.
         """
         with _translated(target):
             async with asyncio.timeout_at(target.deadline):
                 response = await self._send(target, body)
-        events = _Events(response, target, self._limit)
+        events = Events(response, target, self._limit)
         try:
-            if response.status == 200:
-                yield events
-            else:
-                with _translated(target):
+            if not ok(response.status) or await events.is_another_format():
+                with _translated(target, begun=True):
                     async with asyncio.timeout_at(target.deadline):
-                        reply = await self._reply(target, response)
+                        reply = await self._reply(target, response, events.seen)
                 yield reply
+            else:
+                yield events
         finally:
             if events.done:
                 await events.drain()
@@ -127,11 +145,14 @@ class Http:
             proxy=self._proxy(target.url),
         )
 
-    async def _reply(self, target: Target, response: aiohttp.ClientResponse) -> Reply:
-        ok = response.status == 200
-        body = await _read(response, self._limit if ok else MAX_ERROR_BYTES)
+    async def _reply(
+        self, target: Target, response: aiohttp.ClientResponse, begin: bytes = b""
+    ) -> Reply:
+        """Return the whole answer; what was read of it already is its `begin`."""
+        good = ok(response.status)
+        body = await _read(response, self._limit if good else MAX_ERROR_BYTES, begin)
         if body is None:
-            if ok:
+            if good:
                 raise _too_large(target, self._limit)
             body = b"(a long error page)"
         return Reply(response.status, response.headers, body)
@@ -158,73 +179,122 @@ class Http:
                 self._proxies.clear()
             bypassed = urllib.request.proxy_bypass(parts.hostname or "")
             found = None if bypassed else urllib.request.getproxies().get(parts.scheme)
-            self._proxies[origin] = found
+            self._proxies[origin] = proxy_url(found, f"{parts.scheme}_proxy")
         return self._proxies[origin]
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
+def proxy_url(value: str | None, variable: str) -> str | None:
+    """Return the address of a proxy; `host:port` is short for `http://host:port`.
+
+    Raises:
+        ConfigError: it is not the address of an HTTP proxy; names the variable.
+    """
+    value = (value or "").strip()
+    if not value:
+        return None
+    url = value if "://" in value else f"http://{value}"
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        _ = parts.port  # raises when it is not a number
+    except ValueError:
+        good = False
+    if not good:
+        shown = value.rpartition("@")[2]  # what stands before may be a password
+        raise ConfigError(
+            f"the variable {variable} is {shown!r}, which is not the address of an HTTP proxy; "
+            "write http://host:port, or list the model's host in no_proxy"
+        )
+    return url
+
+
+def ok(status: int) -> bool:
+    """Whether a status says that an answer follows."""
+    return 200 <= status < 300
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int, begin: bytes) -> bytes | None:
     """Return the body, or None when it is over the limit."""
     if (response.content_length or 0) > limit:
         return None
-    pieces: list[bytes] = []
-    size = 0
+    pieces: list[bytes] = [begin]
+    size = len(begin)
     while piece := await response.content.readany():
         size += len(piece)
         if size > limit:
             return None
         pieces.append(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return b"".join(pieces)
 
 
-class _Events:
-    """Iterates over the `data` of server-sent events, up to `[DONE]` or the end.
+class Events:
+    """Iterates over the server-sent events of an answer.
 
-    Source: WHATWG HTML, section 9.2.6; `[DONE]` is OpenAI's.
+    Attributes:
+        seen: what was read before the first event, by `is_another_format`.
+        done: nothing more is wanted of it.
+        stray: beginning of a line that is no part of the format, for error messages.
     """
 
     def __init__(self, response: aiohttp.ClientResponse, target: Target, limit: int) -> None:
         self._response, self._target, self._limit = response, target, limit
-        self._seen = 0
-        self._rest = b""
-        self._data: list[bytes] = []
-        self._ready: list[bytes] = []
+        self._deadline = target.deadline
+        self._size = 0
+        self._parser = SseParser()
+        self._ready: deque[Event] = deque()
+        self._over = False
+        self.seen = b""
         self.done = False
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
+    @property
+    def stray(self) -> bytes:
+        """Beginning of a line that is no part of the format."""
+        return self._parser.stray
+
+    def __aiter__(self) -> AsyncIterator[Event]:
         return self
 
-    async def __anext__(self) -> bytes:
+    async def __anext__(self) -> Event:
         while not self._ready:
-            if self.done:
+            if self._over:
+                self.done = True
                 raise StopAsyncIteration
-            with _translated(self._target):
-                async with asyncio.timeout_at(self._target.deadline):
-                    piece = await self._response.content.readany()
-            self._feed(piece)
-        return self._ready.pop()
+            self._take(await self._read())
+        return self._ready.popleft()
 
-    def _feed(self, piece: bytes) -> None:
-        self._seen += len(piece)
-        if self._seen > self._limit:
+    async def is_another_format(self) -> bool:
+        """Whether the answer begins like JSON or like a page, whatever its headers say."""
+        while not (begin := self.seen.removeprefix(BOM).lstrip()) and not self._over:
+            piece = await self._read()
+            self.seen += piece
+            self._over = not piece
+            if len(self.seen) > _MAX_BLANKS:
+                break
+        if begin[:1] in (b"{", b"[", b"<"):
+            return True
+        self._ready.extend(self._parser.feed(self.seen))
+        if self._over:
+            self._ready.extend(self._parser.end())
+        return False
+
+    def hurry(self, seconds: float) -> None:
+        """Wait no longer than that for each further piece; the first call counts."""
+        if self._deadline == self._target.deadline:
+            soon = asyncio.get_running_loop().time() + seconds
+            self._deadline = min(self._deadline, soon)
+
+    async def _read(self) -> bytes:
+        with _translated(self._target, begun=True):
+            async with asyncio.timeout_at(self._deadline):
+                piece = await self._response.content.readany()
+        self._size += len(piece)
+        if self._size > self._limit:
             raise _too_large(self._target, self._limit)
-        found: list[bytes] = []
-        lines = (self._rest + piece).split(b"\n")
-        # without its newline the last line is not whole yet, unless nothing follows any more
-        self._rest = lines.pop() if piece else b""
-        for line in lines if piece else (*lines, b""):
-            line = line.removesuffix(b"\r")
-            if line.startswith(b"data:"):
-                self._data.append(line[5:].removeprefix(b" "))
-            elif not line and self._data:
-                event = b"\n".join(self._data)
-                self._data.clear()
-                if event == b"[DONE]":
-                    self.done = True
-                    break
-                found.append(event)
-        self.done = self.done or not piece
-        found.reverse()
-        self._ready = found
+        return piece
+
+    def _take(self, piece: bytes) -> None:
+        self._over = not piece
+        self._ready.extend(self._parser.feed(piece) if piece else self._parser.end())
 
     async def drain(self) -> None:
         """Read the end of the body when it is already on its way."""
@@ -238,21 +308,35 @@ class _Events:
 
 
 @contextmanager
-def _translated(target: Target) -> Generator[None, None, None]:
+def _translated(target: Target, *, begun: bool = False) -> Generator[None, None, None]:
+    """Turn exceptions of sockets into ours.
+
+    Args:
+        begun: the server has answered already, so it is there.
+    """
     try:
         yield
-    except (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError) as error:
-        raise ModelUnavailable(
-            f"{target.provider}: no connection to {_origin(target.url)} "
-            f"({type(error).__name__}: {error}); is it up, and is the base URL right?",
-            provider=target.provider,
-        ) from error
-    except TimeoutError as error:
-        raise ModelTimeout(
-            f"{target.provider} did not finish within {target.timeout:.3g} s; raise the timeout, "
-            "or ask for a shorter answer with max_tokens",
-            provider=target.provider,
-        ) from error
+    except (aiohttp.ClientError, HttpProcessingError, EOFError, OSError) as error:
+        # aiohttp's own time-outs are those of opening a connection
+        if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
+            raise _too_late(target) from error
+        said = f"({type(error).__name__}: {target.secrets.clean(str(error))[:200]})"
+        origin = _origin(target.url)
+        text = (
+            f"lost the connection to {origin} in the middle of the answer {said}; try again"
+            if begun
+            else f"no connection to {origin} {said}; is it up, and is the base URL right?"
+        )
+        failed = ModelUnavailable(f"{target.provider}: {text}", provider=target.provider)
+        raise failed from (error if target.secrets.without(repr(error)) == repr(error) else None)
+
+
+def _too_late(target: Target) -> ModelTimeout:
+    return ModelTimeout(
+        f"{target.provider} did not finish within {target.timeout:.3g} s; raise the timeout, "
+        "or ask for a shorter answer with max_tokens",
+        provider=target.provider,
+    )
 
 
 def _too_large(target: Target, limit: int) -> BadModelAnswer:

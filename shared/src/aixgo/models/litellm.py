@@ -18,11 +18,14 @@ from importlib import import_module
 from typing import Any
 from weakref import WeakSet
 
-from aixgo.errors import AixgoError, MissingExtra, ModelTimeout, ModelUnavailable
-from aixgo.models.openai_compatible import no_embeddings
+from aixgo.errors import AixgoError, ConfigError, MissingExtra, ModelTimeout, ModelUnavailable
+from aixgo.models.access import Setup
+from aixgo.models.access import credentials as checked
+from aixgo.models.openai_compatible import last_chunk, no_embeddings
 from aixgo.models.port import ChatChunk, ChatRequest, ChatResponse, EmbedRequest, EmbedResponse
 from aixgo.models.providers import Provider, split_model
 from aixgo.models.wires import litellm as wire
+from aixgo.models.wires.secrets import Secrets
 
 _SWITCHES = {
     # each of these stops something that `import litellm` or a first call does by itself
@@ -70,6 +73,30 @@ def _warm(module: Any) -> None:
         import_module("openai.resources")
 
 
+def opened(setup: Setup) -> LiteLLM:
+    """Return the adapter for a provider as it is set up.
+
+    Raises:
+        ConfigError: litellm does not serve the provider.
+    """
+    provider, settings, access = setup.provider, setup.settings, setup.access
+    if not provider.litellm_prefix:
+        raise ConfigError(
+            f"provider {provider.name!r} is not served by litellm; leave `adapter` out"
+        )
+    project, location = setup.project if provider.needs_project else ("", "")
+    return LiteLLM(
+        provider,
+        api_key=access.key,
+        base_url=access.base_url,
+        headers=access.headers,
+        project=project,
+        location=location,
+        credentials=settings.credentials.get_secret_value() if settings.credentials else "",
+        timeout=setup.timeout,
+    )
+
+
 class LiteLLM:
     """A `Model` that reaches one provider through litellm.
 
@@ -97,7 +124,8 @@ class LiteLLM:
         timeout: float = 120.0,
     ) -> None:
         self._provider = provider
-        self._key = api_key
+        api_key, headers = checked(provider.name, api_key, headers)
+        self._secrets = Secrets((api_key, credentials, *headers.values()))
         self._timeout = timeout
         self._options: dict[str, Any] = {"max_retries": 0, "drop_params": True}
         if api_key:
@@ -208,12 +236,12 @@ class LiteLLM:
                 raise self._translated(error, request.model, seconds) from None
             if text := answer.feed(piece):
                 yield ChatChunk(text=text)
-        if not answer.finished:
+        if not answer.finished or not _said_why(pieces):
             raise ModelUnavailable(
                 f"{request.model}: the stream ended in the middle of the answer; try again",
                 provider=self._provider.name,
             )
-        yield ChatChunk(response=answer.response())
+        yield last_chunk(answer.passed, answer.response())
 
     def _translated(self, error: Exception, model: str, seconds: float) -> Exception:
         """Return our error; the cause is left behind, because its attributes hold the prompt."""
@@ -229,4 +257,11 @@ class LiteLLM:
                 provider=provider,
                 status=wire.status_in(error),
             )
-        return wire.classified(error, self._provider, split_model(model)[1], self._key)
+        return wire.classified(error, self._provider, split_model(model)[1], self._secrets)
+
+
+def _said_why(pieces: Any) -> bool:
+    """Whether the provider said why its stream ended; where it does not, litellm says `stop`."""
+    reasons = ("received_finish_reason", "intermittent_finish_reason")
+    known = [getattr(pieces, name) for name in reasons if hasattr(pieces, name)]
+    return not known or any(known)

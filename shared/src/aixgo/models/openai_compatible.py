@@ -7,32 +7,81 @@ thirtieth of an SDK's CPU per call.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
-from typing import Literal
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 
-from aixgo.errors import ModelError, ModelUnavailable, UnsupportedByModel
-from aixgo.models.http import Http, Reply, Target
-from aixgo.models.port import ChatChunk, ChatRequest, ChatResponse, EmbedRequest, EmbedResponse
-from aixgo.models.providers import PROVIDERS, Provider, Quirk, quirk_of, split_model
-from aixgo.models.wires.chat import (
-    ChatStream,
-    chat_body,
-    decode_chat,
-    decode_embeddings,
-    decode_features,
-    embed_body,
+from aixgo.errors import (
+    BadModelRequest,
+    ContentRefused,
+    ContextTooLong,
+    ModelError,
+    ModelTimeout,
+    ModelUnavailable,
+    UnsupportedByModel,
 )
-from aixgo.models.wires.classify import from_status, retry_after_of
+from aixgo.models.access import Setup, credentials
+from aixgo.models.http import Events, Http, Reply, Target, ok
+from aixgo.models.port import ChatChunk, ChatRequest, ChatResponse, EmbedRequest, EmbedResponse
+from aixgo.models.providers import (
+    PROVIDERS,
+    Dialect,
+    Provider,
+    Schemas,
+    dialect_of,
+    quirk_of,
+    split_model,
+)
+from aixgo.models.wires.chat import ChatStream, decode_chat
+from aixgo.models.wires.chat_request import chat_body
+from aixgo.models.wires.classify import from_status, retry_after_of, sanitised
+from aixgo.models.wires.embeddings import decode_embeddings, decode_features, embed_body
 from aixgo.models.wires.responses import ResponsesStream, decode_responses, responses_body
+from aixgo.models.wires.secrets import Secrets
+from aixgo.models.wires.sse import SseParser
 
-Wire = Literal["auto", "chat", "responses"]
+AFTER_THE_END = 2.0
+"""Seconds for the usage and the last line of a stream once its answer has said why it ended."""
+
+_MAX_DIALECTS = 256
+"""Of models that wanted to be asked in another way; requests may name any model."""
 
 _OPENAI_HOST = "api.openai.com"
 _encode = msgspec.json.Encoder().encode
+
+
+class Wire(NamedTuple):
+    """A format of chat: where it goes, how it is written and read."""
+
+    path: str
+    body: Callable[..., dict[str, Any]]
+    decode: Callable[[ChatRequest, bytes], ChatResponse]
+    stream: Callable[[ChatRequest], ChatStream | ResponsesStream]
+
+
+WIRES: dict[str, Wire] = {
+    "chat": Wire("/chat/completions", chat_body, decode_chat, ChatStream),
+    "responses": Wire("/responses", responses_body, decode_responses, ResponsesStream),
+}
+
+
+def opened(setup: Setup) -> OpenAICompatible:
+    """Return the adapter for a provider as it is set up."""
+    settings = setup.settings
+    return OpenAICompatible(
+        setup.access.base_url,
+        api_key=setup.access.key,
+        provider=setup.provider,
+        headers=setup.access.headers,
+        wire=settings.wire,
+        schemas=settings.schemas,
+        stream_options=settings.stream_options,
+        timeout=setup.timeout,
+        http=setup.http(),
+    )
 
 
 class OpenAICompatible:
@@ -42,11 +91,16 @@ class OpenAICompatible:
         base_url: up to and with the version, such as `http://127.0.0.1:8000/v1`.
         api_key: sent as a bearer token; empty sends none.
         provider: row of the table, for quirks, embeddings and the names in errors.
-        headers: sent with every request.
+        headers: sent with every request; their values are in no error.
         wire: `chat` or `responses` forces that API; `auto` uses Responses where a model of
             api.openai.com needs it.
+        schemas: how models are asked for JSON, instead of the provider's way.
+        stream_options: whether streams ask for their usage, instead of the provider's way.
         timeout: seconds for a call whose request has none, streams included.
         http: connections shared with other adapters; then `close` leaves them open.
+
+    Raises:
+        ConfigError: the key or a header cannot be sent.
     """
 
     def __init__(
@@ -56,49 +110,53 @@ class OpenAICompatible:
         api_key: str = "",
         provider: Provider = PROVIDERS["openai_compatible"],
         headers: Mapping[str, str] | None = None,
-        wire: Wire = "auto",
+        wire: Literal["auto", "chat", "responses"] = "auto",
+        schemas: Schemas | None = None,
+        stream_options: bool | None = None,
         timeout: float = 120.0,
         http: Http | None = None,
     ) -> None:
-        self._base_url = base_url.rstrip("/")
-        self._key = api_key
+        self._base_url = base_url.strip().rstrip("/")
         self._provider = provider
         self._wire = wire
+        self._schemas, self._stream_options = schemas, stream_options
         self._timeout = timeout
         self._http = http or Http()
         self._owns_http = http is None
-        self._headers = {"Content-Type": "application/json", **(headers or {})}
-        if api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._dialects: dict[str, Dialect] = {}
+        key, own = credentials(provider.name, api_key, headers)
+        self._secrets = Secrets((key, *own.values()))
+        self._headers = {"Content-Type": "application/json", **own}
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
 
     def __repr__(self) -> str:
         return f"OpenAICompatible({self._base_url!r}, provider={self._provider.name!r})"
 
     async def chat(self, request: ChatRequest) -> ChatResponse:
         """Return the whole answer."""
-        request = self._limited(request)
-        quirk, responses = self._route(request)
-        encode = responses_body if responses else chat_body
-        target = self._target("/responses" if responses else "/chat/completions", request.timeout)
-        reply = await self._http.post(target, _encode(encode(request, quirk, stream=False)))
-        self._raise_for_status(reply, request.model)
-        decode = decode_responses if responses else decode_chat
-        return decode(request, reply.body)
+        request, wire = self._limited(request), self._wire_for(request)
+        target = self._target(wire.path, request.timeout)
+        with self._safe():
+            dialect = self._dialect(request)
+            while True:
+                body = _encode(wire.body(request, dialect, stream=False))
+                try:
+                    reply = await self._http.post(target, body)
+                    self._raise_for_status(reply, request.model)
+                    answer = self._whole(wire, request, reply.body)
+                except (BadModelRequest, UnsupportedByModel) as error:
+                    dialect = simpler(dialect, request, error)
+                else:
+                    self._learn(request, dialect)
+                    return answer
 
     @asynccontextmanager
     async def stream(self, request: ChatRequest) -> AsyncGenerator[AsyncIterator[ChatChunk], None]:
         """Yield the answer in pieces; the last chunk carries the whole response."""
-        request = self._limited(request)
-        quirk, responses = self._route(request)
-        encode = responses_body if responses else chat_body
-        target = self._target("/responses" if responses else "/chat/completions", request.timeout)
-        answer = ResponsesStream(request) if responses else ChatStream(request)
-        body = _encode(encode(request, quirk, stream=True))
-        async with self._http.events(target, body) as events:
-            if isinstance(events, Reply):
-                raise self._error(events, request.model)
-            async with aclosing(self._chunks(request, answer, events)) as chunks:
-                yield chunks
+        request, wire = self._limited(request), self._wire_for(request)
+        async with aclosing(self._chunks(request, wire)) as chunks:
+            yield chunks
 
     async def embed(self, request: EmbedRequest) -> EmbedResponse:
         """Return one vector for each text.
@@ -110,24 +168,24 @@ class OpenAICompatible:
         _, model = split_model(request.model)
         match provider.embeddings:
             case "openai" | "litellm":
-                target = self._target("/embeddings", request.timeout)
-                reply = await self._http.post(target, _encode(embed_body(request)))
-                self._raise_for_status(reply, request.model)
-                return decode_embeddings(request, reply.body)
+                url, body, decode = "/embeddings", embed_body(request), decode_embeddings
             case "feature_extraction":
                 root = self._base_url.removesuffix(provider.base_path)
                 url = f"{root}/hf-inference/models/{model}/pipeline/feature-extraction"
-                target = self._target(url, request.timeout)
-                reply = await self._http.post(target, _encode({"inputs": request.input}))
-                self._raise_for_status(reply, request.model)
-                return decode_features(request, reply.body)
+                body, decode = {"inputs": request.input}, decode_features
             case _:
                 raise no_embeddings(provider.name)
+        with self._safe():
+            reply = await self._http.post(self._target(url, request.timeout), _encode(body))
+            self._raise_for_status(reply, request.model)
+            return decode(request, reply.body)
 
     async def close(self) -> None:
         """Close connections; idempotent."""
         if self._owns_http:
             await self._http.close()
+
+    # -- what is asked -------------------------------------------------------------------------
 
     def _limited(self, request: ChatRequest) -> ChatRequest:
         """Return the request with the provider's default limit where it has none."""
@@ -136,13 +194,30 @@ class OpenAICompatible:
             return request
         return msgspec.structs.replace(request, max_tokens=limit)
 
-    def _route(self, request: ChatRequest) -> tuple[Quirk, bool]:
-        """Return the model's quirk, and whether the request goes to the Responses API."""
-        quirk = quirk_of(self._provider, split_model(request.model)[1])
+    def _wire_for(self, request: ChatRequest) -> Wire:
+        """Return the format for a request: what is forced, or what its model needs."""
         if self._wire != "auto":
-            return quirk, self._wire == "responses"
+            return WIRES[self._wire]
+        quirk = quirk_of(self._provider, split_model(request.model)[1])
         at_openai = urlsplit(self._base_url).hostname == _OPENAI_HOST
-        return quirk, quirk.responses_for_tools and bool(request.tools) and at_openai
+        needed = quirk.responses_for_tools and bool(request.tools) and at_openai
+        return WIRES["responses" if needed else "chat"]
+
+    def _dialect(self, request: ChatRequest) -> Dialect:
+        _, model = split_model(request.model)
+        found = self._dialects.get(model)
+        return found or dialect_of(
+            self._provider, model, schemas=self._schemas, stream_options=self._stream_options
+        )
+
+    def _learn(self, request: ChatRequest, dialect: Dialect) -> None:
+        """Keep the dialect that this model took, so that the next request is right at once."""
+        _, model = split_model(request.model)
+        if dialect == self._dialect(request):
+            return
+        if len(self._dialects) >= _MAX_DIALECTS:
+            self._dialects.pop(next(iter(self._dialects)))
+        self._dialects[model] = dialect
 
     def _target(self, path: str, timeout: float | None) -> Target:
         seconds = self._timeout if timeout is None else timeout
@@ -152,38 +227,121 @@ class OpenAICompatible:
             provider=self._provider.name,
             timeout=seconds,
             deadline=asyncio.get_running_loop().time() + seconds,
+            secrets=self._secrets,
+        )
+
+    # -- what comes ----------------------------------------------------------------------------
+
+    def _whole(self, wire: Wire, request: ChatRequest, body: bytes) -> ChatResponse:
+        """Return an answer in one piece; some servers send a stream that nobody asked for."""
+        if not body.lstrip()[:6].startswith((b"data:", b"event:")):
+            return wire.decode(request, body)
+        answer, parser = wire.stream(request), SseParser()
+        for event in (*parser.feed(body), *parser.end()):
+            answer.feed(event)
+        return self._finished(request, answer, parser.stray)
+
+    async def _chunks(self, request: ChatRequest, wire: Wire) -> AsyncGenerator[ChatChunk, None]:
+        target = self._target(wire.path, request.timeout)
+        with self._safe():
+            dialect, passed = self._dialect(request), False
+            while True:
+                body = _encode(wire.body(request, dialect, stream=True))
+                try:
+                    async with (
+                        self._http.events(target, body) as events,
+                        aclosing(self._pieces(request, wire, events)) as pieces,
+                    ):
+                        async for chunk in pieces:
+                            if not passed:
+                                passed = True
+                                self._learn(request, dialect)
+                            yield chunk
+                    return
+                except (BadModelRequest, UnsupportedByModel) as error:
+                    if passed:
+                        raise
+                    dialect = simpler(dialect, request, error)
+
+    async def _pieces(
+        self, request: ChatRequest, wire: Wire, events: Events | Reply
+    ) -> AsyncGenerator[ChatChunk, None]:
+        if isinstance(events, Reply):
+            self._raise_for_status(events, request.model)
+            response = wire.decode(request, events.body)
+            yield ChatChunk(text=response.text, response=response)
+            return
+        answer = wire.stream(request)
+        try:
+            async for event in events:
+                if text := answer.feed(event):
+                    yield ChatChunk(text=text)
+                if answer.ended:
+                    events.done = True
+                    break
+                if answer.finished:
+                    events.hurry(AFTER_THE_END)
+        except (ModelUnavailable, ModelTimeout):
+            if not answer.finished:
+                raise
+        response = self._finished(request, answer, events.stray)
+        yield last_chunk(answer.passed, response)
+
+    def _finished(
+        self, request: ChatRequest, answer: ChatStream | ResponsesStream, stray: bytes
+    ) -> ChatResponse:
+        if answer.finished:
+            return answer.response()
+        said = sanitised((answer.stray or stray).decode("utf-8", "replace"), self._secrets)
+        raise ModelUnavailable(
+            f"{request.model}: the stream ended in the middle of the answer"
+            + (f"; the server sent {said!r}" if said else "")
+            + "; try again",
+            provider=self._provider.name,
         )
 
     def _raise_for_status(self, reply: Reply, model: str) -> None:
-        if reply.status != 200:
-            raise self._error(reply, model)
-
-    def _error(self, reply: Reply, model: str) -> ModelError:
-        return from_status(
+        if ok(reply.status):
+            return
+        raise from_status(
             reply.status,
             reply.body,
             provider=self._provider.name,
             model=split_model(model)[1],
             retry_after=retry_after_of(reply.headers),
             conflict_is_retryable=self._provider.conflict_is_retryable,
-            secret=self._key,
+            secrets=self._secrets,
         )
 
-    async def _chunks(
-        self,
-        request: ChatRequest,
-        answer: ChatStream | ResponsesStream,
-        events: AsyncIterator[bytes],
-    ) -> AsyncGenerator[ChatChunk, None]:
-        async for event in events:
-            if text := answer.feed(event):
-                yield ChatChunk(text=text)
-        if not answer.finished:
-            raise ModelUnavailable(
-                f"{request.model}: the stream ended in the middle of the answer; try again",
-                provider=self._provider.name,
-            )
-        yield ChatChunk(response=answer.response())
+    @contextmanager
+    def _safe(self) -> Generator[None, None, None]:
+        """Let no error out that shows a secret."""
+        try:
+            yield
+        except ModelError as error:
+            self._secrets.cleaned(error)
+            raise
+
+
+def simpler(dialect: Dialect, request: ChatRequest, error: ModelError) -> Dialect:
+    """Return how to ask without what a server refuses.
+
+    Raises:
+        ModelError: the error, when it is about something else.
+    """
+    final = isinstance(error, ContextTooLong | ContentRefused)
+    found = None if final else dialect.without(str(error))
+    if found is None or (found.schemas != dialect.schemas and request.response is None):
+        raise error
+    return found
+
+
+def last_chunk(passed: str, response: ChatResponse) -> ChatChunk:
+    """Return the chunk with the response, and the text of it that was not handed on before."""
+    text = response.text
+    if text.startswith(passed):
+        return ChatChunk(text=text[len(passed) :], response=response)
+    return ChatChunk(text=text, again=True, response=response)
 
 
 def no_embeddings(provider: str) -> UnsupportedByModel:

@@ -103,9 +103,15 @@ class ChatResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class ChatChunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A piece of a streamed answer; the last one carries the whole `response`."""
+    """A piece of a streamed answer; the last one carries the whole `response`.
+
+    Attributes:
+        again: the text begins again with this piece: the stream broke and was asked for once more,
+            so what came before it is void.
+    """
 
     text: str = ""
+    again: bool = False
     response: ChatResponse | None = None
 
 

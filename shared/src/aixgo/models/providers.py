@@ -8,12 +8,13 @@ without a row can be declared in the settings, with a `base_url` or `adapter: li
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from aixgo.config.installed import Installed
 
 Adapter = Literal["openai_compatible", "litellm", "local"]
+Schemas = Literal["json_schema", "json_object", "prompt"]
 Embeddings = Literal["openai", "feature_extraction", "litellm", "none"]
 
 
@@ -34,8 +35,49 @@ class Quirk:
     responses_for_tools: bool = False
 
 
-PLAIN = Quirk()
-"""No quirk at all."""
+NO_QUIRK = Quirk()
+"""Nothing is different."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How one model wants its requests: what its provider's row, its quirk and the settings say.
+
+    Attributes:
+        max_tokens_field: how the wire calls `max_tokens`.
+        drop: fields that the model refuses; they are left out.
+        schemas: how it is asked for JSON: with the schema, with `json_object` and the schema in
+            the prompt, or with the prompt alone.
+        stream_options: whether streams ask for the usage; without, most servers count nothing.
+    """
+
+    max_tokens_field: str = "max_tokens"
+    drop: frozenset[str] = frozenset()
+    schemas: Schemas = "json_schema"
+    stream_options: bool = True
+
+    def without(self, refusal: str) -> Dialect | None:
+        """Return a dialect without what a server's refusal names, or None when it names nothing.
+
+        What is asked stays the same; only how it is asked changes.
+        """
+        if self.stream_options and "stream_options" in refusal:
+            return replace(self, stream_options=False)
+        if self.schemas != "prompt" and _NO_SCHEMAS.search(refusal):
+            simpler = self.schemas == "json_schema" and "json_object" not in refusal
+            return replace(self, schemas="json_object" if simpler else "prompt")
+        named = set(_TOKENS.findall(refusal))
+        if self.max_tokens_field == "max_tokens" and named >= {"max_tokens", _NEW_FIELD}:
+            return replace(self, max_tokens_field=_NEW_FIELD)
+        return None
+
+
+_NO_SCHEMAS = re.compile(r"response_format|json_schema|json_object|text\.format|structured.output")
+_NEW_FIELD = "max_completion_tokens"
+_TOKENS = re.compile(r"max_\w*tokens")
+
+PLAIN = Dialect()
+"""Nothing is different."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +96,8 @@ class Provider:
         litellm_prefix: litellm's name for it.
         default_max_tokens: sent when the request has none; None sends nothing.
         needs_project: a cloud project and location are part of the address.
+        schemas: see `Dialect`.
+        stream_options: see `Dialect`.
     """
 
     name: str
@@ -70,6 +114,8 @@ class Provider:
     litellm_prefix: str = ""
     default_max_tokens: int | None = None
     needs_project: bool = False
+    schemas: Schemas = "json_schema"
+    stream_options: bool = True
 
 
 PROJECT_ENV = ("GCP_PROJECT_ID", "GOOGLE_CLOUD_PROJECT")
@@ -154,6 +200,7 @@ _ROWS = (
         # the beta path is the one that knows strict tools; the others are the same on both
         base_url="https://api.deepseek.com/beta",
         key_env=("DEEPSEEK_API_KEY",),
+        schemas="json_object",
         base_url_env=("DEEPSEEK_API_BASE",),
         embeddings="none",
         litellm_prefix="deepseek",
@@ -202,7 +249,29 @@ def quirk_of(provider: Provider, model: str) -> Quirk:
     for quirk in provider.quirks:
         if re.match(quirk.models, model):
             return quirk
-    return PLAIN
+    return NO_QUIRK
+
+
+def dialect_of(
+    provider: Provider,
+    model: str,
+    *,
+    schemas: Schemas | None = None,
+    stream_options: bool | None = None,
+) -> Dialect:
+    """Return how a model wants its requests.
+
+    Args:
+        schemas: what the settings say, before what the row says.
+        stream_options: the same.
+    """
+    quirk = quirk_of(provider, model)
+    return Dialect(
+        max_tokens_field=quirk.max_tokens_field,
+        drop=quirk.drop,
+        schemas=schemas or provider.schemas,
+        stream_options=provider.stream_options if stream_options is None else stream_options,
+    )
 
 
 def split_model(name: str) -> tuple[str, str]:

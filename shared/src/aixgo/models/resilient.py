@@ -2,8 +2,8 @@
 
 Only what may help is done again: overload, lost connections, time-outs of single attempts. An
 answer that came but is bad (`BadModelAnswer`) was paid for, so asking again is the caller's
-decision, where the usage is counted. Nothing is retried after the first piece of a stream was
-handed on.
+decision, where the usage is counted. A stream that breaks ends as a call that is not streamed: it
+is asked for again, and the first piece of the new text says that it begins `again`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TypeVar
+from contextlib import aclosing, asynccontextmanager
+from typing import Generic, TypeVar
 
 from msgspec.structs import replace
 
@@ -26,6 +26,7 @@ from aixgo.models.port import (
     Model,
 )
 from aixgo.models.providers import split_model
+from aixgo.models.wrapper import Wrapper
 
 INITIAL_BACKOFF = 0.5
 """Seconds: the longest first wait. A restarted load balancer is back by then."""
@@ -48,7 +49,7 @@ def backoff(attempt: int, *, initial: float = INITIAL_BACKOFF, cap: float = MAX_
     return random.uniform(0.0, min(cap, initial * 2.0 ** min(attempt - 1, 30)))
 
 
-class Resilient:
+class Resilient(Wrapper):
     """A `Model` around a `Model`: attempts within one deadline.
 
     Args:
@@ -66,7 +67,7 @@ class Resilient:
         max_attempts: int,
         wait: Callable[[int], float] = backoff,
     ) -> None:
-        self._model = model
+        super().__init__(model)
         self._timeout = timeout
         self._max_attempts = max_attempts
         self._wait = wait
@@ -81,42 +82,40 @@ class Resilient:
 
     @asynccontextmanager
     async def stream(self, request: ChatRequest) -> AsyncGenerator[AsyncIterator[ChatChunk], None]:
-        """Yield the pieces of the first attempt that gives one."""
-        async with AsyncExitStack() as stack:
+        """Yield the pieces of the attempts; the first of a further attempt begins `again`."""
+        async with aclosing(self._chunks(request)) as chunks:
+            yield chunks
 
-            async def begin(attempt: ChatRequest) -> _Begun:
-                async with AsyncExitStack() as trial:
-                    chunks = await trial.enter_async_context(self._model.stream(attempt))
-                    first = await anext(chunks, None)
-                    stack.push_async_exit(trial.pop_all())
-                    return _Begun(first, chunks)
-
-            yield await self._repeat(request, begin)
-
-    async def close(self) -> None:
-        """Close the model."""
-        await self._model.close()
+    async def _chunks(self, request: ChatRequest) -> AsyncGenerator[ChatChunk, None]:
+        tries = _Tries(self, request)
+        passed = again = False
+        while True:
+            try:
+                async with self._model.stream(tries.request()) as chunks:
+                    async for chunk in chunks:
+                        # a first piece without text would say it to nobody
+                        if again and (chunk.text or chunk.response):
+                            chunk, again = replace(chunk, again=True), False
+                        passed = passed or bool(chunk.text)
+                        yield chunk
+                return
+            except ModelError as error:
+                pause = tries.pause(error)
+            again = passed
+            await asyncio.sleep(pause)
 
     async def _repeat(
         self, request: _Request, attempt: Callable[[_Request], Awaitable[_Answer]]
     ) -> _Answer:
-        loop = asyncio.get_running_loop()
-        total = self._timeout if request.timeout is None else request.timeout
-        deadline = loop.time() + total
-        number = 1
+        tries = _Tries(self, request)
         while True:
             try:
-                return await attempt(replace(request, timeout=deadline - loop.time()))
+                return await attempt(tries.request())
             except ModelError as error:
-                pause = self._pause(error, number, deadline - loop.time())
-                if pause is None:
-                    if number > 1:
-                        error.add_note(f"attempts: {number}, within {total:.3g} s")
-                    raise self._at_deadline(error, request, total) from error.__cause__
+                pause = tries.pause(error)
             await asyncio.sleep(pause)
-            number += 1
 
-    def _pause(self, error: ModelError, attempts: int, remaining: float) -> float | None:
+    def pause_after(self, error: ModelError, attempts: int, remaining: float) -> float | None:
         """Return seconds before the next attempt, or None when there is to be none."""
         if not error.retryable or isinstance(error, BadModelAnswer):
             return None
@@ -125,33 +124,52 @@ class Resilient:
         pause = max(self._wait(attempts), error.retry_after or 0.0)
         return pause if pause < remaining else None
 
-    def _at_deadline(
-        self, error: ModelError, request: ChatRequest | EmbedRequest, total: float
-    ) -> ModelError:
-        """Return the error as the caller sees it: their own timeout, not what was left of it."""
+    def timeout_of(self, request: ChatRequest | EmbedRequest) -> float:
+        """Return the seconds that a request may take with all its attempts."""
+        return self._timeout if request.timeout is None else request.timeout
+
+
+class _Tries(Generic[_Request]):
+    """The attempts of one call."""
+
+    def __init__(self, policy: Resilient, request: _Request) -> None:
+        self._policy = policy
+        self._request: _Request = request
+        self._total = policy.timeout_of(request)
+        self._loop = asyncio.get_running_loop()
+        self._deadline = self._loop.time() + self._total
+        self._number = 1
+
+    def request(self) -> _Request:
+        """Return the request of the next attempt: it has the time that is left."""
+        left = self._deadline - self._loop.time()
+        request: _Request = replace(self._request, timeout=left)
+        return request
+
+    def pause(self, error: ModelError) -> float:
+        """Return seconds to wait before the next attempt.
+
+        Raises:
+            ModelError: there is none; the error as the caller sees it.
+        """
+        left = self._deadline - self._loop.time()
+        pause = self._policy.pause_after(error, self._number, left)
+        if pause is None:
+            if self._number > 1:
+                error.add_note(f"attempts: {self._number}, within {self._total:.3g} s")
+            raise self._at_deadline(error) from error.__cause__
+        self._number += 1
+        return pause
+
+    def _at_deadline(self, error: ModelError) -> ModelError:
+        """Return the error with the caller's own timeout in it, not what was left of it."""
         if not isinstance(error, ModelTimeout) or error.status is not None:
             return error
         found = ModelTimeout(
-            f"{request.model} did not finish within {total:.3g} s, with all attempts; raise the "
-            "timeout, or ask for a shorter answer with max_tokens",
-            provider=split_model(request.model)[0],
+            f"{self._request.model} did not finish within {self._total:.3g} s, with all attempts; "
+            "raise the timeout, or ask for a shorter answer with max_tokens",
+            provider=split_model(self._request.model)[0],
         )
         for note in getattr(error, "__notes__", ()):
             found.add_note(note)
         return found
-
-
-class _Begun:
-    """A stream whose first piece has been read already."""
-
-    def __init__(self, first: ChatChunk | None, rest: AsyncIterator[ChatChunk]) -> None:
-        self._first, self._rest = first, rest
-
-    def __aiter__(self) -> AsyncIterator[ChatChunk]:
-        return self
-
-    async def __anext__(self) -> ChatChunk:
-        if (first := self._first) is not None:
-            self._first = None
-            return first
-        return await anext(self._rest)

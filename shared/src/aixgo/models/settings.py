@@ -28,11 +28,12 @@ _FOR_LOCAL = {"timeout", "max_attempts", "prices"}
 
 
 def checked_base_url(url: str) -> str:
-    """Return the URL without a slash at its end.
+    """Return the URL without blanks around it and without a slash at its end.
 
     Raises:
         ValueError: it is no plain http(s) URL; says what is wrong.
     """
+    url = url.strip()
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("a base URL looks like 'https://host/v1'")
@@ -82,6 +83,11 @@ class ProviderSettings(Options):
     wire: Literal["auto", "chat", "responses"] = "auto"
     """`chat` or `responses` forces that API of OpenAI's; `auto` uses Responses where a model of
     api.openai.com needs it."""
+    schemas: Literal["json_schema", "json_object", "prompt"] | None = None
+    """How the models are asked for JSON: with the schema, with `json_object` and the schema in the
+    prompt, or with the prompt alone. A server that refuses the first is asked in the next way."""
+    stream_options: bool | None = None
+    """Whether streams ask for their usage; false for servers that refuse the field."""
     timeout: PositiveDuration | None = None
     """For a call with all its attempts, streams included."""
     max_attempts: int | None = Field(default=None, ge=1, le=20)

@@ -47,7 +47,9 @@ class StepFinished(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokensArrived(msgspec.Struct, frozen=True, kw_only=True):
-    """More of the text that a step is writing; `again` when it begins anew after a crash.
+    """More of the text that a step is writing; `again` when it begins anew.
+
+    That is after a crash, and after a stream that broke and was asked for once more.
 
     `step` is empty as long as the call of the step was not seen.
     """
@@ -130,7 +132,7 @@ class RunEvents:
             return
         agent, _, step = message.subject.rsplit(".", 3)[1:]
         key = f"{agent}.{step}"
-        again = batch.n == 0 and self._pieces.get(key, 0) > 0
+        again = self._pieces.get(key, 0) > 0 and (batch.n == 0 or batch.again)
         self._pieces[key] = batch.n + 1
         if batch.text or again:
             self._put(

@@ -346,15 +346,18 @@ class Context(Execution):
         declared = spec.model_name or self._runtime.default_model
         return overridden(task, overrides, path, spec, declared)
 
-    async def write_token(self, text: str) -> None:
-        """Stream a piece of this call's text to whoever watches; best effort, never waits long."""
+    async def write_token(self, text: str, *, again: bool = False) -> None:
+        """Stream a piece of this call's text to those who watch; best effort, never waits long.
+
+        With `again` the text begins again with this piece, and what was written before is void.
+        """
         if self.tokens is None:
             request = self._request
             self.tokens = TokenWriter(
                 self._space.broker,
                 self._space.names.tokens(self.agent, request.run, request.step),
             )
-        await self.tokens.write(text)
+        await self.tokens.write(text, again=again)
 
     def add_usage(self, usage: Usage) -> None:
         """Count what this handler itself used; only the model gateway has such a thing to say."""

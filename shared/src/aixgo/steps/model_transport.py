@@ -86,7 +86,9 @@ async def _until_answered(
 ) -> AsyncGenerator[TokenBatch | bytes, None]:
     expected = 0
     while (batch := await pieces.get()) is not None:
-        if batch.n < expected:  # a repeated execution streams from the beginning again
+        if batch.n == 0 and expected:  # another execution begins from the beginning
+            batch = msgspec.structs.replace(batch, again=True)
+        elif batch.n < expected:
             continue
         expected = batch.n + 1
         yield batch

@@ -7,9 +7,10 @@ from aixgo.agents.gateway_options import AgentKey, GatewayOptions
 from aixgo.agents.model_gateway import ModelGateway
 from aixgo.config.agents import AgentSpec
 from aixgo.errors import ConfigError
+from aixgo.models.access import OwnKey
 from aixgo.models.hub import ModelHub
-from aixgo.models.providers import PROVIDERS, split_model
-from aixgo.models.settings import ModelSettings, ProviderSettings
+from aixgo.models.providers import split_model
+from aixgo.models.settings import ModelSettings
 
 
 class LlmGateway(ModelGateway):
@@ -20,7 +21,9 @@ class LlmGateway(ModelGateway):
     def __init__(self, spec: AgentSpec, options: GatewayOptions) -> None:
         super().__init__(spec, options, ModelHub(options.settings))
         self._own = {
-            agent: ModelGateway(spec, options, ModelHub(with_key(options.settings, agent, key)))
+            agent: ModelGateway(
+                spec, options, ModelHub(options.settings, own=own_key(options.settings, agent, key))
+            )
             for agent, key in options.agent_keys.items()
         }
 
@@ -43,11 +46,12 @@ class LlmGateway(ModelGateway):
             await gateway.stop()
 
 
-def with_key(settings: ModelSettings, agent: str, key: AgentKey) -> ModelSettings:
-    """Return the settings with the agent's key for the provider of its model.
+def own_key(settings: ModelSettings, agent: str, key: AgentKey) -> OwnKey:
+    """Return the agent's key with the only provider and the only further address that may have it.
 
     Raises:
-        ConfigError: the agent names no model and there is no default, so the key is nobody's.
+        ConfigError: the agent names no model and there is no default, so the key belongs to no
+            provider.
     """
     provider, _ = split_model(key.model or settings.default)
     if not provider:
@@ -55,9 +59,4 @@ def with_key(settings: ModelSettings, agent: str, key: AgentKey) -> ModelSetting
             f"agent {agent!r} has an `api_key` but no model, so it is not known which provider may "
             "see the key; give the agent `model: provider/name`"
         )
-    if provider not in PROVIDERS and provider not in settings.providers:
-        return settings  # its calls say that the provider is unknown, with the known ones
-    known = settings.providers.get(provider, ProviderSettings())
-    trusted = known.trusted_base_urls + ((key.endpoint.rstrip("/"),) if key.endpoint else ())
-    own = known.model_copy(update={"api_key": key.api_key, "trusted_base_urls": trusted})
-    return settings.model_copy(update={"providers": {**settings.providers, provider: own}})
+    return OwnKey(provider=provider, api_key=key.api_key, endpoint=key.endpoint)

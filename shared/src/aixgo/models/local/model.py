@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from msgspec.structs import replace
 
 from aixgo.errors import (
+    BadModelRequest,
     ConfigError,
     MissingExtra,
     ModelError,
@@ -28,6 +29,7 @@ from aixgo.errors import (
     ModelUnavailable,
     UnsupportedByModel,
 )
+from aixgo.models.access import Setup
 from aixgo.models.http import Http
 from aixgo.models.local.files import LocalFiles, ServerState, lock, runtime_directory
 from aixgo.models.openai_compatible import OpenAICompatible, no_embeddings
@@ -47,6 +49,21 @@ _POLL_SECONDS = 0.05
 
 _TOOL_CALL_TOKENS = {"44": 5, "19324": 5, "79": 5, "4350": 5}
 """Tokens of `<tool_call>`: without this push the model talks before it calls, or never calls."""
+
+
+def opened(setup: Setup) -> LocalModel:
+    """Return the adapter.
+
+    Raises:
+        BadModelRequest: the request names an address.
+    """
+    if setup.requested_url:
+        raise BadModelRequest(
+            f"the local model has no endpoint but its own; take {setup.requested_url!r} away, or "
+            "name the model 'openai_compatible/…'",
+            provider=setup.provider.name,
+        )
+    return LocalModel(timeout=setup.timeout, http=setup.http())
 
 
 class LocalModel:

@@ -1,232 +1,35 @@
-"""The OpenAI chat completions and embeddings formats: encode requests, decode answers."""
+"""Answers in the format of OpenAI's chat completions, whole and streamed.
+
+What servers that imitate it really send is read too: `tests/wire/shapes` has a row for each.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeVar
+import re
+from typing import Any
 
-import msgspec
-
-from aixgo.envelope import Usage
-from aixgo.errors import BadModelAnswer, BadModelRequest, ContentRefused, ModelError
-from aixgo.models.messages import ChatMessage, TextPart, ToolCall
-from aixgo.models.port import (
-    ChatRequest,
-    ChatResponse,
-    Choice,
-    EmbedRequest,
-    EmbedResponse,
-    ToolDefinition,
+from aixgo.errors import ModelError
+from aixgo.models.port import ChatRequest, ChatResponse, Choice
+from aixgo.models.providers import split_model
+from aixgo.models.wires.answers import checked
+from aixgo.models.wires.assembly import Assembly, ToolCalls, whole_choice
+from aixgo.models.wires.failures import failure, failure_in, refused
+from aixgo.models.wires.reading import (
+    Unreadable,
+    loads,
+    record,
+    records,
+    string,
+    text_in,
+    unreadable,
+    well_formed,
 )
-from aixgo.models.providers import Quirk, split_model
-from aixgo.models.wires.answers import (
-    Assembly,
-    checked,
-    checked_vectors,
-    extra_of,
-    finish_reason,
-    tool_call_id,
-    usage_of,
-)
-from aixgo.models.wires.classify import from_status
+from aixgo.models.wires.sse import Event
+from aixgo.models.wires.usage import Counter
 
-_T = TypeVar("_T")
-
-# -- requests ------------------------------------------------------------------------------------
-
-
-def chat_body(request: ChatRequest, quirk: Quirk, *, stream: bool) -> dict[str, Any]:
-    """Return the body of a request to `/chat/completions`; what is not set is not sent."""
-    _, model = split_model(request.model)
-    body: dict[str, Any] = {"model": model, "messages": messages(request.messages)}
-    body |= sampling(request, quirk)
-    if request.max_tokens is not None:
-        body[quirk.max_tokens_field] = request.max_tokens
-    if request.seed is not None:
-        body["seed"] = request.seed
-    if request.tools:
-        body["tools"] = [{"type": "function", "function": function(tool)} for tool in request.tools]
-        if request.tool_choice:
-            body["tool_choice"] = tool_choice(request.tool_choice)
-    if request.response is not None:
-        body["response_format"] = {
-            "type": "json_schema",
-            "json_schema": {
-                "name": request.response.name,
-                "strict": request.response.strict,
-                "schema": request.response.schema,
-            },
-        }
-    if stream:
-        body["stream"] = True
-        body["stream_options"] = {"include_usage": True}
-    return body | extra_of(request)
-
-
-def sampling(request: ChatRequest, quirk: Quirk) -> dict[str, Any]:
-    """Return temperature, top_p and stop, as far as they are set and the model takes them."""
-    fields: dict[str, Any] = {}
-    if request.temperature is not None:
-        fields["temperature"] = request.temperature
-    if request.top_p is not None:
-        fields["top_p"] = request.top_p
-    if request.stop:
-        fields["stop"] = list(request.stop)
-    return {name: value for name, value in fields.items() if name not in quirk.drop}
-
-
-def messages(conversation: Sequence[ChatMessage]) -> list[dict[str, Any]]:
-    """Return a conversation as the wire has it."""
-    return [_message(message) for message in conversation]
-
-
-def _message(message: ChatMessage) -> dict[str, Any]:
-    found: dict[str, Any] = {"role": message.role}
-    if message.content or not message.tool_calls:
-        found["content"] = _content(message)
-    if message.role == "tool":
-        # its `name` stays here: OpenAI and most of its imitators know only the id
-        found["tool_call_id"] = message.tool_call_id
-        return found
-    if message.name:
-        found["name"] = message.name
-    if message.tool_calls:
-        found["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-            for call in message.tool_calls
-        ]
-    return found
-
-
-def _content(message: ChatMessage) -> str | list[dict[str, Any]]:
-    if isinstance(message.content, str):
-        return message.content
-    if message.role != "user" or not message.images:
-        return text_only(message)
-    return [
-        {"type": "text", "text": part.text}
-        if isinstance(part, TextPart)
-        else {"type": "image_url", "image_url": {"url": part.address}}
-        for part in message.content
-    ]
-
-
-def text_only(message: ChatMessage) -> str:
-    """Return the text of a message where the wire has no place for images.
-
-    Raises:
-        BadModelRequest: it has images.
-    """
-    if message.images:
-        raise BadModelRequest(
-            f"a message of role {message.role!r} has an image, which this provider's API takes "
-            "from role 'user' only; put it into a message of the user"
-        )
-    return message.text
-
-
-def function(tool: ToolDefinition) -> dict[str, Any]:
-    """Return a tool's description; one without parameters takes an empty object."""
-    return {
-        "name": tool.name,
-        "description": tool.description,
-        "parameters": tool.parameters or {"type": "object", "properties": {}},
-    }
-
-
-def tool_choice(choice: str) -> str | dict[str, Any]:
-    """Return `auto`, `none` and `required` as they are, and a tool's name as an object."""
-    if choice in {"auto", "none", "required"}:
-        return choice
-    return {"type": "function", "function": {"name": choice}}
-
-
-def embed_body(request: EmbedRequest) -> dict[str, Any]:
-    """Return the body of a request to `/embeddings`."""
-    _, model = split_model(request.model)
-    body: dict[str, Any] = {"model": model, "input": list(request.input)}
-    if request.dimensions is not None:
-        body["dimensions"] = request.dimensions
-    return body
-
-
-# -- answers -------------------------------------------------------------------------------------
-
-
-class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: str | dict[str, Any] | None = None
-
-    def text(self) -> str:
-        if isinstance(self.arguments, dict):
-            return msgspec.json.encode(self.arguments).decode()
-        return self.arguments or ""
-
-
-class _ToolCall(msgspec.Struct):
-    id: str | None = None
-    index: int | None = None
-    function: _Function = msgspec.field(default_factory=_Function)
-
-
-class _Part(msgspec.Struct):
-    text: str | None = None
-
-
-class _Message(msgspec.Struct):
-    content: str | list[_Part] | None = None
-    refusal: str | None = None
-    tool_calls: list[_ToolCall] | None = None
-
-    def text(self) -> str:
-        if isinstance(self.content, list):
-            return "".join(part.text or "" for part in self.content)
-        return self.content or ""
-
-
-class _Choice(msgspec.Struct):
-    index: int = 0
-    message: _Message = msgspec.field(default_factory=_Message)
-    delta: _Message | None = None
-    finish_reason: str | None = None
-
-
-class _Details(msgspec.Struct):
-    cached_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    prompt_tokens_details: _Details | None = None
-
-
-class _Completion(msgspec.Struct):
-    id: str | None = None
-    model: str | None = None
-    choices: list[_Choice] | None = None
-    usage: _Usage | None = None
-    error: msgspec.Raw = msgspec.Raw()
-
-
-class _Vector(msgspec.Struct):
-    embedding: list[float]
-    index: int | None = None
-
-
-class _Embeddings(msgspec.Struct):
-    data: list[_Vector]
-    model: str | None = None
-    usage: _Usage | None = None
-
-
-_completion = msgspec.json.Decoder(_Completion)
-_embeddings = msgspec.json.Decoder(_Embeddings)
+_DONE = b"[DONE]"
+_ERROR_LINE = re.compile(rb"error\b[\s:]*", re.IGNORECASE)
+_OURS = frozenset({"", "message"})
 
 
 def decode_chat(request: ChatRequest, body: bytes) -> ChatResponse:
@@ -235,178 +38,163 @@ def decode_chat(request: ChatRequest, body: bytes) -> ChatResponse:
     Raises:
         BadModelAnswer: it cannot be read, has no choice, or is not the JSON that was asked for.
         ContentRefused: the model refused.
+        ModelError: it is an error although its status is 200.
     """
+    try:
+        answer = loads(body)
+    except Unreadable as error:
+        raise unreadable(request, body, error) from error
+    if not isinstance(answer, dict):
+        raise unreadable(request, body, "it is not an object")
+    if failed := failure_in(request, answer):
+        raise failed
     provider, model = split_model(request.model)
-    answer = read(_completion, request, body)
-    if error := error_in(request, answer.error):
-        raise error
+    counter = Counter()
+    choices = records(answer.get("choices"))
+    _count(counter, answer, choices)
     response = ChatResponse(
-        id=answer.id or "",
-        model=f"{provider}/{answer.model or model}",
-        choices=tuple(_choice(request, choice) for choice in answer.choices or ()),
-        usage=_usage(answer.usage),
+        id=well_formed(string(answer.get("id"))),
+        model=well_formed(f"{provider}/{string(answer.get('model')) or model}"),
+        choices=tuple(_choice(request, n, choice) for n, choice in enumerate(choices)),
+        usage=counter.usage,
     )
     return checked(request, response)
 
 
-def _choice(request: ChatRequest, choice: _Choice) -> Choice:
-    message = choice.message
-    if message.refusal and not message.content:
-        raise _refused(request, message.refusal)
-    calls = tuple(
-        ToolCall(
-            id=tool_call_id(call.id),
-            name=call.function.name or "",
-            arguments=call.function.text() or "{}",
-        )
-        for call in message.tool_calls or ()
+def _choice(request: ChatRequest, position: int, choice: dict[str, Any]) -> Choice:
+    message = record(choice.get("message") or choice.get("delta"))
+    text = text_in(message.get("content"))
+    if not text and (refusal := string(message.get("refusal"))):
+        raise refused(request, refusal)
+    calls = ToolCalls()
+    calls.take(message)
+    index = choice.get("index")
+    return whole_choice(
+        request,
+        index=index if type(index) is int else position,
+        text=text,
+        calls=calls,
+        finish=choice.get("finish_reason"),
     )
-    return Choice(
-        index=choice.index,
-        message=ChatMessage(role="assistant", content=message.text(), tool_calls=calls),
-        finish_reason=finish_reason(choice.finish_reason, has_tool_calls=bool(calls)),
-    )
+
+
+def _count(counter: Counter, answer: dict[str, Any], choices: list[dict[str, Any]]) -> None:
+    """Note the usage, wherever it is."""
+    for choice in choices:
+        counter.see(choice.get("usage"))
+    counter.see(record(answer.get("x_groq")).get("usage"))
+    counter.see(answer.get("usage"))
 
 
 class ChatStream:
-    """Takes the events of a streamed answer, one by one."""
+    """Takes the events of a streamed answer, one by one.
+
+    Attributes:
+        ended: the server said that nothing follows.
+        stray: what it sent that is not part of the format, for error messages.
+    """
 
     def __init__(self, request: ChatRequest) -> None:
         self._request = request
         self._assembly = Assembly(request)
         self._refusal = ""
+        self.ended = False
+        self.stray = b""
 
-    def feed(self, event: bytes) -> str:
+    def feed(self, event: Event) -> str:
         """Return the text that an event adds.
 
         Raises:
             BadModelAnswer: it cannot be read.
+            ModelUnavailable: the connection ended inside it.
             ModelError: it is an error in the middle of the stream.
         """
-        answer = read(_completion, self._request, event)
-        if error := error_in(self._request, answer.error):
-            raise error
+        data = event.data.strip()
+        if data.strip(b'"') == _DONE:
+            self.ended = True
+            return ""
+        answer = self._read(event, data)
+        if answer is None:
+            return ""
+        if event.name == "error":
+            raise failure(self._request, answer.get("error") or answer)
+        if event.name not in _OURS and not (answer.get("choices") or answer.get("error")):
+            return ""
+        if failed := failure_in(self._request, answer, event=True):
+            raise failed
         assembly = self._assembly
         if not assembly.id:
-            assembly.named(answer.id or "", answer.model or "")
-        if answer.usage is not None:
-            assembly.usage = _usage(answer.usage)
-        for choice in answer.choices or ():
-            if choice.index == 0:
-                return self._feed(choice)
+            assembly.named(string(answer.get("id")), string(answer.get("model")))
+        choices = records(answer.get("choices"))
+        _count(assembly.counter, answer, choices)
+        for choice in choices:
+            if choice.get("index") in (0, None, "0"):
+                return self._take(choice)
         return ""
 
-    def _feed(self, choice: _Choice) -> str:
+    def _read(self, event: Event, data: bytes) -> dict[str, Any] | None:
+        """Return the object in an event, or None when it is not for us."""
+        try:
+            answer = loads(data)
+        except Unreadable as error:
+            if event.name == "error":
+                raise failure(self._request, data.decode("utf-8", "replace")) from None
+            if match := _ERROR_LINE.match(data):
+                raise self._failed(data[match.end() :] or data) from None
+            if event.name in _OURS and data[:1] in (b"{", b"["):
+                whole = event.whole
+                raise unreadable(
+                    self._request, data, error if whole else Unreadable(str(error), cut=True)
+                ) from None
+            self.stray = self.stray or data[:300]
+            return None
+        if isinstance(answer, dict):
+            return answer
+        if event.name == "error":
+            raise failure(self._request, string(answer) or "no reason given")
+        return None
+
+    def _failed(self, text: bytes) -> ModelError:
+        try:
+            error = loads(text)
+        except Unreadable:
+            error = text.decode("utf-8", "replace")
+        return failure(self._request, record(error).get("error") or error)
+
+    def _take(self, choice: dict[str, Any]) -> str:
         assembly = self._assembly
-        assembly.finish = choice.finish_reason or assembly.finish
-        delta = choice.delta
-        if delta is None:
-            return ""
-        self._refusal += delta.refusal or ""
-        for position, call in enumerate(delta.tool_calls or ()):
-            assembly.tool_call(
-                position if call.index is None else call.index,
-                call_id=call.id,
-                name=call.function.name,
-                piece=call.function.text(),
-            )
-        text = delta.text()
-        if text:
-            assembly.text(text)
-        return text
+        assembly.begun = True
+        assembly.finish = string(choice.get("finish_reason")) or assembly.finish
+        delta = record(choice.get("delta"))
+        message = record(choice.get("message"))
+        if not delta and message:
+            return self._take_whole(message)
+        self._refusal += string(delta.get("refusal"))
+        assembly.calls.take(delta)
+        return assembly.text(text_in(delta.get("content")))
+
+    def _take_whole(self, message: dict[str, Any]) -> str:
+        """Take a message where a delta belongs; some servers repeat the whole text at the end."""
+        assembly = self._assembly
+        text, so_far = text_in(message.get("content")), assembly.so_far
+        assembly.calls.take(message)
+        return assembly.text(text.removeprefix(so_far) if text.startswith(so_far) else text)
+
+    @property
+    def passed(self) -> str:
+        """The text that `feed` returned so far."""
+        return self._assembly.passed
 
     @property
     def finished(self) -> bool:
-        """Whether the answer said why it ended, so that nothing is missing."""
-        return self._assembly.finish is not None
+        """Whether nothing of the answer is missing.
+
+        It said why it ended; or something came, and then that nothing follows.
+        """
+        return self._assembly.finish is not None or (self.ended and self._assembly.begun)
 
     def response(self) -> ChatResponse:
         """Return the whole answer; errors as `decode_chat`."""
-        if self._refusal:
-            raise _refused(self._request, self._refusal)
+        if self._refusal and not self._assembly.so_far:
+            raise refused(self._request, self._refusal)
         return self._assembly.response()
-
-
-class _EmbeddedError(msgspec.Struct):
-    code: int | str | None = None
-
-
-_embedded_error = msgspec.json.Decoder(_EmbeddedError)
-
-
-def error_in(request: ChatRequest, error: bytes | msgspec.Raw) -> ModelError | None:
-    """Return the error that some servers put into an answer whose status is 200, or None."""
-    body = bytes(error).strip()
-    if body in (b"", b"null"):
-        return None
-    try:
-        code = _embedded_error.decode(body).code
-    except msgspec.DecodeError:
-        code = None
-    status = code if isinstance(code, int) and 400 <= code < 600 else 500
-    provider, model = split_model(request.model)
-    return from_status(status, b'{"error":' + body + b"}", provider=provider, model=model)
-
-
-def decode_embeddings(request: EmbedRequest, body: bytes) -> EmbedResponse:
-    """Return the answer of `/embeddings`, in the order of the texts.
-
-    Raises:
-        BadModelAnswer: it cannot be read, or a vector is missing.
-    """
-    provider, model = split_model(request.model)
-    answer = read(_embeddings, request, body)
-    if all(vector.index is not None for vector in answer.data):
-        answer.data.sort(key=lambda vector: vector.index or 0)
-    return EmbedResponse(
-        model=f"{provider}/{answer.model or model}",
-        vectors=checked_vectors(request, [vector.embedding for vector in answer.data]),
-        usage=_usage(answer.usage),
-    )
-
-
-_features = msgspec.json.Decoder(list[list[float]])
-
-
-def decode_features(request: EmbedRequest, body: bytes) -> EmbedResponse:
-    """Return the answer of Hugging Face's feature extraction; it counts no tokens.
-
-    Raises:
-        BadModelAnswer: it cannot be read, such as vectors of single tokens.
-    """
-    vectors = read(_features, request, body)
-    return EmbedResponse(
-        model=request.model, vectors=checked_vectors(request, vectors), usage=usage_of(0, 0)
-    )
-
-
-def _usage(usage: _Usage | None) -> Usage:
-    if usage is None:
-        return usage_of(0, 0)
-    details = usage.prompt_tokens_details
-    return usage_of(
-        usage.prompt_tokens or 0,
-        usage.completion_tokens or 0,
-        cached=(details.cached_tokens or 0) if details else 0,
-        total=usage.total_tokens or 0,
-    )
-
-
-def _refused(request: ChatRequest, refusal: str) -> ContentRefused:
-    return ContentRefused(
-        f"{request.model} refuses: {refusal[:200]}; change the prompt",
-        provider=split_model(request.model)[0],
-    )
-
-
-def read(decoder: msgspec.json.Decoder[_T], request: ChatRequest | EmbedRequest, body: bytes) -> _T:
-    """Return a decoded body; BadModelAnswer says what the server sent instead."""
-    try:
-        return decoder.decode(body)
-    except msgspec.DecodeError as error:
-        raise BadModelAnswer(
-            f"{request.model}: the answer is not what its API documents: {error}, in "
-            f"{len(body):,} bytes beginning {body[:60]!r}; is the base URL that of an "
-            "OpenAI-compatible server?",
-            provider=split_model(request.model)[0],
-        ) from error

@@ -1,13 +1,12 @@
-"""What a provider's failure means: one table from status and text to the error tree."""
+"""What a provider's failure means: one table from status, code and text to the error tree."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
-
-import msgspec
 
 from aixgo import clock
 from aixgo.errors import (
@@ -22,26 +21,56 @@ from aixgo.errors import (
     RateLimited,
     UnsupportedByModel,
 )
+from aixgo.models.wires.reading import Unreadable, loads, record, string, well_formed
+from aixgo.models.wires.secrets import NOTHING, Secrets
 
 EXCERPT_CHARS = 300
 """Of a provider's body in an error: enough for its sentence, too little for a prompt."""
 
-_KEY_CHARS = 6
-"""What is shorter is no key but a placeholder, and would be taken out of every other word."""
+UNKNOWN_STATUS = 500
+"""Of an error that says nothing about itself: it may pass."""
 
 _TOO_LONG = re.compile(
     r"context.{0,12}(length|window|size)|maximum context|prompt is too long|too many tokens|"
     r"input is too long|exceeds? the available context|input token count",
     re.IGNORECASE,
 )
+_SURELY_TOO_LONG = re.compile(
+    r"context_length_exceeded|context_window_exceeded|exceed_context_size|prompt is too long|"
+    r"exceeds? the (available|maximum) context|maximum context length|"
+    r"(exceed|larger|longer|greater).{0,40}context (length|window|size)",
+    re.IGNORECASE,
+)
 _REFUSED = re.compile(
     r"content.?(policy|filter|management)|safety (system|filter)|responsible.?ai", re.IGNORECASE
 )
 _NO_MONEY = re.compile(r"insufficient_quota|credit balance|billing", re.IGNORECASE)
-_SECRET = re.compile(
-    r"(?i:bearer\s+)[\w.~+/=-]{6,}|\b(?:sk|xai|hf|gsk|rk)[-_][\w-]{6,}|\bAIza[\w-]{8,}|\bya29\.[\w-]+"
-)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\s]+")
+
+_CODES: tuple[tuple[re.Pattern[str], int], ...] = tuple(
+    (re.compile(pattern), status)
+    for pattern, status in (
+        (r"context_(length|window|size)|too_long|string_above_max", 400),
+        (r"insufficient_(quota|balance|credit|fund)|billing|payment", 402),
+        (r"rate_?limit|too_many_requests|throttl|resource_?exhausted|quota", 429),
+        (r"api_?key|authenticat|unauthori[sz]ed|invalid_auth", 401),
+        (r"permission|forbidden|access_denied", 403),
+        (r"not_?found|no_such_model|unknown_model", 404),
+        (r"content_(filter|policy)|safety|moderation|inspection_failed", 400),
+        (r"time_?d?_?out|deadline", 504),
+        (r"overload|unavailable|capacity|service_busy|server_busy", 503),
+        (r"not_?implemented", 501),
+        (r"invalid|bad_?request|unprocessable|unsupported|argument|validation|exceed", 400),
+        (r"server_error|internal|api_error", 500),
+    )
+)
+"""From words in `code`, `type` or `status` of an error to the status that they stand for."""
+
+_TEXTS: tuple[tuple[re.Pattern[str], int], ...] = (
+    (_SURELY_TOO_LONG, 400),
+    (_REFUSED, 400),
+    (re.compile(r"rate limit|too many requests", re.IGNORECASE), 429),
+)
 
 
 def from_status(
@@ -52,7 +81,7 @@ def from_status(
     model: str = "",
     retry_after: float | None = None,
     conflict_is_retryable: bool = False,
-    secret: str = "",
+    secrets: Secrets = NOTHING,
 ) -> ModelError:
     """Return the error for an HTTP status of a provider.
 
@@ -62,11 +91,11 @@ def from_status(
         model: for the message.
         retry_after: seconds that the provider asks to wait.
         conflict_is_retryable: whether 409 means "try again".
-        secret: the key in use, removed wherever it appears.
+        secrets: keys and headers in use, removed wherever they appear.
     """
     text = body if isinstance(body, str) else body.decode("utf-8", "replace")
     kind, fix = _meaning(status, text, conflict_is_retryable)
-    excerpt = sanitised(_said(text), secret)
+    excerpt = sanitised(_said(text), secrets)
     subject = f"{provider}/{model}" if model else provider
     said = f": {excerpt}" if excerpt else ""
     return kind(
@@ -95,56 +124,61 @@ def _meaning(status: int, text: str, conflict_is_retryable: bool) -> tuple[type[
             return ModelUnavailable, "try again"
         case 501:
             return UnsupportedByModel, "use a model that can do this"
+        case _ if _SURELY_TOO_LONG.search(text) or (400 <= status < 500 and _TOO_LONG.search(text)):
+            return ContextTooLong, "shorten the prompt, or use a model with a larger context"
         case _ if status >= 500:
             return ModelUnavailable, "try again later, or use another provider"
         case _ if status < 400:
             return BadModelRequest, "redirects are not followed; set the base URL to its target"
-        case _ if _TOO_LONG.search(text):
-            return ContextTooLong, "shorten the prompt, or use a model with a larger context"
         case _ if _REFUSED.search(text):
             return ContentRefused, "the provider's content policy refuses this; change the prompt"
         case _:
             return BadModelRequest, "change the request; the same one will fail again"
 
 
-class _Error(msgspec.Struct):
-    message: str | None = None
-    code: Any = None
-    type: Any = None
+def status_of(error: Any) -> int:
+    """Return the HTTP status that an error inside an answer stands for; 500 when it says nothing.
 
-
-class _ErrorBody(msgspec.Struct):
-    error: _Error | str | None = None
-    message: str | None = None
-    detail: Any = None
-
-
-_error_body = msgspec.json.Decoder(_ErrorBody | list[_ErrorBody])
+    Numbers count first (`"429"` too), then words such as `rate_limit_exceeded`, then the sentence.
+    """
+    fields = record(error)
+    said = [fields.get(name) for name in ("code", "status_code", "http_code", "status", "type")]
+    for value in said:
+        digits = str(value) if type(value) in (int, str) else ""
+        if re.fullmatch(r"[45]\d\d", digits.strip(), re.ASCII):
+            return int(digits)
+    words = [re.sub(r"[\s-]+", "_", value.strip().lower()) for value in map(string, said)]
+    for word in words:
+        for pattern, status in _CODES:
+            if word and pattern.search(word):
+                return status
+    text = string(error) or string(fields.get("message")) or str(fields.get("detail") or "")
+    return next((status for pattern, status in _TEXTS if pattern.search(text)), UNKNOWN_STATUS)
 
 
 def _said(text: str) -> str:
     """Return the sentence in an error body, or the body itself when it has no known shape."""
     try:
-        body = _error_body.decode(text)
-    except (msgspec.DecodeError, UnicodeError):
+        body = loads(text.encode())
+    except (Unreadable, UnicodeError):
         return text
     if isinstance(body, list):
-        body = body[0] if body else _ErrorBody()
-    error = body.error
-    if isinstance(error, _Error) and error.message:
-        code = error.code if isinstance(error.code, str) else error.type
-        return f"{error.message} ({code})" if isinstance(code, str) else error.message
-    if isinstance(error, str):
+        body = body[0] if body else {}
+    fields = record(body)
+    error = fields.get("error")
+    if isinstance(error, str) and error:
         return error
-    return body.message or text
+    for place in (record(error), fields):
+        if message := string(place.get("message")):
+            code = string(place.get("code")) or string(place.get("type"))
+            return f"{message} ({code})" if code and place is not fields else message
+    return text
 
 
-def sanitised(text: str, secret: str = "") -> str:
+def sanitised(text: str, secrets: Secrets = NOTHING) -> str:
     """Return at most 300 characters of one line, without control characters and without keys."""
     text = _CONTROL.sub(" ", text[: 20 * EXCERPT_CHARS]).strip()
-    if len(secret) >= _KEY_CHARS:
-        text = text.replace(secret, "***")
-    text = _SECRET.sub("***", text)
+    text = secrets.clean(well_formed(text))
     return text if len(text) <= EXCERPT_CHARS else text[: EXCERPT_CHARS - 1] + "…"
 
 
@@ -158,10 +192,13 @@ def retry_after_of(headers: Mapping[str, str]) -> float | None:
         return seconds
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+        # a date of HTTP is in GMT, whether it says so or not
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return max(0.0, moment.timestamp() - clock.now())
+    except (ValueError, OverflowError, TypeError, IndexError):
         return None
-    return max(0.0, moment.timestamp() - clock.now())
 
 
 def _seconds(value: str) -> float | None:
-    return float(value) if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value.strip()) else None
+    pattern = r"\d{1,9}(\.\d{1,9})?"
+    return float(value) if re.fullmatch(pattern, value.strip(), re.ASCII) else None

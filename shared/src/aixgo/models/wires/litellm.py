@@ -7,7 +7,6 @@ to provider and from release to release.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from aixgo.envelope import Usage
@@ -19,19 +18,15 @@ from aixgo.errors import (
     ModelUnavailable,
     UnsupportedByModel,
 )
-from aixgo.models.messages import ChatMessage, ToolCall
 from aixgo.models.port import ChatRequest, ChatResponse, Choice, EmbedRequest, EmbedResponse
 from aixgo.models.providers import PLAIN, Provider, split_model
-from aixgo.models.wires.answers import (
-    Assembly,
-    checked,
-    checked_vectors,
-    finish_reason,
-    tool_call_id,
-    usage_of,
-)
-from aixgo.models.wires.chat import chat_body
+from aixgo.models.wires.answers import checked, checked_vectors
+from aixgo.models.wires.assembly import Assembly, ToolCalls, whole_choice
+from aixgo.models.wires.chat_request import chat_body
 from aixgo.models.wires.classify import from_status, retry_after_of, sanitised
+from aixgo.models.wires.reading import string, text_in, well_formed
+from aixgo.models.wires.secrets import Secrets
+from aixgo.models.wires.usage import Counter
 
 _BY_CLASS: dict[str, tuple[type[ModelError], str]] = {
     # these share status 400 with every other bad request
@@ -96,12 +91,12 @@ def extra_for(provider: str) -> str:
 
 
 def chat_response(request: ChatRequest, answer: Any) -> ChatResponse:
-    """Return the port's response; errors as `_answers.checked`."""
+    """Return the port's response; errors as `answers.checked`."""
     provider, model = split_model(request.model)
-    choices = tuple(_choice(choice) for choice in _get(answer, "choices") or ())
+    choices = tuple(_choice(request, choice) for choice in _get(answer, "choices") or ())
     response = ChatResponse(
-        id=_get(answer, "id") or "",
-        model=f"{provider}/{_own_name(_get(answer, 'model'), model)}",
+        id=well_formed(string(_get(answer, "id"))),
+        model=well_formed(f"{provider}/{_own_name(_get(answer, 'model'), model)}"),
         choices=choices,
         usage=_usage(_get(answer, "usage")),
     )
@@ -115,41 +110,40 @@ def _own_name(given: str | None, model: str) -> str:
     return model if given.endswith(f"/{model}") else given
 
 
-def _choice(choice: Any) -> Choice:
+def _choice(request: ChatRequest, choice: Any) -> Choice:
     message = _get(choice, "message")
-    calls = tuple(
-        ToolCall(id=tool_call_id(call_id), name=name or "", arguments=arguments or "{}")
-        for _, call_id, name, arguments in _tool_calls(message)
-    )
-    return Choice(
+    calls = ToolCalls()
+    _take_calls(calls, message)
+    return whole_choice(
+        request,
         index=_get(choice, "index") or 0,
-        message=ChatMessage(
-            role="assistant", content=_get(message, "content") or "", tool_calls=calls
-        ),
-        finish_reason=finish_reason(_get(choice, "finish_reason"), has_tool_calls=bool(calls)),
+        text=text_in(_get(message, "content")),
+        calls=calls,
+        finish=_get(choice, "finish_reason"),
     )
 
 
-def _tool_calls(message: Any) -> Iterator[tuple[int, str | None, str | None, str | None]]:
+def _take_calls(calls: ToolCalls, message: Any) -> None:
     for position, call in enumerate(_get(message, "tool_calls") or ()):
         function = _get(call, "function")
-        index = _get(call, "index")
-        yield (
-            position if index is None else index,
-            _get(call, "id"),
-            _get(function, "name"),
-            _get(function, "arguments"),
+        calls.add(
+            position,
+            index=_get(call, "index"),
+            call_id=string(_get(call, "id")),
+            name=string(_get(function, "name")),
+            arguments=string(_get(function, "arguments")),
         )
 
 
 def _usage(usage: Any) -> Usage:
-    details = _get(usage, "prompt_tokens_details")
-    return usage_of(
-        _get(usage, "prompt_tokens") or 0,
-        _get(usage, "completion_tokens") or 0,
-        cached=_get(details, "cached_tokens") or 0,
-        total=_get(usage, "total_tokens") or 0,
-    )
+    counter = Counter()
+    counter.see(_fields(usage))
+    return counter.usage
+
+
+def _fields(usage: Any) -> Any:
+    """Return the fields of a usage; it is a pydantic model with extras of each provider."""
+    return usage.model_dump() if hasattr(usage, "model_dump") else usage
 
 
 def _get(thing: Any, name: str) -> Any:
@@ -172,25 +166,32 @@ class ChunkReader:
         if not assembly.id:
             assembly.named(_get(chunk, "id") or "", _own_name(_get(chunk, "model"), self._model))
         if (usage := _get(chunk, "usage")) is not None:
-            assembly.usage = _usage(usage)
+            assembly.counter.see(_fields(usage))
         text = ""
         for choice in (_get(chunk, "choices") or ())[:1]:
             assembly.finish = _get(choice, "finish_reason") or assembly.finish
             delta = _get(choice, "delta")
-            for index, call_id, name, piece in _tool_calls(delta):
-                assembly.tool_call(index, call_id=call_id, name=name, piece=piece or "")
-            text = _get(delta, "content") or ""
-        if text:
-            assembly.text(text)
+            _take_calls(assembly.calls, delta)
+            if piece := text_in(_get(delta, "content")):
+                text = assembly.text(piece)
         return text
+
+    @property
+    def passed(self) -> str:
+        """The text that `feed` returned so far."""
+        return self._assembly.passed
 
     @property
     def finished(self) -> bool:
         """Whether the answer ended; litellm invents an end for bytes that are no answer at all."""
-        return self._assembly.finish is not None and not self._assembly.empty
+        assembly = self._assembly
+        empty = not (
+            assembly.so_far or assembly.calls.done() or assembly.counter.usage.total_tokens
+        )
+        return assembly.finish is not None and not empty
 
     def response(self) -> ChatResponse:
-        """Return the whole answer; errors as `_answers.checked`."""
+        """Return the whole answer; errors as `answers.checked`."""
         return self._assembly.response()
 
 
@@ -219,14 +220,14 @@ def status_in(error: Exception) -> int | None:
     return int(status) if isinstance(status, int | str) and str(status).isdigit() else None
 
 
-def classified(error: Exception, provider: Provider, model: str, secret: str) -> ModelError:
+def classified(error: Exception, provider: Provider, model: str, secrets: Secrets) -> ModelError:
     """Return our error for one of litellm's: by class where statuses overlap, else by status."""
     kind, status = type(error).__name__, status_in(error)
     text = _sentence(str(error))
     if _CREDENTIALS.search(text):
         # litellm calls what google-auth says about a file a lost connection
         return ModelAuthFailed(
-            f"{provider.name}/{model}: {sanitised(text, secret)}; check the service account "
+            f"{provider.name}/{model}: {sanitised(text, secrets)}; check the service account "
             "(GOOGLE_APPLICATION_CREDENTIALS, or `credentials` in the provider's settings)",
             provider=provider.name,
             status=status,
@@ -234,7 +235,7 @@ def classified(error: Exception, provider: Provider, model: str, secret: str) ->
     headers = getattr(error, "litellm_response_headers", None) or {}
     if kind in _BY_CLASS:
         ours, fix = _BY_CLASS[kind]
-        said = f"{provider.name}/{model}: {sanitised(text, secret)}; {fix}"
+        said = f"{provider.name}/{model}: {sanitised(text, secrets)}; {fix}"
         return ours(said, provider=provider.name, status=status)
     if status is not None and 300 <= status < 600:
         return from_status(
@@ -244,11 +245,11 @@ def classified(error: Exception, provider: Provider, model: str, secret: str) ->
             model=model,
             retry_after=retry_after_of({str(k): str(v) for k, v in dict(headers).items()}),
             conflict_is_retryable=provider.conflict_is_retryable,
-            secret=secret,
+            secrets=secrets,
         )
     return ModelError(
-        f"{provider.name}/{model} failed inside litellm ({kind}: {sanitised(text, secret)}); check "
-        "the request, then the provider's settings",
+        f"{provider.name}/{model} failed inside litellm ({kind}: "
+        f"{sanitised(text, secrets)}); check the request, then the provider's settings",
         provider=provider.name,
         status=status,
     )

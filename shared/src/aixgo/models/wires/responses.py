@@ -6,29 +6,39 @@ the provider keeps no more than chat completions keep.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
-
-from aixgo.envelope import Usage
-from aixgo.errors import ModelError
 from aixgo.models.messages import ChatMessage, Content, TextPart
-from aixgo.models.port import ChatRequest, ChatResponse
-from aixgo.models.providers import Quirk, split_model
-from aixgo.models.wires.answers import Assembly, extra_of, usage_of
-from aixgo.models.wires.chat import error_in, function, read, sampling, text_only, tool_choice
-from aixgo.models.wires.classify import from_status
+from aixgo.models.port import ChatRequest, ChatResponse, ResponseSchema
+from aixgo.models.providers import Dialect, split_model
+from aixgo.models.wires.answers import extra_of
+from aixgo.models.wires.assembly import Assembly, arguments_in
+from aixgo.models.wires.chat_request import function, sampling, text_only, told, tool_choice
+from aixgo.models.wires.failures import failure, failure_in, refused
+from aixgo.models.wires.reading import (
+    Unreadable,
+    loads,
+    record,
+    records,
+    string,
+    text_in,
+    unreadable,
+)
+from aixgo.models.wires.sse import Event
 
 
-def responses_body(request: ChatRequest, quirk: Quirk, *, stream: bool) -> dict[str, Any]:
+def responses_body(request: ChatRequest, dialect: Dialect, *, stream: bool) -> dict[str, Any]:
     """Return the body of a request to `/responses`; `stop` and `seed` do not exist there."""
     _, model = split_model(request.model)
-    body: dict[str, Any] = {"model": model, "input": list(_items(request.messages)), "store": False}
-    instructions = [text_only(m) for m in request.messages if m.role == "system"]
+    messages: Sequence[ChatMessage] = request.messages
+    if request.response is not None and dialect.schemas != "json_schema":
+        messages = told(messages, request.response)
+    body: dict[str, Any] = {"model": model, "input": list(_items(messages)), "store": False}
+    instructions = [text_only(m) for m in messages if m.role == "system"]
     if instructions:
         body["instructions"] = "\n\n".join(instructions)
-    body |= sampling(request, quirk)
+    body |= sampling(request, dialect)
     body.pop("stop", None)
     if request.max_tokens is not None:
         body["max_output_tokens"] = request.max_tokens
@@ -38,18 +48,22 @@ def responses_body(request: ChatRequest, quirk: Quirk, *, stream: bool) -> dict[
         ]
         if request.tool_choice:
             body["tool_choice"] = _tool_choice(request.tool_choice)
-    if request.response is not None:
-        body["text"] = {
-            "format": {
-                "type": "json_schema",
-                "name": request.response.name,
-                "strict": request.response.strict,
-                "schema": request.response.schema,
-            }
-        }
+    if request.response is not None and dialect.schemas != "prompt":
+        body["text"] = {"format": _format(request.response, dialect)}
     if stream:
         body["stream"] = True
     return body | extra_of(request)
+
+
+def _format(schema: ResponseSchema, dialect: Dialect) -> dict[str, Any]:
+    if dialect.schemas == "json_object":
+        return {"type": "json_object"}
+    return {
+        "type": "json_schema",
+        "name": schema.name,
+        "strict": schema.strict,
+        "schema": schema.schema,
+    }
 
 
 def _items(messages: Iterable[ChatMessage]) -> Iterable[dict[str, Any]]:
@@ -101,58 +115,6 @@ def _tool_choice(choice: str) -> str | dict[str, Any]:
 # -- answers -------------------------------------------------------------------------------------
 
 
-class _Content(msgspec.Struct):
-    type: str = ""
-    text: str = ""
-    refusal: str = ""
-
-
-class _Item(msgspec.Struct):
-    type: str = ""
-    content: list[_Content] | None = None
-    call_id: str | None = None
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _Details(msgspec.Struct):
-    cached_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    input_tokens: int = 0
-    output_tokens: int = 0
-    total_tokens: int = 0
-    input_tokens_details: _Details | None = None
-
-
-class _Incomplete(msgspec.Struct):
-    reason: str | None = None
-
-
-class _Response(msgspec.Struct):
-    id: str = ""
-    model: str = ""
-    status: str = "completed"
-    output: list[_Item] = []
-    usage: _Usage | None = None
-    error: msgspec.Raw = msgspec.Raw()
-    incomplete_details: _Incomplete | None = None
-
-
-class _Event(msgspec.Struct):
-    type: str = ""
-    delta: str | None = None
-    response: _Response | None = None
-    error: msgspec.Raw = msgspec.Raw()
-    code: str | None = None
-    message: str | None = None
-
-
-_response = msgspec.json.Decoder(_Response)
-_event = msgspec.json.Decoder(_Event)
-
-
 def decode_responses(request: ChatRequest, body: bytes) -> ChatResponse:
     """Return the answer of `/responses`.
 
@@ -160,72 +122,117 @@ def decode_responses(request: ChatRequest, body: bytes) -> ChatResponse:
         BadModelAnswer, ContentRefused: as for chat completions.
         ModelError: the answer reports a failure.
     """
-    return _answer(request, read(_response, request, body))
+    try:
+        answer = loads(body)
+    except Unreadable as error:
+        raise unreadable(request, body, error) from error
+    if not isinstance(answer, dict):
+        raise unreadable(request, body, "it is not an object")
+    return _answer(request, answer, Assembly(request))
 
 
-def _answer(request: ChatRequest, answer: _Response) -> ChatResponse:
-    if error := error_in(request, answer.error):
-        raise error
-    assembly = Assembly(request)
-    assembly.named(answer.id, answer.model)
+def _answer(request: ChatRequest, answer: dict[str, Any], assembly: Assembly) -> ChatResponse:
+    """Return the response; what the assembly has already counts where the answer has nothing."""
+    if failed := failure_in(request, answer):
+        raise failed
+    if answer.get("status") in ("failed", "cancelled"):
+        raise failure(request, f"the answer is {answer['status']}, no reason given")
+    assembly.named(string(answer.get("id")), string(answer.get("model")))
     assembly.finish = _finish(answer)
-    assembly.usage = _usage(answer.usage)
-    for position, item in enumerate(answer.output):
-        if item.type == "function_call":
-            assembly.tool_call(
-                position, call_id=item.call_id, name=item.name, piece=item.arguments or ""
-            )
-        for content in item.content or () if item.type == "message" else ():
-            assembly.text(content.text)
-            if content.refusal:
-                raise _failed(request, 400, f"content policy: {content.refusal}")
+    assembly.counter.see(answer.get("usage"))
+    items = records(answer.get("output"))
+    if "output" not in answer and not assembly.begun:
+        raise unreadable(request, b"", "it has no output")
+    for item in items:
+        _take_item(request, assembly, item)
     return assembly.response()
 
 
-def _finish(answer: _Response) -> str:
-    reason = answer.incomplete_details.reason if answer.incomplete_details else None
-    if reason == "max_output_tokens":
+def _take_item(request: ChatRequest, assembly: Assembly, item: dict[str, Any]) -> None:
+    match item.get("type"):
+        case "function_call":
+            assembly.calls.add(
+                0,
+                index=string(item.get("call_id")) or string(item.get("id")),
+                call_id=string(item.get("call_id")),
+                name=string(item.get("name")),
+                arguments=arguments_in(item.get("arguments")),
+            )
+        case "message":
+            for content in records(item.get("content")):
+                if refusal := string(content.get("refusal")):
+                    raise refused(request, refusal)
+                assembly.text(text_in(content.get("text")))
+
+
+def _finish(answer: dict[str, Any]) -> str:
+    reason = string(record(answer.get("incomplete_details")).get("reason"))
+    if not reason and answer.get("status") == "incomplete":
         return "length"
     return reason or "stop"
 
 
-def _usage(usage: _Usage | None) -> Usage:
-    if usage is None:
-        return usage_of(0, 0)
-    details = usage.input_tokens_details
-    return usage_of(
-        usage.input_tokens,
-        usage.output_tokens,
-        cached=(details.cached_tokens or 0) if details else 0,
-        total=usage.total_tokens,
-    )
-
-
 class ResponsesStream:
-    """Takes the events of a streamed answer, one by one; the last one carries all of it."""
+    """Takes the events of a streamed answer, one by one; the last one carries all of it.
+
+    Attributes:
+        ended: the server said that nothing follows.
+        stray: what it sent that is not part of the format, for error messages.
+    """
 
     def __init__(self, request: ChatRequest) -> None:
         self._request = request
-        self._answer: _Response | None = None
+        self._live = Assembly(request)
+        self._items: list[dict[str, Any]] = []
+        self._answer: dict[str, Any] | None = None
+        self.ended = False
+        self.stray = b""
 
-    def feed(self, event: bytes) -> str:
+    def feed(self, event: Event) -> str:
         """Return the text that an event adds.
 
         Raises:
             BadModelAnswer: it cannot be read.
+            ModelUnavailable: the connection ended inside it.
             ModelError: it is an error in the middle of the stream.
         """
-        found = read(_event, self._request, event)
-        match found.type:
+        data = event.data.strip()
+        if data.strip(b'"') == b"[DONE]":
+            self.ended = True
+            return ""
+        try:
+            found = loads(data)
+        except Unreadable as error:
+            if event.name == "error":
+                raise failure(self._request, data.decode("utf-8", "replace")) from None
+            if data[:1] == b"{":
+                cut = error.cut or not event.whole
+                raise unreadable(self._request, data, Unreadable(str(error), cut=cut)) from None
+            self.stray = self.stray or data[:300]
+            return ""
+        return self._take(string(record(found).get("type")) or event.name, record(found))
+
+    def _take(self, kind: str, event: dict[str, Any]) -> str:
+        match kind:
             case "response.output_text.delta":
-                return found.delta or ""
+                self._live.begun = True
+                return self._live.text(text_in(event.get("delta")))
+            case "response.output_item.done":
+                self._items.append(record(event.get("item")))
             case "response.completed" | "response.incomplete" | "response.failed":
-                self._answer = found.response or _Response()
+                self._answer = {"status": kind.partition(".")[2], **record(event.get("response"))}
+                self.ended = True
             case "error":
-                raise error_in(self._request, found.error) or _failed(
-                    self._request, 500, f"{found.message or 'no reason given'} ({found.code})"
-                )
+                raise failure(self._request, event.get("error") or event)
+            case _:
+                if event.get("error"):
+                    raise failure(self._request, event["error"])
         return ""
+
+    @property
+    def passed(self) -> str:
+        """The text that `feed` returned so far."""
+        return self._live.passed
 
     @property
     def finished(self) -> bool:
@@ -234,9 +241,9 @@ class ResponsesStream:
 
     def response(self) -> ChatResponse:
         """Return the whole answer; errors as `decode_responses`."""
-        return _answer(self._request, self._answer or _Response())
-
-
-def _failed(request: ChatRequest, status: int, text: str) -> ModelError:
-    provider, model = split_model(request.model)
-    return from_status(status, text, provider=provider, model=model)
+        answer = self._answer or {}
+        if not records(answer.get("output")) and self._items:
+            answer = {**answer, "output": self._items}
+        if not records(answer.get("output")):  # its deltas are all that there is
+            return _answer(self._request, answer, self._live)
+        return _answer(self._request, answer, Assembly(self._request))

@@ -1,0 +1,140 @@
+"""Requests in the format of OpenAI's chat completions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from aixgo.errors import BadModelRequest
+from aixgo.models.messages import ChatMessage, TextPart
+from aixgo.models.port import ChatRequest, ResponseSchema, ToolDefinition
+from aixgo.models.providers import Dialect, split_model
+from aixgo.models.wires.answers import extra_of
+from aixgo.models.wires.schemas import instruction
+
+
+def chat_body(request: ChatRequest, dialect: Dialect, *, stream: bool) -> dict[str, Any]:
+    """Return the body of a request to `/chat/completions`; what is not set is not sent."""
+    _, model = split_model(request.model)
+    conversation: Sequence[ChatMessage] = request.messages
+    if request.response is not None and dialect.schemas != "json_schema":
+        conversation = told(conversation, request.response)
+    body: dict[str, Any] = {"model": model, "messages": messages(conversation)}
+    body |= sampling(request, dialect)
+    if request.max_tokens is not None:
+        body[dialect.max_tokens_field] = request.max_tokens
+    if request.seed is not None:
+        body["seed"] = request.seed
+    if request.tools:
+        body["tools"] = [{"type": "function", "function": function(tool)} for tool in request.tools]
+        if request.tool_choice:
+            body["tool_choice"] = tool_choice(request.tool_choice)
+    if request.response is not None and dialect.schemas != "prompt":
+        body["response_format"] = _response_format(request.response, dialect)
+    if stream:
+        body["stream"] = True
+        if dialect.stream_options:
+            body["stream_options"] = {"include_usage": True}
+    return body | extra_of(request)
+
+
+def _response_format(schema: ResponseSchema, dialect: Dialect) -> dict[str, Any]:
+    if dialect.schemas == "json_object":
+        return {"type": "json_object"}
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": schema.name, "strict": schema.strict, "schema": schema.schema},
+    }
+
+
+def told(conversation: Sequence[ChatMessage], schema: ResponseSchema) -> tuple[ChatMessage, ...]:
+    """Return the conversation with the schema in the system message, or in one of its own."""
+    if conversation and conversation[0].role == "system":
+        first, *rest = conversation
+        text = f"{text_only(first)}\n\n{instruction(schema)}"
+        return (replace(first, content=text), *rest)
+    return (ChatMessage(role="system", content=instruction(schema)), *conversation)
+
+
+def sampling(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
+    """Return temperature, top_p and stop, as far as they are set and the model takes them."""
+    fields: dict[str, Any] = {}
+    if request.temperature is not None:
+        fields["temperature"] = request.temperature
+    if request.top_p is not None:
+        fields["top_p"] = request.top_p
+    if request.stop:
+        fields["stop"] = list(request.stop)
+    return {name: value for name, value in fields.items() if name not in dialect.drop}
+
+
+def messages(conversation: Sequence[ChatMessage]) -> list[dict[str, Any]]:
+    """Return a conversation as the wire has it."""
+    return [_message(message) for message in conversation]
+
+
+def _message(message: ChatMessage) -> dict[str, Any]:
+    found: dict[str, Any] = {"role": message.role}
+    if message.content or not message.tool_calls:
+        found["content"] = _content(message)
+    if message.role == "tool":
+        # its `name` stays here: OpenAI and most of its imitators know only the id
+        found["tool_call_id"] = message.tool_call_id
+        return found
+    if message.name:
+        found["name"] = message.name
+    if message.tool_calls:
+        found["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in message.tool_calls
+        ]
+    return found
+
+
+def _content(message: ChatMessage) -> str | list[dict[str, Any]]:
+    if isinstance(message.content, str):
+        return message.content
+    if message.role != "user" or not message.images:
+        return text_only(message)
+    return [
+        {"type": "text", "text": part.text}
+        if isinstance(part, TextPart)
+        else {"type": "image_url", "image_url": {"url": part.address}}
+        for part in message.content
+    ]
+
+
+def text_only(message: ChatMessage) -> str:
+    """Return the text of a message where the wire has no place for images.
+
+    Raises:
+        BadModelRequest: it has images.
+    """
+    if message.images:
+        raise BadModelRequest(
+            f"a message of role {message.role!r} has an image, which this provider's API takes "
+            "from role 'user' only; put it into a message of the user"
+        )
+    return message.text
+
+
+def function(tool: ToolDefinition) -> dict[str, Any]:
+    """Return a tool's description; one without parameters takes an empty object."""
+    return {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters or {"type": "object", "properties": {}},
+    }
+
+
+def tool_choice(choice: str) -> str | dict[str, Any]:
+    """Return `auto`, `none` and `required` as they are, and a tool's name as an object."""
+    if choice in {"auto", "none", "required"}:
+        return choice
+    return {"type": "function", "function": {"name": choice}}
