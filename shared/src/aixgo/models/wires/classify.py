@@ -139,7 +139,7 @@ def _meaning(status: int, text: str, conflict_is_retryable: bool) -> tuple[type[
 def status_of(error: Any) -> int:
     """Return the HTTP status that an error inside an answer stands for; 500 when it says nothing.
 
-    Numbers count first (`"429"` too), then words such as `rate_limit_exceeded`, then the sentence.
+    Numbers count first, also as text, then words of limits, keys and models, then the sentence.
     """
     fields = record(error)
     said = [fields.get(name) for name in ("code", "status_code", "http_code", "status", "type")]
