@@ -26,6 +26,7 @@ PAGES = sorted(
         "examples/**/*.md",
     )
     for page in ROOT.glob(pattern)
+    if "node_modules" not in page.parts
 )
 PACKAGES = {module.name for module in pkgutil.iter_modules(aixgo.__path__)}
 

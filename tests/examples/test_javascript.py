@@ -44,11 +44,6 @@ pytestmark = [
 ]
 
 
-async def elsewhere(message: Message) -> str:
-    """Stand for the worker in JavaScript: declared here, served there."""
-    raise AssertionError("served by another program")
-
-
 async def desk(message: Message, ctx: Context) -> str:
     """Ask the worker, then a person."""
     loud = await ctx.call("shout", message.text)
@@ -71,10 +66,10 @@ def server() -> Iterator[NatsServer]:
 async def client(server: NatsServer) -> AsyncGenerator[Client, None]:
     """Serve what is written in Python; everything is provisioned."""
     app = App(
-        [Agent("shout", elsewhere, concurrency=8), Agent("desk", desk), Agent("fail", fail)],
+        [Agent("shout", role="external", concurrency=8), Agent("desk", desk), Agent("fail", fail)],
         ack_wait=ACK_WAIT,
     )
-    async with app.running(server.url, agents=["desk", "fail"]), connect(server.url) as connected:
+    async with app.running(server.url), connect(server.url) as connected:
         yield connected
 
 
@@ -127,7 +122,7 @@ class JavaScript:
         process.stdin.write(json.dumps([method, *args]).encode() + b"\n")
         async with asyncio.timeout(PATIENCE):
             answer = json.loads(await process.stdout.readline())
-        return answer["value"] if "value" in answer else answer
+        return answer.get("value", answer)
 
 
 @pytest.fixture
@@ -275,10 +270,11 @@ async def test_a_client_cancels_a_run(client: Client, javascript: JavaScript) ->
         await client.result("shout", run, timeout=PATIENCE)
 
 
-async def test_the_program_for_the_shell(client: Client, server: NatsServer) -> None:
-    async with worker(server):
+async def test_the_example_as_its_readme_says(server: NatsServer) -> None:
+    app = App.from_file(HERE / "agents.yaml")
+    async with app.running(server.url), worker(server):
         process = await asyncio.create_subprocess_exec(
-            "node", HERE / "ask.mjs", "shout", "hello", server.url, stdout=PIPE,
+            "node", HERE / "ask.mjs", "desk", "hello", server.url, stdout=PIPE,
             env=dict(os.environ),
         )  # fmt: skip
         async with asyncio.timeout(PATIENCE):

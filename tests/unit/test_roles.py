@@ -70,3 +70,15 @@ def test_an_entry_point_that_is_no_role_or_not_there_is_a_clear_error() -> None:
         find_role("stone")
     with pytest.raises(ConfigError, match=r"cannot be loaded.*aixgo_ghost"):
         find_role("ghost")
+
+
+async def test_an_external_agent_is_provisioned_and_called_but_never_served_here() -> None:
+    app = App(agents=[Agent("there", role="external"), Agent("polly", role="parrot", times=1)])
+    assert app.served() == ["polly"]
+    assert [need.name for need in app.needs()] == ["there", "polly"]
+    async with app.running() as system:
+        assert list(system.services) == ["polly"]
+        run = await system.send("there", "hello")
+        assert await system.result("there", run) is None
+    with pytest.raises(ConfigError, match=r"'there' has the role 'external': another program"):
+        app.served(["there"])

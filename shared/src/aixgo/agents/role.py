@@ -57,6 +57,8 @@ class Role:
     """The role's own keys in an agent's declaration, when they are the same for all its agents."""
     calls_models: ClassVar[bool] = False
     """Whether the system needs a model gateway when this role is used."""
+    elsewhere: ClassVar[bool] = False
+    """Whether agents of this role are served by another program, never by an Aixgo process."""
 
     def __init__(self, spec: AgentSpec, options: Any) -> None:
         self.spec = spec
@@ -111,13 +113,27 @@ class Role:
         )
 
 
+EXTERNAL = "external"
+"""Role of an agent whose worker is another program."""
+
+
+class External(Role):
+    """Served by another program, in another language perhaps: declared, called, never run here.
+
+    What its worker does is in subjects.md; examples/javascript has one.
+    """
+
+    elsewhere = True
+
+
 ROLES: Installed[type[Role]] = Installed(
     "aixgo.roles",
     "role",
     wanted="a subclass of aixgo.Role",
     fits=lambda found: isinstance(found, type) and issubclass(found, Role),
+    shipped={EXTERNAL: External},
 )
-"""The roles of the installed packages."""
+"""The roles that there are: the installed packages', and `external`."""
 
 
 def known_roles() -> list[str]:

@@ -81,14 +81,14 @@ async def _up(
     """Run until a signal, or until every input has its answer; False when one has none."""
     entry = document.entry(agent) if inputs is not None else ""
     app = App.from_document(document)
-    screen.names = list(app.agents)
+    screen.names = app.served()
     with signals() as told:
         async with _server(address, store) as url:
             access = document.deployment.access
             async with open_broker(url, name="aixgo-up", access=access) as broker:
                 await app.provision(broker)
             supervisor = Supervisor(
-                list(app.agents),
+                app.served(),
                 [
                     *("--file", str(file), "--health-port", "0", "--log-format", "json"),
                     *("--log-level", "info", "--with-parent"),

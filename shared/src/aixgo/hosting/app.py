@@ -157,7 +157,7 @@ class App:
         Raises:
             ConfigError, BrokerError: before anything runs.
         """
-        served = list(self.agents) if agents is None else [self.agent(name).name for name in agents]
+        served = self.served(agents)
         async with AsyncExitStack() as stack:
             connection = (
                 await stack.enter_async_context(open_broker(broker, name=self.name, **options))
@@ -198,6 +198,23 @@ class App:
         if name not in self.agents:
             raise ConfigError(f"no agent named {name!r}{did_you_mean(name, self.agents)}")
         return self.agents[name]
+
+    def served(self, names: Iterable[str] | None = None) -> list[str]:
+        """Return the agents that a process serves: those named, or all whose worker is ours.
+
+        Raises:
+            ConfigError: there is no such agent, or another program serves it.
+        """
+        if names is None:
+            return [name for name, one in self.agents.items() if not one.role_class.elsewhere]
+        chosen = [self.agent(name) for name in names]
+        for agent in chosen:
+            if agent.role_class.elsewhere:
+                raise ConfigError(
+                    f"agent {agent.name!r} has the role {agent.spec.role!r}: another program "
+                    "serves it (subjects.md); start that one, or give the agent a handler"
+                )
+        return [agent.name for agent in chosen]
 
     def needs(self) -> list[AgentNeeds]:
         """Return what the agents ask of the broker."""

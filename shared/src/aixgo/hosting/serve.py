@@ -42,7 +42,7 @@ async def serve(
         ConfigError, BrokerError: before anything is served; `ConfigError` also outside of the main
             thread, which alone gets signals.
     """
-    names = list(app.agents) if agents is None else [app.agent(name).name for name in agents]
+    names = app.served(agents)
     await run_service(
         names[0] if len(names) == 1 else app.name,
         broker,
