@@ -21,7 +21,7 @@ import pytest
 from aixgo.testing.nats_server import NatsServer
 
 WORKER = Path(__file__).with_name("worker.py")
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class Service:
@@ -94,7 +94,8 @@ def service(nats_server: NatsServer) -> Iterator[Callable[..., Service]]:
     running: list[Service] = []
 
     def start(namespace: str, agent: str, **environment: str) -> Service:
-        running.append(Service(nats_server.url, namespace, agent, environment))
+        url = environment.pop("TEST_BROKER", nats_server.url)
+        running.append(Service(url, namespace, agent, environment))
         return running[-1]
 
     yield start

@@ -16,6 +16,7 @@ from aixgo import Agent, App, ConfigError, Message, connect, serve
 from aixgo.calls.presence import present
 from aixgo.envelope import new_id
 from aixgo.testing.nats_server import NatsServer
+from aixgo.testing.waiting import eventually
 
 pytestmark = pytest.mark.nats
 Start = Callable[..., Any]
@@ -51,6 +52,43 @@ async def test_a_service_tells_that_it_is_well_and_who_it_is(
     assert endpoint["name"] == "leaf"
     assert endpoint["metadata"]["transport"] == "jetstream"
     assert answers[2]["endpoints"][0]["num_requests"] == 1
+
+
+@pytest.mark.parametrize("ahead", [300.0, -300.0])
+async def test_wrong_clocks_move_no_deadline_and_no_timer(
+    service: Start, nats_server: NatsServer, ahead: float
+) -> None:
+    """An agent's clock is wrong one way, its caller's the other way, the client's is right."""
+    space = namespace()
+    leaf = service(space, "leaf", TEST_CLOCK_AHEAD=str(ahead))
+    late = service(space, "late", TEST_CLOCK_AHEAD=str(-ahead))
+    for one in (leaf, late):
+        await asyncio.to_thread(one.until_ready)
+    loop = asyncio.get_running_loop()
+    async with connect(nats_server.url, namespace=space) as client:
+        assert (await client.call("leaf", "hello", timeout=20.0)).text == "HELLO"
+        began = loop.time()
+        # over what parks it, so a timer of the server wakes it
+        assert (await client.call("late", 5.5, timeout=40.0)).text == "SLEPT"
+        assert loop.time() - began >= 5.0
+    for one in (leaf, late):
+        assert one.output().count("clock.wrong") == 1
+
+
+async def test_a_broker_that_is_away_is_one_line_and_its_return_another(
+    service: Start,
+) -> None:
+    space = namespace()
+    with NatsServer() as server:
+        leaf = service(space, "leaf", TEST_BROKER=server.url)
+        await asyncio.to_thread(leaf.until_ready)
+        await asyncio.to_thread(server.kill)
+        await eventually(lambda: "broker.disconnected" in leaf.output(), within=20)
+        await asyncio.to_thread(server.start)
+        await eventually(lambda: "broker.reconnected" in leaf.output(), within=20)
+        await asyncio.to_thread(leaf.until_ready)
+        lines = leaf.output()
+    assert lines.count("broker.disconnected") == lines.count("broker.reconnected") == 1
 
 
 async def test_sigterm_finishes_what_runs_and_leaves(

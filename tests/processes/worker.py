@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
+import time
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 
-from aixgo import Agent, App, Context, Message, serve
+from aixgo import Agent, App, Context, Message, clock, serve
 from aixgo.hosting.process import WAIT_SECONDS, run
 
 
@@ -37,16 +40,26 @@ async def stubborn(message: Message) -> str:
             continue
 
 
+async def late(message: Message, ctx: Context) -> str:
+    """Sleep long enough to be parked, then ask another agent."""
+    await ctx.sleep(float(message.data))
+    return (await ctx.call("leaf", "slept", timeout=20.0)).text
+
+
 AGENTS: dict[str, Callable[..., Awaitable[object]]] = {
     "leaf": leaf,
     "middle": middle,
     "slow": slow,
     "stubborn": stubborn,
+    "late": late,
 }
 
 
 def main() -> None:
     broker, namespace, name, health_port, *wait = sys.argv[1:]
+    if ahead := float(os.environ.get("TEST_CLOCK_AHEAD", "0")):
+        wrong = SimpleNamespace(time=lambda: time.time() + ahead, monotonic=time.monotonic)
+        clock.time = wrong  # type: ignore[attr-defined,assignment] # as if the machine's clock were wrong
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     app = App(
         [Agent(agent, handler) for agent, handler in AGENTS.items()],

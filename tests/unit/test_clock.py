@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from aixgo import clock
 from aixgo.testing.virtual_time import EPOCH, VirtualTimeLoop, run_virtual
 
@@ -44,3 +46,31 @@ def test_an_ordinary_loop_beside_virtual_ones_keeps_the_machines_time() -> None:
 
 def test_rfc3339_is_in_utc_with_microseconds() -> None:
     assert clock.rfc3339(EPOCH + 0.25) == "2030-01-01T00:00:00.250000Z"
+
+
+# -- a clock that differs from the broker's --------------------------------------------------------
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "_skew", 0.0)
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize("ahead", [300.0, -300.0, 2.5])
+def test_a_wrong_clock_is_corrected_and_told_once(ahead: float) -> None:
+    assert clock.measured(ahead, 0.01)
+    assert abs(clock.now() - clock.machine() - ahead) < 1.0
+    assert not clock.measured(ahead + 0.3, 0.01)
+    assert clock.skew() == ahead
+    assert clock.measured(0.0, 0.01), "somebody has set the clock"
+    assert clock.skew() == 0.0
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize(
+    ("ahead", "uncertain"), [(1.9, 0.0), (-1.9, 0.1), (300.0, 1.5), (2.2, 0.5)]
+)
+def test_what_is_tolerated_or_uncertain_corrects_nothing(ahead: float, uncertain: float) -> None:
+    assert not clock.measured(ahead, uncertain)
+    assert clock.skew() == 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -25,6 +25,7 @@ from aixgo.clock import now
 from aixgo.envelope import Envelope, decode, encode, fingerprint, new_id
 from aixgo.errors import (
     AixgoError,
+    BrokerError,
     ConfigError,
     DeadlineExceeded,
     InvalidPayload,
@@ -447,5 +448,8 @@ async def connect(
     Raises:
         Unreachable, AuthenticationFailed, ServerTooOld, JetStreamDisabled: each says what to do.
     """
+    names = Names(namespace)
     async with open_broker(broker, name=source, **options) as opened:
-        yield Client(opened, Names(namespace), source=source)
+        with suppress(BrokerError):  # only to compare clocks, for the deadlines of its calls
+            await opened.stream_info(names.stream(CALLS))
+        yield Client(opened, names, source=source)

@@ -14,6 +14,35 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 _asks_loops = False
+_skew = 0.0
+
+TOLERATED_SECONDS = 2.0
+"""Of difference between this machine's clock and the broker's; deadlines allow for it."""
+
+
+def skew() -> float:
+    """Return the seconds that `now` adds to the machine's clock, to agree with the broker's."""
+    return _skew
+
+
+def measured(ahead: float, uncertain: float) -> bool:
+    """Take note that the broker's clock is `ahead` of this machine's; whether `now` changed.
+
+    Deadlines and timers are moments that several processes compare, so all of them count in the
+    broker's time when their own is wrong by more than `TOLERATED_SECONDS`.
+
+    Args:
+        ahead: seconds; below 0 when the machine's clock is ahead.
+        uncertain: seconds by which the measurement may be wrong either way.
+    """
+    global _skew
+    if uncertain > TOLERATED_SECONDS / 2:
+        return False
+    if _skew and abs(ahead - _skew) <= TOLERATED_SECONDS / 2:
+        return False  # as known; a correction that follows every look would be no better
+    wanted = ahead if abs(ahead) > TOLERATED_SECONDS + uncertain else 0.0
+    changed, _skew = wanted != _skew, wanted
+    return changed
 
 
 def ask_loops() -> None:
@@ -27,15 +56,23 @@ def ask_loops() -> None:
 
 
 def now() -> float:
-    """Return Unix seconds: the running loop's virtual time if it has one, else the machine's."""
+    """Return Unix seconds: the running loop's virtual time if it has one, else the machine's.
+
+    The machine's is corrected when it is wrong; see `measured`.
+    """
     if not _asks_loops:
-        return time.time()
+        return time.time() + _skew
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        return time.time()
+        return time.time() + _skew
     wall = getattr(loop, "wall_time", None)
-    return time.time() if wall is None else float(wall())
+    return time.time() + _skew if wall is None else float(wall())
+
+
+def machine() -> float:
+    """Return Unix seconds of this machine's clock, right or wrong."""
+    return time.time()
 
 
 def timer(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:

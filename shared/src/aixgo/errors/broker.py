@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from .base import AixgoError
+
+_NAMED = re.compile(r"(?:KV_|OBJ_)?aixgo-([A-Za-z0-9_-]+)-[A-Za-z]+")
+"""A stream, bucket or object store of a namespace; see `aixgo.subjects`."""
 
 
 class BrokerError(AixgoError):
@@ -115,9 +120,12 @@ class StreamNotFound(BrokerError):
 
     def __init__(self, stream: str) -> None:
         self.stream = stream
+        named = _NAMED.fullmatch(stream)
         super().__init__(
-            f"stream {stream!r} does not exist on this broker; run `aixgo provision` against "
-            "it once"
+            f"namespace {named[1]!r} is not provisioned on this broker (there is no stream "
+            f"{stream!r}); run `aixgo provision FILE` against it once"
+            if named
+            else f"stream {stream!r} does not exist on this broker; is it the right broker?"
         )
 
 
@@ -130,8 +138,7 @@ class ConsumerNotFound(BrokerError):
         self.stream, self.consumer = stream, consumer
         super().__init__(
             f"consumer {consumer!r} of stream {stream!r} does not exist on this broker; run "
-            "`aixgo provision` with the "
-            "document that declares the agent"
+            "`aixgo provision FILE` with the document that declares the agent"
         )
 
 

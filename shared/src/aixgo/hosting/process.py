@@ -21,7 +21,7 @@ from aixgo.broker.open import open_broker
 from aixgo.broker.port import Broker
 from aixgo.errors import ConfigError, MissingExtra
 from aixgo.hosting.http import health_server
-from aixgo.telemetry import otel
+from aixgo.telemetry import logs, otel
 
 log = logging.getLogger("aixgo.hosting.process")
 T = TypeVar("T")
@@ -176,13 +176,16 @@ async def run_service(
             client ends it at once.
         health_port: 0 takes a free port.
         grace: seconds for what runs when the signal comes.
-        about: fields of the log lines about the service.
+        about: fields of the log lines about the service; if nothing is configured, they are
+            logged from `info` on.
         options: those of `open_broker`.
 
     Raises:
         ConfigError, BrokerError: before anything is served.
     """
     about = {"service": name} if about is None else about
+    if not logging.getLogger().hasHandlers():
+        logs.configure()
     with signals() as told, otel.configured(name):
         async with AsyncExitStack() as stack:
             opening = open_broker(broker, name=name, wait=wait, **options)

@@ -192,7 +192,8 @@ class MemoryServer:
             interest.deliver(BusMessage(subject, data, "", headers), route.wild)
         if route.stream is None:
             raise NoResponders(
-                f"no stream keeps {subject!r}; run `aixgo provision`, or correct the subject"
+                f"no stream keeps {subject!r}; run `aixgo provision FILE` against this broker "
+                "once, or correct the subject"
             )
         return route.stream.append(subject, data, headers, msg_id, expect, ttl)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any, TypeVar
 
 import msgspec
 
+from aixgo.broker.nats.configs import unix_time
 from aixgo.broker.nats.connection import Connection
 from aixgo.broker.nats.refusals import ApiError, is_transient
 from aixgo.broker.nats.wire import check_subject
+from aixgo.clock import machine, measured, skew
 from aixgo.errors import JetStreamDisabled, NoResponders, RequestTimeout, StreamRefused
 
 API_SECONDS = 10.0
@@ -25,9 +28,10 @@ PAUSE_SECONDS = 0.1
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What every answer has."""
+    """What every answer has; `ts` is the server's time, where it says so."""
 
     error: ApiError | None = None
+    ts: str = ""
 
 
 class Done(Answer, frozen=True, kw_only=True):
@@ -100,6 +104,8 @@ class MessageAnswer(Answer, frozen=True, kw_only=True):
 
 T = TypeVar("T", bound=Answer)
 
+log = logging.getLogger("aixgo.broker.nats")
+
 _encoder = msgspec.json.Encoder()
 
 
@@ -143,6 +149,7 @@ class Api:
         while True:
             left = within - (loop.time() - begun)
             last: object
+            sent = machine()
             try:
                 message, tries = await self._connection.ask(
                     subject, data, within=left, attempt=ATTEMPT_SECONDS
@@ -156,6 +163,8 @@ class Api:
                 tries, last = 1, error
             else:
                 answer = _decode(message.data, kind, subject)
+                if answer.ts and tries == 1:
+                    self._compare(answer.ts, sent, machine())
                 if answer.error is None or not is_transient(answer.error):
                     return answer, attempts + tries
                 last = answer.error.description
@@ -166,3 +175,20 @@ class Api:
                     f"last: {last}"
                 )
             await asyncio.sleep(PAUSE_SECONDS)
+
+    def _compare(self, theirs: str, sent: float, received: float) -> None:
+        """Compare this machine's clock with the server's, which wrote its time in between."""
+        ahead = unix_time(theirs) - (sent + received) / 2
+        if not measured(ahead, max(received - sent, 0.0) / 2):
+            return
+        if skew():
+            log.warning(
+                "clock.wrong",
+                extra={
+                    "server": self._connection.server,
+                    "behind_seconds": round(ahead, 1),
+                    "advice": "set this machine's clock (NTP); deadlines and timers are corrected",
+                },
+            )
+        else:
+            log.warning("clock.right_again", extra={"server": self._connection.server})

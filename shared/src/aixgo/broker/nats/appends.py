@@ -18,7 +18,7 @@ from aixgo.broker.nats.refusals import (
     is_transient,
     refused_append,
 )
-from aixgo.broker.nats.replies import no_responders
+from aixgo.broker.nats.replies import no_stream
 from aixgo.broker.nats.streams import Streams
 from aixgo.broker.nats.wire import check_subject, encode_headers
 from aixgo.broker.port import Appended, Expect, Headers
@@ -126,7 +126,7 @@ class Appends:
                 if claimed is None:
                     claimed = await self._is_claimed(subject, left)
                 if not claimed:
-                    raise
+                    raise no_stream(subject) from error
                 problem = error
             except RequestTimeout as error:
                 attempts += 2  # some of them may have been stored
@@ -212,7 +212,7 @@ def _answer(data: bytes, subject: str) -> _Ack:
     except msgspec.DecodeError:
         ack = None
     if ack is None or (not ack.stream and ack.error is None):
-        raise no_responders(subject)  # a plain subscriber has answered: no stream takes it
+        raise no_stream(subject)  # a plain subscriber has answered: no stream takes it
     return ack
 
 

@@ -65,6 +65,8 @@ class Connection:
         self._errors: deque[Exception] = deque(maxlen=MAX_UNREPORTED)
         self._refused: deque[BrokerError] = deque(maxlen=MAX_UNREPORTED)
         self._cause = ""
+        self._server = ""  # the last one, for when there is none
+        self._lost_at = 0.0
         self._client: Client | None = None
         self._up = False
         self._came_up = asyncio.Event()
@@ -150,10 +152,10 @@ class Connection:
         )
         return client
 
-    def _adopt(self, client: Client) -> None:
+    def _adopt(self, client: Client, kind: str = "") -> None:
         self._client = client
         self.link.attach(client)
-        self._restored("")
+        self._restored(kind)
 
     async def _replace(self) -> None:
         """Build a new client: nats-py closes for good on most errors that a server sends."""
@@ -164,8 +166,7 @@ class Connection:
             except AixgoError as error:
                 self.events.failed(error)
             else:
-                self._adopt(client)
-                self.events.emit("reconnected", "with a new client")
+                self._adopt(client, "reconnected")
                 return
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, LONGEST_REBUILD_PAUSE_SECONDS)
@@ -180,7 +181,12 @@ class Connection:
         self._came_up.set()
         for listener in list(self.restored):
             listener()
+        self._server = self.server
         if kind:
+            away = self._loop.time() - self._lost_at
+            log.warning(
+                "broker.reconnected", extra={"server": self._server, "after": round(away, 1)}
+            )
             self.events.emit(kind, self.server)
 
     def _lost(self) -> None:
@@ -190,6 +196,10 @@ class Connection:
         self._came_up.clear()
         self.link.lost()
         self.replies.lost()
+        self._lost_at = self._loop.time()
+        log.warning(
+            "broker.disconnected", extra={"server": self._server, "reason": self._cause or "lost"}
+        )
         self.events.emit("disconnected", self._cause or self.server)
         self._cause = ""
 

@@ -19,8 +19,15 @@ NO_RESPONDERS = "503"
 def no_responders(subject: str) -> NoResponders:
     """Return the error of a question that nobody hears."""
     return NoResponders(
-        f"nobody listens on {subject!r}; is the service up, and the stream provisioned? Look with "
-        "`aixgo doctor`"
+        f"nobody listens on {subject!r}; is the service up? Look with `aixgo doctor`"
+    )
+
+
+def no_stream(subject: str) -> NoResponders:
+    """Return the error of an append that no stream takes."""
+    return NoResponders(
+        f"no stream keeps {subject!r}; run `aixgo provision FILE` against this broker once, or "
+        "correct the subject"
     )
 
 
