@@ -18,7 +18,7 @@ import aixgo_services.orchestrator.agent  # noqa: F401
 from aixgo import serve
 from aixgo.broker import nats  # noqa: F401
 from aixgo.broker.open import open_broker
-from aixgo.hosting import serve as serving
+from aixgo.hosting import process as hosting_process
 from aixgo.telemetry import logs
 
 from .agents import SERVICES, app
@@ -54,7 +54,7 @@ def run(place: Place, kind: str) -> None:
             yield WatchedBroker(opened, system.names, ledger, brake)
 
     watch_process(ledger)
-    serving.open_broker = watched  # type: ignore[attr-defined]  # in this process alone
+    hosting_process.open_broker = watched  # type: ignore[attr-defined]  # in this process alone
     asyncio.run(serve(system, place.broker, agents=SERVICES[kind], health_port=0, grace=1.0))
 
 
