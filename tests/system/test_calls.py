@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from aixgo import Agent, Context, Message, Reply, System
 from aixgo.calls.dead_letters import decode_dead_letter
 from aixgo.calls.results import result_of
-from aixgo.envelope import Envelope, decode, new_id
+from aixgo.envelope import Envelope, decode, encode, new_id
 from aixgo.errors import (
     AixgoError,
     Cancelled,
@@ -530,6 +530,15 @@ async def test_an_rpc_answers_without_a_record(running: Running) -> None:
         info = await system.broker.stream_info(system.names.stream(RESULTS))
         assert info is not None
         assert info.messages == 0
+
+
+async def test_the_answer_to_an_rpc_is_a_reply(running: Running) -> None:
+    request = Envelope(id=new_id(), kind="rpc", payload=msgspec.Raw(b'"hello"'))
+    async with running(Agent("shout", shout)) as system:
+        subject = system.names.rpc("shout", "execute")
+        answer = await system.broker.request(subject, encode(request), timeout=10.0)
+    reply = decode(answer.data)
+    assert (reply.kind, reply.status, reply.payload) == ("reply", "done", msgspec.Raw(b'"HELLO"'))
 
 
 async def test_an_rpc_to_nobody_fails_at_once(running: Running) -> None:

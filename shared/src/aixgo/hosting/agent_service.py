@@ -311,7 +311,7 @@ class AgentService:
 
     async def _serve_rpc(self, message: BusMessage, full: bool) -> None:
         try:
-            answer = await self._answer(message, full)
+            answer = replace(await self._answer(message, full), kind="reply")
         finally:
             self._rpcs -= 1  # before the caller can know: it may send the next one at once
         if message.reply:
