@@ -181,7 +181,7 @@ class ProtocolMachine(RuleBasedStateMachine):
         call = next(call for call in self.calls if call.request.run == request.run)
         self.executions += 1
         execution = Execution(
-            self.executions, call, host, attempt, request.parks, self.loop.create_future()
+            self.executions, call, host, attempt, request.excused, self.loop.create_future()
         )
         if self.pace.exact and not call.may_double:
             elsewhere = [one.host.name for one in self._running(call) if one.host.live]
@@ -207,7 +207,7 @@ class ProtocolMachine(RuleBasedStateMachine):
 
     @staticmethod
     def _question(request: Envelope) -> str:
-        return f"ask/{request.parks + 1}"
+        return f"ask/{request.excused + 1}"
 
     def _running(self, call: Call) -> list[Execution]:
         """Return the executions of a call whose end is not decided."""

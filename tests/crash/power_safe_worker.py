@@ -70,10 +70,10 @@ def app(ledger: str) -> App:
     return App(agents(file), namespace=SPACE, ack_wait=ACK_WAIT, power_safe=True)
 
 
-async def watched(self: Worker, work: Any, refused: int = 0) -> Any:
+async def watched(self: Worker, work: Any) -> Any:
     """Remember when it was looked for a result; the handler runs in the same task."""
     LOOKED.set(now())
-    return await _outcome(self, work, refused)
+    return await _outcome(self, work)
 
 
 async def forgetful(*_: object, **__: object) -> bool:

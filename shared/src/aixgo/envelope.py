@@ -142,9 +142,13 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
         budget: name of the budget that pays for the run; empty for none.
         attempt: executions that earlier publications of this call used up (delayed retries,
             parking); of a result, the executions that it took, 0 when there was none.
+        excused: how many of those were no failures of the agent: the call was parked, its process
+            died, or its dead letter was replayed.
+        woken: it was published again by what it waited for, or because it was lost or dead. Its
+            timers only wake what is parked, and its end wakes its caller.
         epoch: how often dead letters of the run were replayed; a call of a later epoch is another
             message to the broker, so that it does not take it for the one that failed.
-        parks: how many of those were no failures: it was parked, or a dead letter was replayed.
+        above: agents whose calls led to this one, the outermost first.
         traceparent, tracestate: W3C trace context.
         sent_at: Unix seconds.
         status, error: of a result.
@@ -171,8 +175,10 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     parent: str = ""
     budget: str = ""
     attempt: int = 0
-    parks: int = 0
+    excused: int = 0
+    woken: bool = False
     epoch: int = 0
+    above: tuple[str, ...] = ()
     traceparent: str = ""
     tracestate: str = ""
     sent_at: float = 0.0

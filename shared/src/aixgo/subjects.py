@@ -1,10 +1,9 @@
-"""The subjects, streams and buckets of Aixgo, as functions of a namespace.
+"""Every subject, stream, bucket and consumer name of Aixgo, as functions of a namespace.
 
-The catalogue for people is `subjects.md`; a test keeps the two equal. What is sent to an agent, or
-recorded for a run, gets its subject from here. Two kinds of name are made elsewhere: the filters
-with which a whole stream is declared or read (`broker.topology`, `calls`), and the keys inside a
-bucket (`broker.keyvalue`, `broker.objects`). Tokens are `[A-Za-z0-9_-]{1,32}`; the token after the
-verb is the agent that owns the message, so permissions and consumer filters follow from it.
+The catalogue for people is `subjects.md`; a test keeps the two equal. Only this module builds a
+subject or takes one apart, and it checks every token, so what is handed in is never a wildcard.
+Tokens are `[A-Za-z0-9_-]{1,32}`; the token after the verb is the owning agent, so permissions and
+consumer filters fall out of it.
 """
 
 from __future__ import annotations
@@ -67,6 +66,17 @@ class StepSubject(NamedTuple):
     """Token of the step: `step_token` of its path."""
 
 
+def step_of(step: str) -> str | None:
+    """Return the path that a token stands for; None when it is a digest, or the token of no path.
+
+    The other way round than `step_token`, as far as there is one.
+    """
+    if step == ROOT_STEP:
+        return ""
+    path = step.replace("_", "/")
+    return path if step_token(path) == step else None
+
+
 @dataclass(frozen=True)
 class Names:
     """The names of one namespace."""
@@ -86,11 +96,23 @@ class Names:
         """What every subject of the namespace begins with, with the dot."""
         return f"aixgo.{self.namespace}."
 
+    # -- reading -------------------------------------------------------------------------------
+
+    def source(self, subject: str) -> str:
+        """Return the agent that published an event; empty when it is the subject of none."""
+        agent = subject.removeprefix(f"{self.prefix}evt.")
+        return agent if agent != subject and _TOKEN.fullmatch(agent) else ""
+
+    def kept_in(self, subject: str) -> str:
+        """Return the short name of the stream that keeps what agents take, by its subject."""
+        verb = subject.removeprefix(self.prefix).partition(".")[0]
+        return {"evt": EVENTS, "wake": TIMERS, "timer": TIMERS}.get(verb, CALLS)
+
     # -- durable calls -------------------------------------------------------------------------
 
     def call(self, agent: str, run: str, step: str) -> str:
         """Subject of a call to an agent."""
-        return f"aixgo.{self.namespace}.call.{token(agent, 'agent')}.{run}.{step_token(step)}"
+        return self._step("call", agent, run, step)
 
     def calls_of(self, agent: str) -> str:
         """Filter of all calls to an agent."""
@@ -98,15 +120,15 @@ class Names:
 
     def result(self, agent: str, run: str, step: str) -> str:
         """Subject of the one result of a step."""
-        return f"aixgo.{self.namespace}.res.{token(agent, 'agent')}.{run}.{step_token(step)}"
+        return self._step("res", agent, run, step)
 
     def results_of(self, run: str) -> str:
         """Filter of all results of a run."""
-        return f"aixgo.{self.namespace}.res.*.{run}.>"
+        return f"aixgo.{self.namespace}.res.*.{token(run, 'run')}.>"
 
     def accepted(self, agent: str, run: str, step: str) -> str:
         """Subject of the note that a call was accepted, where calls are written behind."""
-        return f"aixgo.{self.namespace}.run.{token(agent, 'agent')}.{run}.{step_token(step)}"
+        return self._step("run", agent, run, step)
 
     @property
     def all_accepted(self) -> str:
@@ -115,7 +137,7 @@ class Names:
 
     def kept_of(self, run: str) -> str:
         """Filter, in RESULTS, of all that is kept of a run: results and accepted calls."""
-        return f"aixgo.{self.namespace}.*.*.{run}.>"
+        return f"aixgo.{self.namespace}.*.*.{token(run, 'run')}.>"
 
     def parse(self, subject: str) -> StepSubject | None:
         """Return what a subject about one step says; None if it is not one of this namespace.
@@ -134,15 +156,15 @@ class Names:
 
     def live_result(self, agent: str, run: str, step: str) -> str:
         """Where a stored result is republished to whoever waits."""
-        return f"aixgo.{self.namespace}.live.res.{token(agent, 'agent')}.{run}.{step_token(step)}"
+        return self._step("live.res", agent, run, step)
 
     def live_results_of(self, run: str) -> str:
         """Filter of all results of a run as they are stored."""
-        return f"aixgo.{self.namespace}.live.res.*.{run}.>"
+        return f"aixgo.{self.namespace}.live.res.*.{token(run, 'run')}.>"
 
     def calls_in(self, run: str) -> str:
         """Filter of all calls of a run, for whoever watches it."""
-        return f"aixgo.{self.namespace}.call.*.{run}.>"
+        return f"aixgo.{self.namespace}.call.*.{token(run, 'run')}.>"
 
     @property
     def root_calls(self) -> str:
@@ -156,7 +178,13 @@ class Names:
 
     def step_id(self, agent: str, run: str, step: str) -> str:
         """Id of a step, unique in the CALLS stream: the `Nats-Msg-Id` of its call."""
-        return f"{agent}.{run}.{step_token(step)}"
+        return f"{token(agent, 'agent')}.{token(run, 'run')}.{step_token(step)}"
+
+    def _step(self, verb: str, agent: str, run: str, step: str) -> str:
+        return (
+            f"aixgo.{self.namespace}.{verb}.{token(agent, 'agent')}.{token(run, 'run')}."
+            f"{step_token(step)}"
+        )
 
     # -- history, tokens, events ---------------------------------------------------------------
 
@@ -170,11 +198,11 @@ class Names:
 
     def tokens(self, agent: str, run: str, step: str) -> str:
         """Subject of the streamed tokens of a model step."""
-        return f"aixgo.{self.namespace}.tok.{token(agent, 'agent')}.{run}.{step_token(step)}"
+        return self._step("tok", agent, run, step)
 
     def tokens_in(self, run: str) -> str:
         """Filter of all streamed tokens of a run."""
-        return f"aixgo.{self.namespace}.tok.*.{run}.>"
+        return f"aixgo.{self.namespace}.tok.*.{token(run, 'run')}.>"
 
     def event(self, agent: str) -> str:
         """Subject of the events that an agent publishes."""
@@ -184,15 +212,15 @@ class Names:
 
     def timer(self, agent: str, run: str, step: str) -> str:
         """Subject of a schedule: it fires into `wake`."""
-        return f"aixgo.{self.namespace}.timer.{token(agent, 'agent')}.{run}.{step_token(step)}"
+        return self._step("timer", agent, run, step)
 
     def wake(self, agent: str, run: str, step: str) -> str:
         """Where a schedule fires to."""
-        return f"aixgo.{self.namespace}.wake.{token(agent, 'agent')}.{run}.{step_token(step)}"
+        return self._step("wake", agent, run, step)
 
     def timers_in(self, run: str) -> str:
         """Filter of the schedules of a run."""
-        return f"aixgo.{self.namespace}.timer.*.{run}.>"
+        return f"aixgo.{self.namespace}.timer.*.{token(run, 'run')}.>"
 
     @property
     def root_timers(self) -> str:
@@ -202,6 +230,11 @@ class Names:
     def wakes_of(self, agent: str) -> str:
         """Filter of an agent's fired schedules."""
         return f"aixgo.{self.namespace}.wake.{token(agent, 'agent')}.>"
+
+    @property
+    def dead_letters(self) -> str:
+        """Filter of all dead letters."""
+        return f"aixgo.{self.namespace}.dlq.>"
 
     def dead_letter(self, stream: str, subject: str) -> str:
         """Subject of a dead letter: the stream's short name and the original subject's tail."""

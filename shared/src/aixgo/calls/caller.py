@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from aixgo.broker.port import BusMessage
 from aixgo.calls.alarms import Alarms
 from aixgo.calls.identity import publication
-from aixgo.calls.parking import Awaited, Parked
+from aixgo.calls.parking import LONGEST_SECONDS, Awaited, Parked
 from aixgo.calls.payload_store import fits
 from aixgo.calls.results import expired_result
 from aixgo.calls.space import Space
@@ -211,7 +211,8 @@ class Caller:
         traceparent = request.traceparent
         ttl = 0.0
         if request.deadline is not None:
-            ttl = max(1.0, math.ceil(request.deadline - now())) + TTL_SLACK_SECONDS
+            left = min(request.deadline - now(), LONGEST_SECONDS)
+            ttl = max(1.0, math.ceil(left)) + TTL_SLACK_SECONDS
         await self._broker.append(
             subject,
             data,

@@ -13,7 +13,7 @@ from aixgo.broker.port import Broker
 from aixgo.clock import now
 from aixgo.envelope import Envelope, Failure, Usage
 from aixgo.errors import InvalidPayload, NoDeadLetter
-from aixgo.subjects import CALLS, DLQ, EVENTS, Names
+from aixgo.subjects import DLQ, Names
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -78,10 +78,15 @@ class DeadLetters:
         agent: str,
         failure: Failure,
         envelope: Envelope | None,
+        sequence: int,
         usage: Usage | None = None,
     ) -> int:
-        """Keep a message that could not be handled, once; returns its number."""
-        stream = EVENTS if ".evt." in subject else CALLS
+        """Keep a message that could not be handled, once; returns its number.
+
+        Args:
+            sequence: of the message in its stream.
+        """
+        stream = self._names.kept_in(subject)
         letter: dict[str, Any] = {
             "stream": stream,
             "subject": subject,
@@ -94,7 +99,8 @@ class DeadLetters:
         if envelope is None:
             letter["raw"] = base64.b64encode(data).decode()
         entry = DeadLetter(**letter)
-        original = envelope.id if envelope is not None else hashlib.sha256(data).hexdigest()[:32]
+        digest = hashlib.sha256(data).hexdigest()[:32]
+        original = envelope.id if envelope is not None else f"{stream}.{sequence}.{digest}"
         appended = await self._broker.append(
             self._names.dead_letter(stream, subject),
             _encoder.encode(entry),
@@ -104,7 +110,7 @@ class DeadLetters:
 
     async def list(self, *, run: str = "", agent: str = "") -> list[Numbered]:
         """Return the dead letters, oldest first: all, or those of a run or an agent."""
-        records = await self._broker.read(self._stream, f"{self._names.prefix}dlq.>")
+        records = await self._broker.read(self._stream, self._names.dead_letters)
         found = [Numbered(record.sequence, _decoder.decode(record.data)) for record in records]
         return [
             one

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from msgspec.structs import replace
 
 from aixgo.calls.space import Space
 from aixgo.envelope import Envelope, encode
+
+
+def event_id(agent: str, run: str, step: str) -> str:
+    """Return the id of the event that a step publishes: the same however often it is repeated."""
+    return hashlib.blake2b(f"{agent}.{run}.{step}".encode(), digest_size=16).hexdigest()
 
 
 async def publish_event(space: Space, agent: str, event: Envelope, *, msg_id: str) -> None:
@@ -20,7 +27,9 @@ async def publish_event(space: Space, agent: str, event: Envelope, *, msg_id: st
         parent="",
         # an event begins anew: what its emitter took for it is not its subscribers' business
         attempt=0,
-        parks=0,
+        excused=0,
+        woken=False,
+        above=(),
         epoch=0,
         seconds=0.0,
     )

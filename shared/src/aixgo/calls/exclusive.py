@@ -20,7 +20,6 @@ import os
 import socket
 
 from aixgo.calls.space import Space
-from aixgo.clock import now
 from aixgo.envelope import Envelope, new_id
 from aixgo.errors import BrokerError, WrongSequence
 
@@ -35,12 +34,6 @@ RELEASE_SECONDS = 2.0
 RELEASED_SECONDS = 60.0
 """A released hold stays visible for this long, as an expired one does, so that a worker that was
 frozen sees that another one had it; the record must not stay for ever."""
-
-REFUSALS_SLACK_SECONDS = 60.0
-"""Refusals are remembered so long past the call's deadline, as the call itself is."""
-
-REFUSALS_SECONDS = 7 * 86_400.0
-"""How long the refusals of a call without a deadline are remembered: longer than an execution."""
 
 
 class Holds:
@@ -57,20 +50,12 @@ class Holds:
         self.ttl = float(max(1, math.ceil(ack_wait)))
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{new_id()[-12:]}".encode()
 
-    async def take(self, request: Envelope, deliveries: int) -> Hold | None:
-        """Take hold of a call; None when another worker has it.
-
-        Args:
-            deliveries: of this publication of the call, this one included.
-        """
+    async def take(self, request: Envelope) -> Hold | None:
+        """Take hold of a call; None when another worker has it."""
         key = self._names.step_id(self._agent, request.run, request.step)
         taken = asyncio.get_running_loop().time()
         revision = await self._create(key)
-        if revision is None:
-            await self._count_refusal(key, request)
-            return None
-        refused = await self._refusals(key, request) if deliveries > 1 else 0
-        return Hold(self, key, revision, taken, min(refused, deliveries - 1))
+        return None if revision is None else Hold(self, key, revision, taken)
 
     async def _create(self, key: str) -> int | None:
         try:
@@ -87,26 +72,11 @@ class Holds:
         except WrongSequence:
             return None
 
-    # -- refusals ------------------------------------------------------------------------------
-
-    async def _count_refusal(self, key: str, request: Envelope) -> None:
-        """Remember that a delivery was no execution; deliveries of a call come one at a time."""
-        life = REFUSALS_SECONDS
-        if request.deadline is not None:
-            life = max(0.0, request.deadline - now()) + REFUSALS_SLACK_SECONDS
-        count = await self._refusals(key, request) + 1
-        await self.bucket.put(_refusals(key, request), b"%d" % count, ttl=float(math.ceil(life)))
-
-    async def _refusals(self, key: str, request: Envelope) -> int:
-        entry = await self.bucket.get(_refusals(key, request))
-        return 0 if entry is None else int(entry.value)
-
 
 class Hold:
     """A hold that this worker has, until it is lost or released.
 
     Attributes:
-        refused: deliveries of the call that found it held, so they were no executions.
         lost: another worker has it, or has finished the call.
     """
 
@@ -117,7 +87,6 @@ class Hold:
         "_revision",
         "_until",
         "lost",
-        "refused",
     )
 
     def __init__(
@@ -126,11 +95,10 @@ class Hold:
         key: str,
         revision: int,
         taken: float,
-        refused: int,
     ) -> None:
         self._holds, self._key = holds, key
         self._revision, self._until = revision, taken + holds.ttl
-        self.refused, self.lost, self._released = refused, False, False
+        self.lost, self._released = False, False
 
     async def renew(self) -> bool:
         """Start the hold's time anew; False when it is lost.
@@ -208,8 +176,3 @@ class Hold:
         mine = newest.operation == "PUT" and newest.value == self._holds.owner
         expired = newest.operation == "PURGE"
         return await self._put(newest.revision) if mine or expired else None
-
-
-def _refusals(key: str, request: Envelope) -> str:
-    """Key of a call's refusals: deliveries are counted anew for each publication."""
-    return f"{key}.{request.epoch}-{request.attempt}-{request.parks}"

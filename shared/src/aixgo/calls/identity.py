@@ -15,4 +15,4 @@ def publication(names: Names, call: Envelope) -> str:
     step = names.step_id(call.target, call.run, call.step)
     if not call.attempt and not call.epoch:
         return step
-    return f"{step}:{call.epoch}.{call.attempt}.{call.parks}"
+    return f"{step}:{call.epoch}.{call.attempt}.{call.excused}"

@@ -99,6 +99,10 @@ class ParkedCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     awaited: tuple[Awaited, ...] = ()
 
 
+LONGEST_SECONDS = 50 * 365 * 86_400.0
+"""Of a timer, and of a call's time in the queue: a server counts nanoseconds in 63 bits. What waits
+for longer is woken then, and waits again."""
+
 WAKE_SECONDS = 24 * 3600.0
 """A fired timer that nobody took for that long belongs to a call that expired long before."""
 
@@ -114,13 +118,25 @@ class Parking:
         self._accepted, self._history = accepted, history
         self._bucket = Bucket(broker, names.bucket(PARKED))
 
-    async def park(self, request: Envelope, parked: Parked, executions: int) -> ParkedCall:
-        """Keep a call until it is woken; its delivery may be acknowledged after a last look."""
+    async def park(
+        self, request: Envelope, parked: Parked, executions: int, excused: int = 0
+    ) -> ParkedCall:
+        """Keep a call until it is woken; its delivery may be acknowledged after a last look.
+
+        Args:
+            executions: of the call up to now.
+            excused: those among them that were no failures, besides the request's own and this one.
+        """
         until = parked.until
         if request.deadline is not None and (until is None or until > request.deadline):
             until = request.deadline  # then a worker says that it expired
         call = ParkedCall(
-            request=replace(request, attempt=executions, parks=request.parks + 1),
+            request=replace(
+                request,
+                attempt=executions,
+                excused=request.excused + excused + 1,
+                woken=True,
+            ),
             since=now(),
             until=until,
             awaited=parked.awaited,
@@ -132,7 +148,7 @@ class Parking:
 
     async def put_off(self, request: Envelope, until: float) -> None:
         """Publish a call again at Unix time `until`, for another attempt."""
-        if request.parks:  # its timers wake what is in the bucket, because old ones may be about
+        if request.woken:  # its timers wake what is in the bucket, because old ones may be about
             call = ParkedCall(request=request, since=now(), until=until)
             await self._bucket.put(_key(request), _encoder.encode(call))
         await self.set_timer(request, until)
@@ -187,7 +203,7 @@ class Parking:
         await self._broker.schedule(
             self._names.timer(*step),
             encode(request),
-            at=max(until, now()),
+            at=min(max(until, now()), now() + LONGEST_SECONDS),
             target=self._names.wake(*step),
             # a call that parks again, because its delivery came back, needs its timer again
             msg_id=f"{publication(self._names, request)}:{new_id()[-12:]}",

@@ -31,7 +31,7 @@ from aixgo.errors import (
     WrongSequence,
     code_of,
 )
-from aixgo.subjects import RESULTS, Names
+from aixgo.subjects import RESULTS, Names, step_of
 
 _ABSENT = Expect(subject_sequence=0)
 
@@ -40,6 +40,9 @@ SETTLE_ATTEMPTS = 10
 
 SETTLE_PAUSE_SECONDS = 0.5
 """Between two of them; together longer than an election."""
+
+NOTE = "aixgo.note"
+"""Key in the metadata of a record that says how a tool came to its value, and is no step itself."""
 
 
 class Results:
@@ -111,6 +114,7 @@ class Results:
             kind="result",
             source=agent,
             run=about.run,
+            step=step_of(about.step) or "",
             sent_at=now(),
             status="error",
             error=failure,
@@ -180,16 +184,33 @@ MESSAGE_CHARACTERS = 8_000
 """
 
 
+def text_of(error: BaseException) -> str:
+    """Return the text of any exception, whatever its class does; a group says what is in it."""
+    try:
+        text = str(error)
+    except Exception as failed:  # noqa: BLE001 - the text is for people; its error is part of it
+        text = f"{type(error).__name__}, whose text raises {type(failed).__name__}"
+    if isinstance(error, BaseExceptionGroup):
+        inside = "; ".join(f"{code_of(one)}: {text_of(one)}" for one in error.exceptions[:8])
+        text = f"{text}: {inside}"
+    return _sendable(text or type(error).__name__)
+
+
+def _sendable(text: str) -> str:
+    """Return text that is UTF-8: half a surrogate pair is written as an escape."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def failure_of(error: BaseException, agent: str, attempts: int) -> Failure:
     """Return an exception as it travels; a child's failure keeps its own origin."""
-    text = str(error) or type(error).__name__
+    text = text_of(error)
     if len(text) > MESSAGE_CHARACTERS:
         more = len(text) - MESSAGE_CHARACTERS
         text = f"{text[:MESSAGE_CHARACTERS]} … ({more:,} characters more)"
     if isinstance(error, RemoteError):
         return Failure(code=error.cause, message=text, agent=error.agent, attempts=error.attempts)
     return Failure(
-        code=code_of(error),
+        code=_sendable(code_of(error)),
         message=text,
         agent=agent,
         attempts=attempts,

@@ -27,6 +27,8 @@ def is_retryable(error: BaseException, retry_on: tuple[str, ...] = ()) -> bool:
             cls.__name__ in retry_on or getattr(cls, "code", None) in retry_on
             for cls in type(error).__mro__
         )
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_retryable(one) for one in error.exceptions)
     if isinstance(error, AixgoError):
         return error.retryable
     return isinstance(error, TimeoutError | OSError)

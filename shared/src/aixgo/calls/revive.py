@@ -85,7 +85,8 @@ async def _publish(space: Space, letter: DeadLetter) -> Envelope:
         # not the first execution, so that finished steps are looked for; but the policy's attempts
         # begin anew
         attempt=executions,
-        parks=executions,
+        excused=executions,
+        woken=True,
         epoch=original.epoch + 1,
         # as much time as it had
         deadline=original.deadline and moment + (original.deadline - original.sent_at),

@@ -17,9 +17,10 @@ from aixgo.calls.parking import Parked
 from aixgo.calls.results import error_result, failure_of
 from aixgo.calls.retry import next_delay
 from aixgo.calls.space import Space
+from aixgo.calls.tally import Tally
 from aixgo.clock import now
 from aixgo.config.agents import Retry
-from aixgo.envelope import Envelope, Usage
+from aixgo.envelope import Envelope, Failure, Usage
 from aixgo.errors import code_of
 
 log = logging.getLogger("aixgo.calls")
@@ -57,10 +58,16 @@ class Disowned:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The execution failed, after so many seconds; `attempts` counts this one too."""
+    """The execution failed, after some seconds.
+
+    Attributes:
+        attempts: executions up to now, this one too.
+        excused: those of this publication that were no failures, besides the request's own.
+    """
 
     error: BaseException
     attempts: int
+    excused: int = 0
     usage: Usage | None = None
     seconds: float = 0.0
 
@@ -71,9 +78,17 @@ class Waits:
 
     parked: Parked
     attempts: int
+    excused: int = 0
 
 
-Outcome = Done | Standing | HandOver | Held | Disowned | Failed | Waits
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The execution failed, and is repeated later."""
+
+    error: BaseException
+
+
+Outcome = Done | Standing | HandOver | Held | Disowned | Failed | Waits | Again
 
 
 class Settler:
@@ -84,68 +99,82 @@ class Settler:
         space: Space,
         agent: str,
         retry: Retry,
+        tally: Tally,
     ) -> None:
         self._results, self._parking = space.results, space.parking
         self._dead_letters, self._history = space.dead_letters, space.history
-        self._agent, self._retry = agent, retry
+        self._agent, self._retry, self._tally = agent, retry, tally
 
     async def settle(self, delivery: Delivery, request: Envelope, outcome: Outcome) -> Outcome:
-        """Answer a delivery; returns the outcome for counting.
+        """Answer a delivery; returns what it came to, which may be another's result.
 
         Raises:
             BrokerError: nothing was answered; the delivery comes back by itself.
         """
         match outcome:
             case Done():
-                await self._results.settle(self._agent, outcome.result)
-                if request.parks:
+                standing = await self._results.settle(self._agent, outcome.result)
+                if request.depth:
                     await self._wake_parent(request)
                 # the record answers a redelivery, so a lost acknowledgement costs one look
                 await delivery.ack(confirm=False)
+                if standing is not outcome.result:
+                    return Done(standing)
             case Standing():
-                if request.parks:  # who stored it may have died before
-                    await self._wake_parent(request)
+                await self._wake_parent(request)  # who stored it may have died before
                 await delivery.ack(confirm=False)
             case HandOver():
+                await self._tally.handed(request)
                 await delivery.nak()
             case Held():
+                await self._tally.refused(request)
                 await delivery.nak(REFUSED_SECONDS)
             case Disowned():
                 log.warning(
                     "hold.lost",
                     extra={"agent": self._agent, "run": request.run, "step": request.step},
                 )
-            case Waits(parked, attempts):
-                await self._park(delivery, request, parked, attempts)
-            case Failed(error, attempts):
-                # parking is no failure: it does not use up the attempts of the policy
-                delay = next_delay(self._retry, attempts - request.parks, error)
-                if delay is not None and self._in_time(request, delay):
-                    await self._again(delivery, request, delay, attempts)
-                    failure = failure_of(error, self._agent, attempts)
-                    await self._history.add(
-                        "failed", request, attempt=attempts, error=failure, retry_in=delay
-                    )
-                else:
-                    await self._give_up(delivery, request, outcome)
-                log.warning(
-                    "delivery.failed",
-                    extra={
-                        "agent": self._agent,
-                        "run": request.run,
-                        "step": request.step,
-                        "attempt": attempts,
-                        "error": code_of(error),
-                        "retry_in": delay,
-                    },
-                    exc_info=error if delay is None else None,
-                )
+            case Waits(parked, attempts, excused):
+                await self._park(delivery, request, parked, attempts, excused)
+            case Failed():
+                return await self._fail(delivery, request, outcome)
         return outcome
 
+    async def _fail(self, delivery: Delivery, request: Envelope, failed: Failed) -> Outcome:
+        error, attempts = failed.error, failed.attempts
+        # parking, or a process that died, is no failure: it uses up no attempts of the policy
+        excused = request.excused + failed.excused
+        delay = next_delay(self._retry, max(1, attempts - excused), error)
+        again = delay is not None and self._in_time(request, delay)
+        log.warning(
+            "delivery.failed",
+            extra={
+                "agent": self._agent,
+                "run": request.run,
+                "step": request.step,
+                "attempt": attempts,
+                "error": code_of(error),
+                "retry_in": delay if again else None,
+            },
+            exc_info=None if again else error,
+        )
+        if delay is None or not again:
+            return await self._give_up(delivery, request, failed)
+        counted = replace(request, attempt=attempts, excused=excused)
+        await self._again(delivery, request, counted, delay)
+        failure = failure_of(error, self._agent, attempts)
+        await self._history.add("failed", request, attempt=attempts, error=failure, retry_in=delay)
+        return Again(error)
+
     async def _park(
-        self, delivery: Delivery, request: Envelope, parked: Parked, attempts: int
+        self,
+        delivery: Delivery,
+        request: Envelope,
+        parked: Parked,
+        attempts: int,
+        excused: int,
     ) -> None:
-        call = await self._parking.park(request, parked, attempts)
+        call = await self._parking.park(request, parked, attempts, excused)
         for step in parked.awaited:
             if await self._results.stands(step.agent, request.run, step.step):
                 # woken as it would be by whoever stored it, so that no attempt is used up
@@ -162,23 +191,25 @@ class Settler:
         await delivery.ack()
 
     async def _wake_parent(self, request: Envelope) -> None:
-        """Wake the caller of a call that was parked: it may have parked to wait for it."""
-        if request.parks and request.depth:
+        """Wake the caller of a call for which it may have parked to wait."""
+        if request.depth and (request.woken or self._agent in request.above):
             await self._parking.wake(request.run, request.parent)
 
     def _in_time(self, request: Envelope, delay: float) -> bool:
         return request.deadline is None or now() + delay < request.deadline
 
     async def _again(
-        self, delivery: Delivery, request: Envelope, delay: float, attempts: int
+        self, delivery: Delivery, request: Envelope, counted: Envelope, delay: float
     ) -> None:
+        """Let a call be executed again; `counted` knows its executions up to now."""
         if delay <= LONG_DELAY_SECONDS:
+            await self._tally.failed(request)
             await delivery.nak(delay)
             return
-        await self._parking.put_off(replace(request, attempt=attempts), now() + delay)
+        await self._parking.put_off(counted, now() + delay)
         await delivery.ack()
 
-    async def _give_up(self, delivery: Delivery, request: Envelope, failed: Failed) -> None:
+    async def _give_up(self, delivery: Delivery, request: Envelope, failed: Failed) -> Outcome:
         failure = failure_of(failed.error, self._agent, failed.attempts)
         letter = await self._dead_letters.add(
             delivery.subject,
@@ -186,6 +217,7 @@ class Settler:
             agent=self._agent,
             failure=failure,
             envelope=request,
+            sequence=delivery.sequence,
             usage=failed.usage,
         )
         standing = await self._results.settle(
@@ -204,13 +236,34 @@ class Settler:
         else:  # it ended otherwise before: another worker finished it, or it expired
             await self._dead_letters.forget(letter)
         await self._wake_parent(request)
-        await delivery.term(f"{failure.code}: {failure.message}"[:200])
+        await delivery.term(_reason(failure))
+        return failed if standing.status == "error" else Done(standing)
 
     async def refuse(self, delivery: Delivery, error: BaseException) -> None:
         """Answer a delivery whose bytes are no envelope: dead letter, error result, gone."""
         failure = failure_of(error, self._agent, delivery.attempt)
         await self._dead_letters.add(
-            delivery.subject, delivery.data, agent=self._agent, failure=failure, envelope=None
+            delivery.subject,
+            delivery.data,
+            agent=self._agent,
+            failure=failure,
+            envelope=None,
+            sequence=delivery.sequence,
         )
         await self._results.settle_unread(delivery.subject, self._agent, failure)
-        await delivery.term(f"{failure.code}: {failure.message}"[:200])
+        await delivery.term(_reason(failure))
+        log.warning(
+            "delivery.refused",
+            extra={
+                "agent": self._agent,
+                "subject": delivery.subject,
+                "sequence": delivery.sequence,
+                "error": failure.message,
+            },
+        )
+
+
+def _reason(failure: Failure) -> str:
+    """Return the words for a termination, which travel in a line of the protocol."""
+    text = f"{failure.code}: {failure.message}"[:200]
+    return "".join(char if " " <= char <= "~" else "?" for char in text)

@@ -49,6 +49,9 @@ class Retry(Options):
 
     max_attempts: int = Field(default=3, ge=1, le=15)
     """Executions in all, the first one included."""
+    max_deaths: int = Field(default=5, ge=1, le=100)
+    """Processes that may die with one call at work, one after the other and without a new finished
+    step, before it is given up. It uses up no `max_attempts`."""
     initial_backoff: PositiveDuration = 1.0
     """Wait before the second execution; the real wait is random between half of it and it."""
     max_backoff: PositiveDuration = 30.0

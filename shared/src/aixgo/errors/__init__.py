@@ -39,7 +39,9 @@
     │   ├── Cancelled                   the run was cancelled
     │   ├── DepthExceeded               calls nest deeper than the limit
     │   ├── AgentTimeout        (retry) an execution took longer than the agent's own `timeout`
-    │   ├── Abandoned                   every worker that took the call ended without an answer
+    │   ├── ProcessDied                 process after process ended with the call at work
+    │   ├── HandlerExited               a handler tried to end its process
+    │   ├── ParkSwallowed               a handler went on although its call is parked
     │   ├── NoDeadLetter                the DLQ has no entry of that number
     │   ├── NoRun                       nothing is recorded of a run
     │   ├── NoStep                      a run has no step of that path
@@ -104,12 +106,12 @@ from .broker import (
     WrongSequence,
 )
 from .calls import (
-    Abandoned,
     AgentTimeout,
     CallError,
     Cancelled,
     DeadlineExceeded,
     DepthExceeded,
+    HandlerExited,
     InboxFull,
     InvalidPayload,
     NoDeadLetter,
@@ -118,6 +120,8 @@ from .calls import (
     NoStep,
     NotReady,
     NotSupported,
+    ParkSwallowed,
+    ProcessDied,
     RemoteError,
     ReplayMismatch,
     TokensExceeded,
@@ -159,7 +163,6 @@ from .tools import (
 )
 
 __all__ = [
-    "Abandoned",
     "AgentTimeout",
     "AixgoError",
     "AuthenticationFailed",
@@ -184,6 +187,7 @@ __all__ = [
     "Disconnected",
     "DiskFull",
     "Finding",
+    "HandlerExited",
     "InboxFull",
     "InvalidDocument",
     "InvalidPayload",
@@ -202,9 +206,11 @@ __all__ = [
     "NoStep",
     "NotReady",
     "NotSupported",
+    "ParkSwallowed",
     "PatternError",
     "PayloadTooLarge",
     "PermissionDenied",
+    "ProcessDied",
     "RateLimited",
     "RemoteError",
     "ReplayMismatch",

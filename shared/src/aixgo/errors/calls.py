@@ -76,17 +76,45 @@ class AgentTimeout(CallError):
         )
 
 
-class Abandoned(CallError):
-    """Every worker that took the call ended without an answer."""
+class ProcessDied(CallError):
+    """Process after process ended with the call at work."""
 
-    code = "abandoned"
+    code = "process_died"
 
-    def __init__(self, agent: str, deliveries: int) -> None:
-        self.agent, self.deliveries = agent, deliveries
+    def __init__(self, agent: str, deaths: int) -> None:
+        self.agent, self.deaths = agent, deaths
         super().__init__(
-            f"the call was delivered to agent {agent!r} {deliveries} times, and each time the "
-            "process ended without an answer; find out what this message does to the process "
-            "(its memory, for example) before you send it again"
+            f"{deaths} processes of agent {agent!r} ended with this call at work, one after the "
+            "other and without a new finished step (`retry.max_deaths`); look at what the message "
+            "does to them (memory? `os._exit`?) before you send it again"
+        )
+
+
+class HandlerExited(CallError):
+    """A handler tried to end its process."""
+
+    code = "handler_exited"
+
+    def __init__(self, agent: str, status: object) -> None:
+        self.agent, self.status = agent, status
+        super().__init__(
+            f"the handler of agent {agent!r} raised SystemExit({status!r}), which would end the "
+            "process and everything else in it; return a value, or raise another error"
+        )
+
+
+class ParkSwallowed(CallError):
+    """A handler caught the signal that its call is parked, and went on."""
+
+    code = "park_swallowed"
+
+    def __init__(self, agent: str, waits_for: str) -> None:
+        self.agent, self.waits_for = agent, waits_for
+        super().__init__(
+            f"the handler of agent {agent!r} went on although it waits for {waits_for}: it caught "
+            "`Parked`, which ends an execution until the wait is over. Use `except Exception` "
+            "instead of `except BaseException`, and `ctx.gather` instead of "
+            "`asyncio.gather(return_exceptions=True)`"
         )
 
 

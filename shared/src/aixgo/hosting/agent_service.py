@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -18,18 +18,20 @@ from aixgo.broker.port import BusMessage, Subscription
 from aixgo.broker.topology import ACK_WAIT_SECONDS
 from aixgo.calls.alarms import Alarms
 from aixgo.calls.caller import Caller
-from aixgo.calls.events import publish_event
+from aixgo.calls.events import event_id, publish_event
 from aixgo.calls.parking import Parked
 from aixgo.calls.payload_store import fits
 from aixgo.calls.results import error_result, expired_result, origin_of, result_of
 from aixgo.calls.space import Space
-from aixgo.calls.worker import Counts, HandlerFailed, Worker
+from aixgo.calls.work import Counts
+from aixgo.calls.worker import HandlerFailed, Worker
 from aixgo.clock import now
 from aixgo.envelope import Envelope, decode, encode, new_id
 from aixgo.errors import (
     AgentTimeout,
     AixgoError,
     DeadlineExceeded,
+    HandlerExited,
     InboxFull,
     NotReady,
     NotSupported,
@@ -47,6 +49,9 @@ log = logging.getLogger("aixgo.hosting.agent_service")
 
 EXECUTE = "execute"
 """Method of `rpc.<agent>.<method>` that executes the agent without durability."""
+
+_CHAIN = 100
+"""Errors that are followed back from one to the one before."""
 
 STATUS = "status"
 """Method that tells what the instance does now."""
@@ -96,6 +101,7 @@ class AgentService:
             sources=wiring.sources,
             ack_wait=wiring.ack_wait,
             exclusive=spec.exclusive,
+            longest=self._seconds,
         )
         self._rpc: list[Subscription] = []
         self._rpc_tasks: set[asyncio.Task[None]] = set()
@@ -249,10 +255,18 @@ class AgentService:
         limit = alarms.limit(began + seconds)
         try:
             with limit:
-                value = await self.role.execute(Message(request), ctx)
+                try:
+                    value = await self.role.execute(Message(request), ctx)
+                except BaseExceptionGroup as group:
+                    raise _core(group, ctx) from group
                 result = self._result(request, ctx, value, began)
                 if request.kind == "event" and self.wiring.publishes:
-                    event = replace(result, id=new_id(), usage=None, status=None)
+                    event = replace(
+                        result,
+                        id=event_id(name, request.run, request.step),
+                        usage=None,
+                        status=None,
+                    )
                     await publish_event(
                         self.space, name, event, msg_id=f"{name}.{request.run}.{request.step}"
                     )
@@ -270,16 +284,21 @@ class AgentService:
                 attempt=ctx.attempt,
                 seconds=alarms.time() - began,
             )
-        except Exception as error:
-            raise HandlerFailed(error, ctx.usage) from error
+        except (Parked, asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
+            raise
+        except SystemExit as error:
+            raise HandlerFailed(HandlerExited(name, error.code), ctx.usage) from error
+        except BaseException as error:
+            parked = _caught(error)
+            said = error if parked is None else ctx.swallowed(parked)
+            raise HandlerFailed(said, ctx.usage) from error
         finally:
             if ctx.tokens is not None:
                 await ctx.finish()
 
     def _result(self, request: Envelope, ctx: Context, value: Any, began: float) -> Envelope:
         """Return the result of what a role gave: a `Reply`, or its data alone."""
-        if ctx.attempt > 1:
-            ctx.check_taken()
+        ctx.check_end()
         data, meta = (value.data, value.meta) if isinstance(value, Reply) else (value, {})
         if isinstance(data, Message):
             payload = data.envelope.payload
@@ -361,6 +380,37 @@ class AgentService:
             status = {"agent": self.agent.name, "ready": self.ready, "busy": self.busy}
             with suppress(AixgoError):
                 await self._broker.publish(message.reply, msgspec.json.encode(status))
+
+
+def _core(group: BaseExceptionGroup[BaseException], ctx: Context) -> BaseException:
+    """Return what a group of errors comes to: its one error, a wait, or the group."""
+    waits, others = group.split(Parked)
+    if waits is not None:
+        parks = [one for one in _leaves(waits) if isinstance(one, Parked)]
+        if others is None:
+            return Parked.together(parks)
+        for parked in parks:
+            ctx.excuse(parked)  # the others count
+    leaves = list(_leaves(others or group))
+    return leaves[0] if len(leaves) == 1 else others or group
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _caught(error: BaseException) -> Parked | None:
+    """Return the wait that a handler caught before it raised another error, if it did."""
+    seen: BaseException | None = error
+    for _ in range(_CHAIN):
+        if seen is None or isinstance(seen, Parked):
+            return seen
+        seen = seen.__context__
+    return None
 
 
 class ServiceFeed:

@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 
 from aixgo.calls.history import Happened
+from aixgo.calls.results import NOTE
 from aixgo.clock import now
 from aixgo.envelope import NO_USAGE, Envelope, Failure, Usage
 from aixgo.models.bus import GATEWAY
 from aixgo.runs.records import Key, Open
 from aixgo.runs.shapes import LIVE, RunStatus, Step
-from aixgo.steps.tools import NOTE, Doubt, Reservation, noted
+from aixgo.steps.tools import Doubt, Reservation, noted
 
 
 @dataclass(slots=True)

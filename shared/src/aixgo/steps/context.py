@@ -24,7 +24,7 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
-from aixgo.calls.events import publish_event
+from aixgo.calls.events import event_id, publish_event
 from aixgo.calls.parking import Awaited, Parked
 from aixgo.calls.results import raise_for_status, result_of
 from aixgo.calls.token_stream import TokenWriter
@@ -157,7 +157,10 @@ class Context(Execution):
                 timeout=timeout or tool.spec.timeout,
                 check=partial(self._take, request),
             )
-            result = await perform(step)
+            try:
+                result = await perform(step)
+            except Parked as parked:
+                raise self.parked(parked) from None
         result = await self._space.payloads.fetch(result)
         try:
             self._take(request, result)
@@ -255,7 +258,7 @@ class Context(Execution):
         until: float = await self._chosen(self._path("sleep", key), lambda: now() + seconds)
         left = until - now()
         if left > PARK_SECONDS:
-            raise Parked(until=until)
+            raise self.parked(Parked(until=until))
         if left > 0:
             await asyncio.sleep(left)
 
@@ -277,7 +280,7 @@ class Context(Execution):
         asked = Awaited.asking(self.agent, path, question, options)
         answer = await self._space.results.get(self.agent, self.run_id, path)
         if answer is None:
-            raise Parked(awaited=[asked])
+            raise self.parked(Parked(awaited=[asked]))
         raise_for_status(answer)
         answer = await self._space.payloads.fetch(answer)
         return msgspec.json.decode(answer.body)
@@ -308,6 +311,8 @@ class Context(Execution):
         if await self._space.results.stands(self.agent, self.run_id, path, decisive=True):
             return
         event = self._frame(self.agent, path, to_payload(data), None, to_meta(meta) if meta else {})
+        # the same whenever it is published, so that a subscriber finds what it did with it
+        event = msgspec.structs.replace(event, id=event_id(self.agent, self.run_id, path))
         await publish_event(self._space, self.agent, event, msg_id=f"{self.run_id}.{path}")
         done = result_of(event, self.agent, "done")
         await self._space.results.settle(

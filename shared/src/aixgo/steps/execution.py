@@ -23,7 +23,7 @@ from aixgo.calls.token_stream import TokenWriter
 from aixgo.clock import now
 from aixgo.config.agents import AgentSpec
 from aixgo.envelope import NO_USAGE, Envelope, Usage, fingerprint, new_id
-from aixgo.errors import DepthExceeded, TokensExceeded
+from aixgo.errors import DepthExceeded, ParkSwallowed, TokensExceeded
 from aixgo.message import Message
 from aixgo.steps.mismatch import check_taken, mismatch
 from aixgo.steps.scopes import Scope, branch
@@ -54,6 +54,7 @@ class Execution:
         self._caller, self._space = runtime.caller, runtime.caller.space
         self._own_scope: Scope | None = None
         self._recorded: dict[str, Envelope] | None = None
+        self._waits: list[Parked] | None = None
         self._usage = NO_USAGE
         self.tokens: TokenWriter | None = None
         self.traceparent, self.tracestate = request.traceparent, request.tracestate
@@ -146,12 +147,34 @@ class Execution:
         if self.tokens is not None:
             await self.tokens.end()
 
-    def check_taken(self) -> None:
-        """Refuse the end of a repeated execution that did not take every recorded step.
+    def parked(self, parked: Parked) -> Parked:
+        """Take note that the handler is told to wait, to raise it; it may not go on after that."""
+        self._waits = [*(self._waits or ()), parked]
+        return parked
+
+    def excuse(self, error: BaseException | None) -> None:
+        """Let the handler go on after all: what waited is a branch that does not count."""
+        if self._waits:
+            self._waits = [one for one in self._waits if one is not error]
+
+    def swallowed(self, parked: Parked) -> ParkSwallowed:
+        """Return the error of a handler that went on although it was told to wait."""
+        steps = " or ".join(repr(one.step) for one in parked.awaited)
+        return ParkSwallowed(self.agent, f"step {steps}" if steps else "a time to come")
+
+    def check_end(self) -> None:
+        """Refuse the end of a handler that was told to wait, or did not take every recorded step.
 
         Raises:
-            ReplayMismatch: names the first one that it did not take.
+            ParkSwallowed: it caught the signal to wait.
+            ReplayMismatch: names the first step that it did not take.
         """
+        if self._waits:
+            raise self.swallowed(self._waits[0])
+        if self._attempt > 1:
+            self._check_taken()
+
+    def _check_taken(self) -> None:
         # a replay takes failed steps away, and a fork may have other input: their ways differ
         if self._recorded and not self._request.epoch:
             check_taken(self.agent, self._request, self._scope, self._recorded)
@@ -200,6 +223,7 @@ class Execution:
             meta=meta,
             deadline=deadline,
             depth=request.depth + 1,
+            above=(*request.above, self.agent),
             parent=request.step,
             epoch=request.epoch,
             budget=request.budget,
@@ -236,9 +260,11 @@ class Execution:
     async def _wait_for(self, request: Envelope) -> Envelope:
         """Make the call; park when it is parked itself, cancel it when a branch is dropped."""
         if self._attempt > 1 and await self._space.parking.get(request.run, request.step):
-            raise Parked(awaited=[Awaited(agent=request.target, step=request.step)])
+            raise self.parked(Parked(awaited=[Awaited(agent=request.target, step=request.step)]))
         try:
             return await self._caller.call(request, look=self._attempt > 1, parks=True)
+        except Parked as parked:
+            raise self.parked(parked) from None
         except asyncio.CancelledError:
             scope = branch.get()
             if scope is not None and scope.owner is self and scope.dropped:

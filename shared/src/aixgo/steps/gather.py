@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from aixgo.calls.parking import Parked
-from aixgo.errors import BrokerError, ConfigError, ReplayMismatch, TooFewResults
+from aixgo.errors import BrokerError, ConfigError, HandlerExited, ReplayMismatch, TooFewResults
 from aixgo.steps.execution import Execution
 from aixgo.steps.scopes import Scope, branch
 
@@ -88,7 +88,10 @@ class Gather:
 
     async def _branch(self, index: int) -> Any:
         branch.set(self._scopes[index])
-        return await self._steps[index]
+        try:
+            return await self._steps[index]
+        except SystemExit as error:  # in a task of its own it would end the process
+            raise HandlerExited(self._ctx.agent, error.code) from error
 
     async def _decide(self) -> Decision:
         """Wait until enough branches have ended, and record which ones counted."""
@@ -109,7 +112,7 @@ class Gather:
         errors = [_error(task) for task in self._tasks.values()]
         parked = [error for error in errors if isinstance(error, Parked)]
         if parked:
-            raise Parked.together(parked)
+            raise self._ctx.parked(Parked.together(parked))
         raise next(error for error in errors if error is not None)
 
     async def _give_up(self, failed: list[int]) -> Decision:
@@ -137,6 +140,8 @@ class Gather:
             self._scopes[index].dropped = not stopping  # a process that stops only hands over
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        for task in self._tasks.values():
+            self._ctx.excuse(_error(task))  # the gather itself waits, or does without it
         _close(self._steps)  # those that never had a turn
 
 

@@ -197,7 +197,7 @@ class Recovery:
                 self._names.stream(TIMERS), self._names.same_step(record.subject, verb)
             )
             later = None if timer is None else _read(timer)
-            if known is None or later is None or later.parks:
+            if known is None or later is None or later.woken:
                 continue
             if (later.epoch, later.attempt) > (known.epoch, known.attempt):
                 return True
@@ -220,7 +220,7 @@ class Recovery:
             return
         # not the first execution, so that finished steps are looked for; and no failure, so that
         # the policy's attempts are what they were
-        again = replace(lost, attempt=lost.attempt + 1, parks=lost.parks + 1)
+        again = replace(lost, attempt=lost.attempt + 1, excused=lost.excused + 1, woken=True)
         if place.note:
             try:
                 await self._broker.append(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from aixgo.envelope import Envelope
-from aixgo.steps.tools.notes import NOTE, Doubt, Reservation, noted
+from aixgo.steps.tools.notes import Doubt, Reservation, noted
 from aixgo.steps.tools.once import Once
 from aixgo.steps.tools.repeat import repeat
 from aixgo.steps.tools.step import ToolStep
 
-__all__ = ["NOTE", "Doubt", "Reservation", "ToolStep", "noted", "perform"]
+__all__ = ["Doubt", "Reservation", "ToolStep", "noted", "perform"]
 
 
 async def perform(step: ToolStep) -> Envelope:

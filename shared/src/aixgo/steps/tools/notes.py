@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from aixgo.broker.port import Expect
 from aixgo.calls.payload_store import fits
-from aixgo.calls.results import result_of
+from aixgo.calls.results import NOTE, result_of
 from aixgo.envelope import Envelope, Failure, encode
 from aixgo.errors import RequestTimeout, WrongSequence
 from aixgo.steps.tools.step import ToolStep
@@ -22,8 +22,6 @@ from aixgo.steps.tools.step import ToolStep
 T = TypeVar("T")
 
 _ABSENT = Expect(subject_sequence=0)
-NOTE = "aixgo.note"
-"""Key in the metadata of a note: which kind it is."""
 
 LOOKS = 50
 LOOK_AGAIN_SECONDS = 0.1

@@ -24,6 +24,7 @@ from aixgo.clock import now, rfc3339
 from aixgo.config.agents import Retry
 from aixgo.envelope import Envelope, Failure, new_id
 from aixgo.errors import BrokerError, InvalidPayload, ToolError, ToolNotDone, code_of
+from aixgo.pauses import Pauses
 from aixgo.payloads import to_payload
 from aixgo.steps.tools.notes import Doubt, Notes, Reservation, Verdict
 from aixgo.steps.tools.step import ToolStep, log
@@ -40,7 +41,7 @@ FIRING_SHARE = 0.5
 WAIT_SECONDS = 5.0
 """What takes longer is waited for in the parking place, which holds no delivery."""
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 10.0
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 10.0
 """Back-off of recording a value while the broker cannot take it."""
 
 HOOK_RETRY = Retry(max_attempts=3, retry_on=("any",))
@@ -120,7 +121,7 @@ class Once:
         self, held: Reservation, value: msgspec.Raw, seconds: float
     ) -> Envelope | None:
         """Record the value; while the broker cannot take it, keep it and try again."""
-        pause = FIRST_PAUSE_SECONDS
+        pauses = Pauses(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
         while True:
             try:
                 if now() <= held.until:
@@ -136,8 +137,7 @@ class Once:
                 if not error.retryable or self._step.is_over:
                     raise
                 log.warning("tool.not_recorded", extra={**self._step.fields, "error": error.code})
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            await pauses.wait()
 
     async def _find(self, held: Reservation) -> Envelope | None:
         """Come to know what became of an execution, when its owner's time is over."""

@@ -1,0 +1,110 @@
+"""What a worker reads: the envelope in a delivery, completed and checked, or a refusal.
+
+Any program may publish to a broker. What says too little is completed from its subject, so that the
+documented minimum (`id` and `kind`) is a call; what says something that cannot be, or another thing
+than its subject, is refused here, before anything is done under its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from msgspec.structs import replace
+
+from aixgo.envelope import Envelope, decode
+from aixgo.errors import BadSubject, InvalidPayload
+from aixgo.subjects import Names, StepSubject, step_of, step_token, token
+
+_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_LABEL = re.compile(r"[^\x00-\x1f\x7f-\x9f]{0,256}")
+_PART = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_PATH = re.compile(r"[A-Za-z0-9_.:-]{1,128}(/[A-Za-z0-9_.:-]{1,128}){0,127}")
+
+
+def read_call(names: Names, agent: str, subject: str, data: bytes) -> Envelope:
+    """Return the call in a delivery of `call.…` or `wake.…`.
+
+    Raises:
+        InvalidPayload: it is not an envelope, an id in it cannot be, or it does not belong to its
+            subject.
+    """
+    call = _known(decode(data))
+    if call.target == agent and call.run:
+        whose = names.step_id(agent, call.run, call.step)
+        if subject.endswith(f".{whose}"):  # as Aixgo itself publishes it
+            return call
+    place = names.parse(subject)
+    if place is None:
+        raise InvalidPayload(
+            f"{subject!r} is not the subject of a call: each of agent, run and step is one token "
+            "of 1 to 32 characters (subjects.md)"
+        )
+    return _completed(call, place)
+
+
+def read_event(names: Names, subject: str, data: bytes) -> Envelope:
+    """Return the event in a delivery of `evt.…`.
+
+    Raises:
+        InvalidPayload: it is not an envelope, or an id in it cannot be.
+    """
+    event = _known(decode(data))
+    if event.run and event.source:
+        return event
+    # the same for every subscriber and every delivery
+    run = hashlib.blake2b(f"{subject} {event.id}".encode(), digest_size=16).hexdigest()
+    return replace(event, run=event.run or run, source=event.source or names.source(subject))
+
+
+def _known(envelope: Envelope) -> Envelope:
+    """Refuse an envelope with an id that nothing can be named after."""
+    if not _ID.fullmatch(envelope.id):
+        raise InvalidPayload(
+            f"the id {envelope.id[:80]!r} is not 1 to 128 printable ASCII characters without spaces"
+        )
+    for path in (envelope.step, envelope.parent):
+        if path and not _PATH.fullmatch(path):
+            raise InvalidPayload(
+                f"the step {path[:80]!r} is not a path: up to 128 parts of 1 to 128 characters "
+                "(A-Z, a-z, 0-9, '_', '.', ':' and '-') with '/' between them"
+            )
+    if not _LABEL.fullmatch(envelope.source):
+        raise InvalidPayload(
+            f"the source {envelope.source[:80]!r} is over 256 characters, or has control characters"
+        )
+    try:
+        if envelope.run:
+            token(envelope.run, "run")
+        if envelope.target:
+            token(envelope.target, "target")
+    except BadSubject as error:
+        raise InvalidPayload(str(error)) from error
+    return envelope
+
+
+def event_step(event: Envelope, agent: str) -> str:
+    """Return the step in which an agent handles an event."""
+    last = event.id[-12:]
+    if not _PART.fullmatch(last):
+        last = hashlib.blake2b(event.id.encode(), digest_size=6).hexdigest()
+    return f"{event.step}/{agent}/{last}" if event.step else f"{agent}/{last}"
+
+
+def _completed(call: Envelope, place: StepSubject) -> Envelope:
+    """Return a call that says whose step it is, as its subject does."""
+    step = call.step or step_of(place.step)
+    if step is None:
+        raise InvalidPayload(
+            f"the call names no step, and its subject only a digest ({place.step!r}); give the "
+            "path as `step`"
+        )
+    run, target = call.run or place.run, call.target or place.agent
+    complete = replace(call, run=run, target=target, step=step)
+    if (complete.target, complete.run, step_token(step)) != place[1:]:
+        raise InvalidPayload(
+            f"the call says that it is step {complete.step!r} of run {complete.run!r} for agent "
+            f"{complete.target!r}, and its subject says step {place.step!r} of run {place.run!r} "
+            f"for agent {place.agent!r}"
+        )
+    return complete
