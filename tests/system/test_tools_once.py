@@ -15,6 +15,7 @@ from aixgo import Agent, App, Context, Message, System, tool
 from aixgo.broker.memory import MemoryBroker
 from aixgo.broker.open import open_broker
 from aixgo.broker.topology import AgentNeeds, provision
+from aixgo.calls.settle import Settler
 from aixgo.envelope import new_id
 from aixgo.errors import (
     Disconnected,
@@ -117,6 +118,15 @@ async def test_a_crash_in_any_window_pays_once(
         crash("after it is done", order)
         return value
 
+    settle = Settler.settle
+
+    async def dead(self: Settler, delivery: Any, request: Any, outcome: Any) -> Any:
+        error = getattr(outcome, "error", None)
+        if isinstance(error, Crash):  # a process that died answers nothing
+            raise error
+        return await settle(self, delivery, request, outcome)
+
+    monkeypatch.setattr(Settler, "settle", dead)
     agent = Agent("cashier", handle, tools=tools)
     async with running(agent, ack_wait=ACK_WAIT) as system:
 

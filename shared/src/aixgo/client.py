@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -17,6 +17,7 @@ from aixgo.broker.port import Broker
 from aixgo.calls.caller import Caller
 from aixgo.calls.dead_letters import DeadLetters
 from aixgo.calls.events import publish_event
+from aixgo.calls.json_schema import misfit
 from aixgo.calls.presence import present
 from aixgo.calls.results import raise_for_status, result_of
 from aixgo.calls.revive import replay as replay_letter
@@ -26,7 +27,6 @@ from aixgo.envelope import Envelope, decode, encode, fingerprint, new_id
 from aixgo.errors import (
     AixgoError,
     BrokerError,
-    ConfigError,
     DeadlineExceeded,
     InvalidPayload,
     NoQuestion,
@@ -35,7 +35,7 @@ from aixgo.errors import (
     UnknownAgent,
 )
 from aixgo.message import Message
-from aixgo.payloads import to_meta, to_payload
+from aixgo.payloads import to_meta, to_payload, to_seconds
 from aixgo.subjects import CALLS, Names, token
 from aixgo.telemetry import names as attribute
 from aixgo.telemetry import tracing
@@ -62,6 +62,31 @@ class Question:
     options: tuple[str, ...]
     since: float
     until: float | None
+    schemas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """JSON schema of the value in an answer `{option: value}`, by option."""
+
+    def check(self, answer: Any) -> None:
+        """Refuse what is no answer to it.
+
+        Raises:
+            InvalidPayload: it is none of the options, or its value does not fit.
+        """
+        told = isinstance(answer, dict) and len(answer) == 1
+        chosen = next(iter(answer)) if told else answer
+        if self.options and chosen not in self.options:
+            raise InvalidPayload(
+                f"{answer!r:.200} is not an answer to {self.question!r:.500}; choose one of: "
+                f"{', '.join(self.options)}, or {{option: value}} to say more"
+            )
+        schema = self.schemas.get(chosen) if isinstance(chosen, str) else None
+        if schema is None:
+            return
+        wrong = misfit(answer[chosen] if told else None, schema)
+        if wrong:
+            raise InvalidPayload(
+                f"the value of {chosen!r} does not fit the tool's type: {wrong}; answer with "
+                f"{{{chosen!r}: value}}"
+            )
 
 
 @dataclass(slots=True)
@@ -174,7 +199,8 @@ class Client:
         Raises:
             RemoteError, DeadlineExceeded, Cancelled: what the result says.
         """
-        found = await self._caller.await_result(agent, run_id, "", timeout)
+        seconds = to_seconds(timeout, "timeout", zero=True)
+        found = await self._caller.await_result(agent, run_id, "", seconds)
         if found is None:
             return None
         raise_for_status(found)
@@ -318,6 +344,7 @@ class Client:
                 options=step.options,
                 since=call.since,
                 until=call.until,
+                schemas=step.schemas,
             )
             for call in sorted(calls, key=lambda call: call.since)
             for step in call.awaited
@@ -333,18 +360,14 @@ class Client:
 
         Raises:
             NoQuestion: the run asks nothing (any more), or several things and no `step` is given.
-            InvalidPayload: the answer is none of the question's options.
+            InvalidPayload: the answer is none of the question's options, or its value does not
+                fit.
         """
         asked = [one for one in await self.questions(run_id) if step in ("", one.step)]
         if len(asked) != 1:
             raise NoQuestion(run_id, [one.step for one in asked])
         (question,) = asked
-        chosen = next(iter(answer)) if isinstance(answer, dict) and len(answer) == 1 else answer
-        if question.options and chosen not in question.options:
-            raise InvalidPayload(
-                f"{answer!r} is no answer to {question.question!r}; choose one of: "
-                f"{', '.join(question.options)}"
-            )
+        question.check(answer)
         frame = Envelope(
             id=new_id(), kind="call", source=self._source, run=run_id, step=question.step
         )
@@ -369,13 +392,13 @@ class Client:
         run_id: str,
         kind: Literal["call", "rpc"] = "call",
     ) -> Envelope:
-        if timeout is not None and timeout <= 0:
-            raise ConfigError(f"timeout {timeout!r} s is not above 0 s; give the call some time")
+        if timeout is not None:
+            to_seconds(timeout, "timeout")
         payload = to_payload(data)
         run = token(run_id, "run_id") if run_id else new_id()
         moment = now()
         return Envelope(
-            id=run,  # the message that begins a run: unique enough, and one id less to make
+            id=new_id(),  # not the run's: it proves who answered (`Envelope.answers`)
             kind=kind,
             source=self._source,
             target=agent,

@@ -80,6 +80,15 @@ def timer(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
     return time.monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time
 
 
+_FIRST_MOMENT, _LAST_MOMENT = 946_684_800.0, 7_258_118_400.0
+"""The years 2000 and 2200: no message of ours is from before or after."""
+
+
+def is_sensible(moment: float) -> bool:
+    """Whether Unix seconds that another program wrote can be the time of something."""
+    return _FIRST_MOMENT <= moment <= _LAST_MOMENT
+
+
 def rfc3339(moment: float) -> str:
     """Return Unix seconds as RFC 3339 in UTC with microseconds: what message schedules want."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -152,6 +152,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
         traceparent, tracestate: W3C trace context.
         sent_at: Unix seconds.
         status, error: of a result.
+        answers: of a result: id of the call that was executed for it.
         seconds: of a result: how long its last execution took.
         fingerprint: of the request, kept in its result, so that a replay notices changed code.
         blob: where the payload is, when it is too large to travel (`payload` is then null).
@@ -184,6 +185,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     sent_at: float = 0.0
     status: Status | None = None
     error: Failure | None = None
+    answers: str = ""
     seconds: float = 0.0
     fingerprint: str = ""
     blob: Blob | None = None
@@ -208,6 +210,10 @@ encode = _encoder.encode
 """Return the envelope as JSON bytes."""
 
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises for bytes that are not what it reads."""
+
+
 def decode(data: bytes) -> Envelope:
     """Return the envelope in `data`.
 
@@ -216,7 +222,7 @@ def decode(data: bytes) -> Envelope:
     """
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise InvalidPayload(
             f"not an envelope: {error} (in {len(data):,} bytes beginning {data[:60]!r}); "
             "publish with an Aixgo client "

@@ -6,6 +6,7 @@ Text, JSON values, msgspec Structs, dataclasses and TypedDicts go through msgspe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import Any, NotRequired, get_args
@@ -120,17 +121,72 @@ def to_payload(value: Any) -> msgspec.Raw:
     Raises:
         InvalidPayload: it cannot be written as JSON.
     """
-    if type(value) is not str:
-        dump = getattr(type(value), "__pydantic_serializer__", None)
-        if dump is not None:
-            return msgspec.Raw(dump.to_json(value))
+    if type(value) is str:
+        try:
+            return msgspec.Raw(_plain.encode(value))
+        except ValueError as error:
+            raise InvalidPayload(f"the text cannot be sent as UTF-8: {error}") from error
     try:
-        return msgspec.Raw(_plain.encode(value))
+        dump = getattr(type(value), "__pydantic_serializer__", None)
+        body: bytes = _plain.encode(value) if dump is None else dump.to_json(value)
+        if b"null" in body:  # which is how a float that JSON does not have is written
+            _check_finite(value)
+        return msgspec.Raw(body)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidPayload(
             f"a {type(value).__name__} cannot be sent as JSON: {error}; send text, JSON values, "
             "a pydantic model, a msgspec Struct or a dataclass"
         ) from error
+
+
+def _check_finite(value: Any) -> None:
+    """Refuse a float that JSON does not have, wherever it is in a value.
+
+    Raises:
+        ValueError: names the float.
+    """
+    stack = [msgspec.to_builtins(value, enc_hook=_builtins)]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, float) and not math.isfinite(part):
+            raise ValueError(f"JSON has no {part!r}")
+        if isinstance(part, dict):
+            stack.extend(part.values())
+        elif isinstance(part, list | tuple | set | frozenset):
+            stack.extend(part)
+
+
+def _builtins(value: Any) -> Any:
+    dump = getattr(type(value), "__pydantic_serializer__", None)
+    if dump is not None:
+        return dump.to_python(value)
+    if isinstance(value, msgspec.Raw):
+        return None
+    raise TypeError(f"objects of type {type(value).__name__} are not JSON")
+
+
+def to_seconds(value: Any, what: str, *, zero: bool = False) -> float:
+    """Return a duration that a caller gave.
+
+    Args:
+        what: names it in the error.
+        zero: whether it may be 0.
+
+    Raises:
+        ConfigError: it is not a finite number of seconds above 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{what} {value!r} is not a number; give seconds, such as 2.5")
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = math.inf
+    if not math.isfinite(seconds):
+        raise ConfigError(f"{what} {value!r:.40} s is not finite; say how long it may be")
+    if seconds < 0 or (seconds == 0 and not zero):
+        least = "0 s or more" if zero else "above 0 s"
+        raise ConfigError(f"{what} {value!r} s is not {least}; give it some time")
+    return seconds
 
 
 META_BYTES = 256 * 1024
@@ -145,7 +201,10 @@ def to_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
         InvalidPayload: it is over `META_BYTES`, or cannot be written as JSON.
     """
     try:
-        size = len(msgspec.json.encode(meta))
+        body = msgspec.json.encode(meta)
+        if b"null" in body:
+            _check_finite(meta)
+        size = len(body)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidPayload(
             f"the metadata cannot be sent as JSON: {error}; use text, numbers, lists and dicts"

@@ -41,6 +41,11 @@ def token(value: str, what: str = "token") -> str:
     return value
 
 
+def is_token(value: str) -> bool:
+    """Whether a value can be one token of a subject."""
+    return _TOKEN.fullmatch(value) is not None
+
+
 @lru_cache(maxsize=4096)
 def step_token(path: str) -> str:
     """Return the token of a step path: readable when it fits, else a digest; injective.

@@ -12,7 +12,7 @@ import math
 
 from msgspec.structs import replace
 
-from aixgo.broker.port import BusMessage
+from aixgo.broker.port import BusMessage, Subscription
 from aixgo.calls.alarms import Alarms
 from aixgo.calls.identity import publication
 from aixgo.calls.parking import LONGEST_SECONDS, Awaited, Parked
@@ -21,7 +21,14 @@ from aixgo.calls.results import expired_result
 from aixgo.calls.space import Space
 from aixgo.clock import now
 from aixgo.envelope import CLAIM_CHECK_BYTES, Envelope, decode, encode
-from aixgo.errors import BrokerError, NoResponders, PayloadTooLarge, StreamFull, StreamRefused
+from aixgo.errors import (
+    BrokerError,
+    InvalidPayload,
+    NoResponders,
+    PayloadTooLarge,
+    StreamFull,
+    StreamRefused,
+)
 from aixgo.telemetry import names as attribute
 from aixgo.telemetry import tracing
 
@@ -41,11 +48,12 @@ REFUSED = (StreamFull, StreamRefused, PayloadTooLarge, NoResponders)
 class _Waiting:
     """One result awaited: a future that the subscription or the clock completes."""
 
-    __slots__ = ("alarms", "data", "future")
+    __slots__ = ("alarms", "data", "future", "live")
 
     def __init__(self, alarms: Alarms) -> None:
         self.alarms = alarms
         self.data: bytes | None = None
+        self.live: Subscription | None = None
         self.future: asyncio.Future[None] = alarms.loop.create_future()
 
     def arrive(self, message: BusMessage) -> None:
@@ -92,12 +100,7 @@ class Caller:
         """
         target = request.target
         waiting = _Waiting(self._alarms)
-        live = await self._broker.subscribe(
-            self._names.live_result(target, request.run, request.step),
-            waiting.arrive,
-            limit=1,
-            prompt=True,
-        )
+        waiting.live = await self._listen(request, waiting)
         try:
             # after subscribing: a result that is stored meanwhile is seen by one of the two
             standing = await self._results.get(target, request.run, request.step) if look else None
@@ -108,26 +111,42 @@ class Caller:
                     await self.send(request)
                 standing = await self._result(request, waiting, parks)
         finally:
-            if waiting.data is None:
-                await live.unsubscribe()
+            if waiting.data is None and waiting.live is not None:
+                await waiting.live.unsubscribe()
         return standing if standing.blob is None else await self._payloads.fetch(standing)
+
+    async def _listen(self, request: Envelope, waiting: _Waiting) -> Subscription:
+        return await self._broker.subscribe(
+            self._names.live_result(request.target, request.run, request.step),
+            waiting.arrive,
+            limit=1,
+            prompt=True,
+        )
 
     async def _result(self, request: Envelope, waiting: _Waiting, parks: bool) -> Envelope:
         target, deadline = request.target, request.deadline
+        circle = target in request.above
         while True:
             left = math.inf if deadline is None else deadline - now()
             data = await waiting.wait(min(LOOK_SECONDS, max(left, SHORTEST_WAIT_SECONDS)))
             if data is not None:
-                return decode(data)
+                live = _believed(request, data)
+                if live is not None:
+                    return live
+                # of another publication, or of another program: only its record counts
+                waiting.data = None
+                waiting.live = await self._listen(request, waiting)
             try:
                 standing = await self._results.get(target, request.run, request.step)
                 if standing is not None:
                     return standing
                 if deadline is not None and now() >= deadline:
                     return await self._results.settle(target, expired_result(request, target))
-                if not await self.space.parking.get(request.run, request.step):
+                parked = await self.space.parking.get(request.run, request.step) is not None
+                if not parked:
                     await self._send(request)
-                elif parks:
+                # parked itself, or perhaps in need of the slot that its caller keeps
+                if parks and (parked or (circle and data is None)):
                     raise Parked(awaited=[Awaited(agent=target, step=request.step)])
             except BrokerError as error:
                 # the broker is away or full: the call is published already, so keep waiting
@@ -140,16 +159,17 @@ class Caller:
         """Return a step's result, waiting at most `timeout` seconds for it; None: not in time."""
         waiting = _Waiting(self._alarms)
         live = await self._broker.subscribe(
-            self._names.live_result(agent, run, step), waiting.arrive, limit=1
+            self._names.live_result(agent, run, step), waiting.arrive
         )
         try:
             until = now() + timeout
             while True:
+                waiting.data = None
                 standing = await self._results.get(agent, run, step)
                 left = until - now()
                 if standing is None and left > 0:
-                    data = await waiting.wait(min(LOOK_SECONDS, left))
-                    standing = None if data is None else decode(data)
+                    if await waiting.wait(min(LOOK_SECONDS, left)) is not None:
+                        continue  # it is told that there is a record, which is what counts
                 if standing is not None:
                     return await self._payloads.fetch(standing)
                 if left <= 0:
@@ -221,6 +241,19 @@ class Caller:
             # for other tools; nothing was recorded of an unsampled trace that they could show
             headers={"traceparent": traceparent} if tracing.sampled(traceparent) else None,
         )
+
+
+def _believed(request: Envelope, data: bytes) -> Envelope | None:
+    """Return a republished result, if its worker made it for this very publication of the call.
+
+    Any program may publish on the subject. A result names the call that it answers by its id, which
+    is random and known to those who may read the call; what names another one is looked up.
+    """
+    try:
+        result = decode(data)
+    except InvalidPayload:
+        return None
+    return result if result.answers == request.id and result.kind == "result" else None
 
 
 def attribute_template(agent: str) -> str:

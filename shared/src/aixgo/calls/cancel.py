@@ -9,10 +9,10 @@ from __future__ import annotations
 from aixgo.broker.port import Broker
 from aixgo.calls.history import History
 from aixgo.calls.parking import Parking
+from aixgo.calls.reading import recorded_call
 from aixgo.calls.results import Results, cancelled_result
 from aixgo.clock import now
-from aixgo.envelope import Envelope, decode, encode
-from aixgo.errors import InvalidPayload
+from aixgo.envelope import Envelope, encode
 from aixgo.subjects import CALLS, Names
 
 REMEMBERED_RUNS = 4_096
@@ -71,13 +71,9 @@ class Cancels:
 
     async def _queued(self, run: str) -> list[Envelope]:
         records = await self._broker.read(self._names.stream(CALLS), self._names.calls_in(run))
-        found = []
-        for record in records:
-            try:
-                found.append(decode(record.data))
-            except InvalidPayload:  # its worker makes a dead letter of it
-                continue
-        return found
+        # of what is not a call its worker makes a dead letter
+        calls = [recorded_call(self._names, record) for record in records]
+        return [call for call in calls if call is not None]
 
     async def _settle(self, call: Envelope, reason: str) -> None:
         await self._results.settle(call.target, cancelled_result(call, call.target, reason))

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from aixgo.broker.port import Broker
-from aixgo.clock import now
-from aixgo.envelope import Envelope, Failure, Usage
+from aixgo.broker.port import Broker, Record
+from aixgo.calls.foreign import Foreign
+from aixgo.clock import is_sensible, now
+from aixgo.envelope import UNREADABLE, Envelope, Failure, Usage
 from aixgo.errors import InvalidPayload, NoDeadLetter
 from aixgo.subjects import DLQ, Names
 
@@ -59,15 +60,22 @@ _encoder = msgspec.json.Encoder()
 
 
 def decode_dead_letter(data: bytes) -> DeadLetter:
-    """Return the entry in a record of the DLQ stream."""
-    return _decoder.decode(data)
+    """Return the entry in a record of the DLQ stream.
+
+    Raises:
+        InvalidPayload: it is not one.
+    """
+    try:
+        return _decoder.decode(data)
+    except UNREADABLE as error:
+        raise InvalidPayload(f"not a dead letter: {error} (in {len(data):,} bytes)") from error
 
 
 class DeadLetters:
     """The DLQ of a namespace: write, read, edit, remove."""
 
-    def __init__(self, broker: Broker, names: Names) -> None:
-        self._broker, self._names = broker, names
+    def __init__(self, broker: Broker, names: Names, foreign: Foreign) -> None:
+        self._broker, self._names, self._foreign = broker, names, foreign
         self._stream = names.stream(DLQ)
 
     async def add(
@@ -109,9 +117,12 @@ class DeadLetters:
         return appended.sequence
 
     async def list(self, *, run: str = "", agent: str = "") -> list[Numbered]:
-        """Return the dead letters, oldest first: all, or those of a run or an agent."""
+        """Return the dead letters, oldest first: all, or those of a run or an agent.
+
+        What is not one is left out, and counted (`Space.foreign`).
+        """
         records = await self._broker.read(self._stream, self._names.dead_letters)
-        found = [Numbered(record.sequence, _decoder.decode(record.data)) for record in records]
+        found = [one for one in map(self._numbered, records) if one is not None]
         return [
             one
             for one in found
@@ -123,11 +134,22 @@ class DeadLetters:
 
         Raises:
             NoDeadLetter: there is none of that number.
+            InvalidPayload: another program's record has it.
         """
         record = await self._broker.at(self._stream, number) if number > 0 else None
         if record is None:
             raise NoDeadLetter(number)
-        return _decoder.decode(record.data)
+        return decode_dead_letter(record.data)
+
+    def _numbered(self, record: Record) -> Numbered | None:
+        try:
+            letter = decode_dead_letter(record.data)
+        except InvalidPayload:
+            self._foreign.add(record)
+            return None
+        if not is_sensible(letter.at):
+            letter = replace(letter, at=record.time)
+        return Numbered(record.sequence, letter)
 
     async def edit(self, number: int, payload: bytes) -> int:
         """Replace the payload of a dead letter; returns its new number.
@@ -163,7 +185,8 @@ class DeadLetters:
         Raises:
             NoDeadLetter: there is none of that number.
         """
-        await self.get(number)
+        if number < 1 or await self._broker.at(self._stream, number) is None:
+            raise NoDeadLetter(number)
         await self._broker.delete_record(self._stream, number)
 
     async def forget(self, number: int) -> None:

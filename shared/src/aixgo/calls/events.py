@@ -27,6 +27,7 @@ async def publish_event(space: Space, agent: str, event: Envelope, *, msg_id: st
         parent="",
         # an event begins anew: what its emitter took for it is not its subscribers' business
         attempt=0,
+        answers="",
         excused=0,
         woken=False,
         above=(),

@@ -15,8 +15,8 @@ import msgspec
 from msgspec.structs import replace
 
 from aixgo.broker.port import Broker
-from aixgo.clock import now
-from aixgo.envelope import Envelope, Failure
+from aixgo.clock import is_sensible, now
+from aixgo.envelope import UNREADABLE, Envelope, Failure
 from aixgo.errors import AixgoError, InvalidPayload
 from aixgo.subjects import HISTORY, Names
 
@@ -81,7 +81,7 @@ def decode_happened(data: bytes) -> Happened:
     """
     try:
         return _decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise InvalidPayload(f"not a history record: {error} (in {len(data):,} bytes)") from error
 
 
@@ -130,7 +130,10 @@ class History:
         found = []
         for record in await self._broker.read(stream, self._names.history(run)):
             try:
-                found.append(decode_happened(record.data))
+                happened = decode_happened(record.data)
+                if not is_sensible(happened.at):
+                    happened = replace(happened, at=record.time)
+                found.append(happened)
             except InvalidPayload:
                 log.debug("history.unreadable", extra={"run": run, "sequence": record.sequence})
         return found

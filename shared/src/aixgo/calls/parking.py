@@ -21,13 +21,14 @@ from msgspec.structs import replace
 from aixgo.broker.keyvalue import Bucket
 from aixgo.broker.port import Broker
 from aixgo.calls.accepted import Accepted
+from aixgo.calls.foreign import Foreign
 from aixgo.calls.history import History
 from aixgo.calls.identity import publication
-from aixgo.clock import now
-from aixgo.envelope import Envelope, encode, new_id
+from aixgo.clock import is_sensible, now
+from aixgo.envelope import UNREADABLE, Envelope, encode, new_id
 from aixgo.errors import InvalidPayload
 from aixgo.payloads import to_payload
-from aixgo.subjects import PARKED, Names, step_token
+from aixgo.subjects import PARKED, Names, is_token, step_token, token
 
 QUESTION_BYTES = 64 * 1024
 """Of a question to a person; it is kept beside the parked call, in one record with it."""
@@ -40,12 +41,14 @@ class Awaited(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         agent, step: whose result; the run is the parked call's.
         question: what a person is asked, when it is a person.
         options: answers to choose from; none for any text.
+        schemas: JSON schema of the value in an answer `{option: value}`, by option.
     """
 
     agent: str
     step: str
     question: Any = None
     options: tuple[str, ...] = ()
+    schemas: dict[str, dict[str, Any]] = {}
 
     @classmethod
     def asking(cls, agent: str, step: str, question: Any, options: Iterable[str]) -> Self:
@@ -113,9 +116,11 @@ _decoder = msgspec.json.Decoder(ParkedCall)
 class Parking:
     """The parked calls of a namespace."""
 
-    def __init__(self, broker: Broker, names: Names, accepted: Accepted, history: History) -> None:
+    def __init__(
+        self, broker: Broker, names: Names, accepted: Accepted, history: History, foreign: Foreign
+    ) -> None:
         self._broker, self._names = broker, names
-        self._accepted, self._history = accepted, history
+        self._accepted, self._history, self._foreign = accepted, history, foreign
         self._bucket = Bucket(broker, names.bucket(PARKED))
 
     async def park(
@@ -158,7 +163,10 @@ class Parking:
         entry = await self._bucket.get(f"{run}.{step_token(step)}")
         if entry is None:
             return False
-        request = _decoder.decode(entry.value).request
+        call = self._read(f"{run}.{step_token(step)}", entry.value)
+        if call is None:
+            return False
+        request = call.request
         await self.publish(request)
         # it may be executed, and parked anew, before this: then that stays
         await self.remove(request, before=entry.revision + 1)
@@ -177,14 +185,43 @@ class Parking:
 
     async def get(self, run: str, step: str) -> ParkedCall | None:
         """Return a parked call, or None."""
-        entry = await self._bucket.get(f"{run}.{step_token(step)}")
-        return None if entry is None else _decoder.decode(entry.value)
+        key = f"{run}.{step_token(step)}"
+        entry = await self._bucket.get(key)
+        return None if entry is None else self._read(key, entry.value)
 
     async def all(self, run: str = "") -> list[ParkedCall]:
-        """Return the parked calls of a run, or of all runs, as they stand in the bucket."""
+        """Return the parked calls of a run, or of all runs, as they stand in the bucket.
+
+        What is not one is left out, and counted (`Space.foreign`).
+
+        Raises:
+            BadSubject: no run can have that id.
+        """
         bucket = self._names.bucket(PARKED)
-        records = await self._broker.read(f"KV_{bucket}", f"$KV.{bucket}.{run or '*'}.>")
-        return [_decoder.decode(record.data) for record in records if record.data]
+        runs = token(run, "run") if run else "*"
+        found = []
+        for record in await self._broker.read(f"KV_{bucket}", f"$KV.{bucket}.{runs}.>"):
+            if not record.data:
+                continue
+            call = self._read(record.subject.split(".", 2)[2], record.data)
+            if call is None:
+                self._foreign.add(record)
+                continue
+            if not is_sensible(call.since):
+                call = replace(call, since=record.time)
+            found.append(call)
+        return found
+
+    def _read(self, key: str, data: bytes) -> ParkedCall | None:
+        """Return the call that is parked under a key; None for what is not one."""
+        try:
+            call = _decoder.decode(data)
+        except UNREADABLE:
+            return None
+        request = call.request
+        if _key(request) != key or not is_token(request.target):
+            return None
+        return call
 
     async def remove(self, request: Envelope, *, before: int = 0) -> None:
         """Forget a parked call: it goes on, or it has its result.

@@ -12,6 +12,8 @@ import re
 
 from msgspec.structs import replace
 
+from aixgo.broker.port import Record
+from aixgo.clock import is_sensible
 from aixgo.envelope import Envelope, decode
 from aixgo.errors import BadSubject, InvalidPayload
 from aixgo.subjects import Names, StepSubject, step_of, step_token, token
@@ -55,6 +57,21 @@ def read_event(names: Names, subject: str, data: bytes) -> Envelope:
     # the same for every subscriber and every delivery
     run = hashlib.blake2b(f"{subject} {event.id}".encode(), digest_size=16).hexdigest()
     return replace(event, run=event.run or run, source=event.source or names.source(subject))
+
+
+def recorded_call(names: Names, record: Record) -> Envelope | None:
+    """Return the call in a record of a queue, a timer or a note; None if it is not one.
+
+    A time that cannot be is the record's own.
+    """
+    about = names.parse(record.subject)
+    if about is None:
+        return None
+    try:
+        call = _completed(_known(decode(record.data)), about)
+    except InvalidPayload:
+        return None
+    return call if is_sensible(call.sent_at) else replace(call, sent_at=record.time)
 
 
 def _known(envelope: Envelope) -> Envelope:

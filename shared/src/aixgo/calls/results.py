@@ -7,10 +7,12 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from aixgo.broker.port import Expect, Log
+from aixgo.broker.port import Expect, Log, Record
+from aixgo.calls.foreign import Foreign
 from aixgo.calls.payload_store import PayloadStore, claim_of, fits
-from aixgo.clock import now
+from aixgo.clock import is_sensible, now
 from aixgo.envelope import (
     CLAIM_CHECK_BYTES,
     Envelope,
@@ -26,6 +28,7 @@ from aixgo.errors import (
     AixgoError,
     Cancelled,
     DeadlineExceeded,
+    InvalidPayload,
     RemoteError,
     RequestTimeout,
     WrongSequence,
@@ -48,8 +51,9 @@ NOTE = "aixgo.note"
 class Results:
     """The RESULTS stream of a namespace: one record for each step, written once."""
 
-    def __init__(self, broker: Log, names: Names, payloads: PayloadStore) -> None:
+    def __init__(self, broker: Log, names: Names, payloads: PayloadStore, foreign: Foreign) -> None:
         self._broker, self._names, self._payloads = broker, names, payloads
+        self._foreign = foreign
         self._stream = names.stream(RESULTS)
 
     async def get(
@@ -74,9 +78,31 @@ class Results:
         return await self._broker.last(self._stream, subject, decisive=decisive) is not None
 
     async def of_run(self, run: str) -> dict[str, Envelope]:
-        """Return all results of a run by subject, in one batch."""
-        records = await self._broker.read(self._stream, self._names.results_of(run))
-        return {record.subject: decode(record.data) for record in records}
+        """Return all results of a run by subject, in one batch; what cannot be read is left out."""
+        found = {}
+        for record in await self._broker.read(self._stream, self._names.results_of(run)):
+            result = self.of(record)
+            if result is not None:
+                found[record.subject] = result
+        return found
+
+    def of(self, record: Record) -> Envelope | None:
+        """Return the result in a record; None, and counted, if it is not one.
+
+        A time that cannot be is the record's own.
+        """
+        try:
+            result = decode(record.data)
+        except InvalidPayload:
+            self._foreign.add(record)
+            return None
+        about = self._names.parse(record.subject)
+        if about is None or result.run != about.run:
+            self._foreign.add(record)
+            return None
+        if not is_sensible(result.sent_at):
+            result = replace(result, sent_at=record.time)
+        return result
 
     async def settle(self, agent: str, result: Envelope, *, timeout: float = 30.0) -> Envelope:
         """Store a step's result if it has none; returns the result that stands, this or another.
@@ -164,6 +190,7 @@ def result_of(
         status=status,
         error=error,
         fingerprint=request.fingerprint,
+        answers=request.id,
         origin=origin,
     )
 

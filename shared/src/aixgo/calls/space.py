@@ -7,6 +7,7 @@ from aixgo.broker.port import Broker
 from aixgo.calls.accepted import Accepted
 from aixgo.calls.cancel import Cancels
 from aixgo.calls.dead_letters import DeadLetters
+from aixgo.calls.foreign import Foreign
 from aixgo.calls.history import History
 from aixgo.calls.parking import Parking
 from aixgo.calls.payload_store import PayloadStore
@@ -25,6 +26,7 @@ class Space:
         parking: calls that wait for a person or a timer.
         dead_letters: what could not be handled.
         cancels: ends calls and what they caused.
+        foreign: records that were skipped, because no part of Aixgo wrote them.
         leases: who does alone what several could do (`LEASES`).
     """
 
@@ -33,6 +35,7 @@ class Space:
         "broker",
         "cancels",
         "dead_letters",
+        "foreign",
         "history",
         "leases",
         "names",
@@ -44,10 +47,11 @@ class Space:
     def __init__(self, broker: Broker, names: Names) -> None:
         self.broker, self.names = broker, names
         self.payloads = PayloadStore(broker, names)
-        self.results = Results(broker, names, self.payloads)
+        self.foreign = Foreign()
+        self.results = Results(broker, names, self.payloads, self.foreign)
         self.history = History(broker, names)
         self.accepted = Accepted(broker, names)
-        self.parking = Parking(broker, names, self.accepted, self.history)
-        self.dead_letters = DeadLetters(broker, names)
+        self.parking = Parking(broker, names, self.accepted, self.history, self.foreign)
+        self.dead_letters = DeadLetters(broker, names, self.foreign)
         self.cancels = Cancels(broker, names, self.results, self.parking, self.history)
         self.leases = Bucket(broker, names.bucket(LEASES))

@@ -15,6 +15,7 @@ from aixgo.calls.space import Space
 from aixgo.clock import now
 from aixgo.envelope import Envelope, Origin, Override, fingerprint, new_id
 from aixgo.errors import ConfigError, InvalidPayload
+from aixgo.payloads import to_seconds
 from aixgo.runs.records import Key, Open
 from aixgo.runs.shapes import RunTree
 from aixgo.steps.tools import noted
@@ -38,10 +39,7 @@ class Fork:
         Raises:
             ConfigError: says what, and what would be right.
         """
-        if self.timeout <= 0:
-            raise ConfigError(
-                f"timeout {self.timeout!r} s is not above 0 s; give the new run some time"
-            )
+        to_seconds(self.timeout, "timeout")
         provider, _, name = self.model.partition("/")
         if self.model and not (provider and name):
             raise ConfigError(
@@ -154,6 +152,7 @@ async def _copy(space: Space, run: str, step: str, new: str) -> None:
             id=new_id(),
             run=new,
             usage=None,
+            answers="",
             attempt=0,
             seconds=0.0,
             sent_at=now(),

@@ -8,9 +8,9 @@ from typing import Literal
 
 from aixgo.broker.port import Record
 from aixgo.calls.parking import Awaited
+from aixgo.calls.reading import recorded_call
 from aixgo.calls.space import Space
-from aixgo.envelope import Envelope, decode
-from aixgo.errors import InvalidPayload
+from aixgo.envelope import Envelope
 from aixgo.subjects import CALLS, TIMERS
 
 SCANNED = 10_000
@@ -36,7 +36,7 @@ class OpenCalls:
 
     def __init__(self, space: Space) -> None:
         self._broker, self._names = space.broker, space.names
-        self._parking = space.parking
+        self._parking, self._foreign = space.parking, space.foreign
 
     async def of_run(self, run: str) -> Mapping[Key, Open]:
         """Return the open calls of a run."""
@@ -56,10 +56,10 @@ class OpenCalls:
         """
         found: dict[Key, Open] = {}
         records = await self._broker.read(self._names.stream(TIMERS), timers, limit=SCANNED)
-        for timer in filter(None, map(_request, records)):
+        for timer in filter(None, map(self._request, records)):
             found[timer.run, timer.step] = Open(request=timer, status="queued")
         records = await self._broker.read(self._names.stream(CALLS), calls, limit=SCANNED)
-        requests = [(record, request) for record in records if (request := _request(record))]
+        requests = [(record, request) for record in records if (request := self._request(record))]
         delivered = {
             agent: await self._delivered(agent) for agent in {one.target for _, one in requests}
         }
@@ -75,6 +75,12 @@ class OpenCalls:
             )
         return found
 
+    def _request(self, record: Record) -> Envelope | None:
+        call = recorded_call(self._names, record)
+        if call is None:
+            self._foreign.add(record)
+        return call
+
     async def _delivered(self, agent: str) -> set[int]:
         """Return the sequences of an agent's calls that are with a worker.
 
@@ -88,10 +94,3 @@ class OpenCalls:
             stream, self._names.calls_of(agent), limit=info.ack_pending
         )
         return {record.sequence for record in records}
-
-
-def _request(record: Record) -> Envelope | None:
-    try:
-        return decode(record.data)
-    except InvalidPayload:  # its worker makes a dead letter of it
-        return None

@@ -10,7 +10,7 @@ import msgspec
 from aixgo.calls.caller import Caller
 from aixgo.calls.history import Happened
 from aixgo.clock import now
-from aixgo.envelope import NO_USAGE, Envelope, decode
+from aixgo.envelope import NO_USAGE, Envelope
 from aixgo.errors import BlobMissing, NoRun, NoStep
 from aixgo.payloads import to_payload
 from aixgo.runs.fork import Fork, find_origin, fork, input_of
@@ -190,7 +190,10 @@ class Runs:
             for record in reversed(records):
                 if record.sequence >= end or len(found) == limit:
                     continue
-                run = _ended_run(decode(record.data))
+                result = self._space.results.of(record)
+                if result is None:
+                    continue
+                run = _ended_run(result)
                 if status in (None, run.status):
                     found[run.run_id] = run
             end, width, seen = begin, width * 2, seen + len(records)

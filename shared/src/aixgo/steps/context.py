@@ -30,10 +30,10 @@ from aixgo.calls.results import raise_for_status, result_of
 from aixgo.calls.token_stream import TokenWriter
 from aixgo.clock import now
 from aixgo.envelope import Usage
-from aixgo.errors import ConfigError, RemoteError, ToolFailed
+from aixgo.errors import RemoteError, ToolFailed
 from aixgo.message import Message
 from aixgo.models.bus import GATEWAY, BusModel, ModelTask
-from aixgo.payloads import to_meta, to_payload
+from aixgo.payloads import to_meta, to_payload, to_seconds
 from aixgo.steps.execution import JSON_NULL, Execution
 from aixgo.steps.gather import Gather
 from aixgo.steps.model_steps import ModelSteps
@@ -82,6 +82,8 @@ class Context(Execution):
             DepthExceeded: the call would nest deeper than `limits.max_depth`.
             ReplayMismatch: the step was recorded with another request.
         """
+        if timeout is not None:
+            to_seconds(timeout, f"timeout of the call of {agent!r}")
         return self._call(
             agent,
             self._path(agent, key),
@@ -137,10 +139,8 @@ class Context(Execution):
             ReplayMismatch: the step was recorded with other arguments.
         """
         found = self._runtime.tools.find(tool)
-        if timeout is not None and timeout <= 0:
-            raise ConfigError(
-                f"timeout {timeout!r} s of tool {found.spec.name!r} is not above 0 s; give it time"
-            )
+        if timeout is not None:
+            to_seconds(timeout, f"timeout of tool {found.spec.name!r}")
         path = self._path(f"tool/{found.spec.name}", key)
         return self._tool(found, path, to_payload({} if arguments is None else arguments), timeout)
 
@@ -255,7 +255,8 @@ class Context(Execution):
 
     async def sleep(self, seconds: float, *, key: str = "") -> None:
         """Wait, over crashes and restarts; a long wait parks the call and holds nothing."""
-        until: float = await self._chosen(self._path("sleep", key), lambda: now() + seconds)
+        length = to_seconds(seconds, "a sleep of", zero=True)
+        until: float = await self._chosen(self._path("sleep", key), lambda: now() + length)
         left = until - now()
         if left > PARK_SECONDS:
             raise self.parked(Parked(until=until))

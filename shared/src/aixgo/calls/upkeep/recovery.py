@@ -24,13 +24,14 @@ from msgspec.structs import replace
 from aixgo.broker.port import BrokerEvent, Expect, Record
 from aixgo.calls.identity import publication
 from aixgo.calls.pages import pages
+from aixgo.calls.reading import recorded_call
 from aixgo.calls.results import expired_result
 from aixgo.calls.space import Space
 from aixgo.calls.upkeep.lease import lease
 from aixgo.calls.upkeep.unsettled import Unsettled
 from aixgo.clock import now
-from aixgo.envelope import Envelope, decode, encode, new_id
-from aixgo.errors import InvalidPayload, PermissionDenied, WrongSequence, code_of
+from aixgo.envelope import Envelope, encode, new_id
+from aixgo.errors import PermissionDenied, WrongSequence, code_of
 from aixgo.subjects import CALLS, DLQ, PARKED, RESULTS, TIMERS
 
 log = logging.getLogger("aixgo.calls")
@@ -174,8 +175,12 @@ class Recovery:
         In the order in which a call moves on: parked, put off by a timer, dead, finished.
         """
         names, subject = self._names, record.subject
+        about = names.parse(subject)
+        if about is None:  # another program's note
+            self._space.foreign.add(record)
+            return True
         bucket = names.bucket(PARKED)
-        parked = await self._broker.last(f"KV_{bucket}", f"$KV.{bucket}.{subject.split('.', 4)[4]}")
+        parked = await self._broker.last(f"KV_{bucket}", f"$KV.{bucket}.{about.run}.{about.step}")
         if parked is not None and parked.data:
             if parked.time > record.time:  # parked since then; being woken, it is noted first
                 self._unsettled.forget(names.same_step(subject, "run"))
@@ -191,12 +196,12 @@ class Recovery:
 
         The timer of a parked call only wakes what is parked.
         """
-        known = _read(record)
+        known = recorded_call(self._names, record)
         for verb in ("timer", "wake"):
             timer = await self._broker.last(
                 self._names.stream(TIMERS), self._names.same_step(record.subject, verb)
             )
-            later = None if timer is None else _read(timer)
+            later = None if timer is None else recorded_call(self._names, timer)
             if known is None or later is None or later.woken:
                 continue
             if (later.epoch, later.attempt) > (known.epoch, known.attempt):
@@ -211,7 +216,7 @@ class Recovery:
 
     async def _recover(self, subject: str, place: _Place) -> None:
         record = await self._record(place)
-        lost = None if record is None else _read(record)
+        lost = None if record is None else recorded_call(self._names, record)
         if record is None or lost is None:
             log.warning("call.not_recovered", extra={"subject": subject})
             return
@@ -247,11 +252,3 @@ class Recovery:
         await self._space.results.settle(lost.target, expired_result(lost, lost.target))
         if lost.depth:
             await self._space.parking.wake(lost.run, lost.parent)
-
-
-def _read(record: Record) -> Envelope | None:
-    """Return the call in a note or a timer; None if it is none, and then nobody can execute it."""
-    try:
-        return decode(record.data)
-    except InvalidPayload:
-        return None

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import aclosing, suppress
-
-import msgspec
+from contextlib import aclosing
 
 from aixgo.calls.dead_letters import decode_dead_letter
 from aixgo.calls.pages import pages
+from aixgo.calls.reading import read_event, recorded_call
 from aixgo.calls.space import Space
 from aixgo.calls.upkeep.unsettled import Unsettled
-from aixgo.envelope import decode
 from aixgo.errors import InvalidPayload
-from aixgo.subjects import CALLS, DLQ, EVENTS, PARKED, TIMERS
+from aixgo.subjects import CALLS, DLQ, EVENTS, PARKED, TIMERS, is_token
 
 LOOKS = 2
 """Rounds over all places. A call that goes on is stored in its new place before it leaves the old
@@ -54,7 +52,9 @@ class Unfinished:
             await self._calls(found, young, since)
             if await self._space.accepted.is_wanted():
                 # the queue may have lost them, and they are to be published again
-                found.update(run_of(subject) for subject in await self._unsettled.read())
+                found.update(
+                    run for run in map(run_of, await self._unsettled.read()) if is_token(run)
+                )
         return found - young
 
     async def _calls(self, found: set[str], young: set[str], since: float) -> None:
@@ -62,10 +62,12 @@ class Unfinished:
         async with aclosing(pages(self._broker, self._names.stream(CALLS))) as every:
             async for page in every:
                 for record in page:
-                    run = run_of(record.subject)
-                    try:
-                        call = decode(record.data)
-                    except InvalidPayload:  # its worker makes a dead letter of it
+                    about = self._names.parse(record.subject)
+                    if about is None:
+                        self._space.foreign.add(record)
+                        continue
+                    run, call = about.run, recorded_call(self._names, record)
+                    if call is None:  # its worker makes a dead letter of it
                         found.add(run)
                         continue
                     first = not (call.step or call.attempt or call.epoch)
@@ -82,7 +84,8 @@ class Unfinished:
             async for page in every:
                 for record in page:
                     about = self._names.parse(record.subject)
-                    if about is None:  # somebody else's message has no run
+                    if about is None:  # another program's message has no run
+                        self._space.foreign.add(record)
                         continue
                     agent = about.agent
                     if about.verb == "wake":
@@ -99,14 +102,20 @@ class Unfinished:
         stream = f"KV_{self._names.bucket(PARKED)}"
         async with aclosing(pages(self._broker, stream)) as every:
             async for page in every:
-                found.update(run_of(record.subject) for record in page if record.data)
+                runs = [run_of(record.subject) for record in page if record.data]
+                found.update(run for run in runs if is_token(run))
 
     async def _dead_letters(self, found: set[str]) -> None:
         async with aclosing(pages(self._broker, self._names.stream(DLQ))) as every:
             async for page in every:
                 for record in page:
-                    with suppress(msgspec.DecodeError):  # somebody else's message has no run
-                        found.add(decode_dead_letter(record.data).run_id)
+                    try:
+                        run = decode_dead_letter(record.data).run_id
+                    except InvalidPayload:
+                        self._space.foreign.add(record)
+                        continue
+                    if is_token(run):
+                        found.add(run)
 
     async def _events(self, found: set[str]) -> None:
         """Add the runs of events that a subscriber has not answered."""
@@ -119,6 +128,6 @@ class Unfinished:
             async for page in every:
                 for record in page:
                     try:
-                        found.add(decode(record.data).run)
+                        found.add(read_event(self._names, record.subject, record.data).run)
                     except InvalidPayload:  # its worker makes a dead letter of it
                         continue

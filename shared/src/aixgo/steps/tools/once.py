@@ -243,6 +243,7 @@ class Once:
             step=self._notes.path("ask", held.number),
             question=question,
             options=(DONE, NOT_DONE),
+            schemas={DONE: step.tool.spec.output_schema},
         )
         # its owner may come back after all and record the result
         return Parked(awaited=[asked, Awaited(agent=step.agent, step=step.path)])
