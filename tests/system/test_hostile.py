@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -164,6 +165,15 @@ class Odd(BaseException):
     pass
 
 
+@pytest.fixture
+def unlogged() -> Generator[None, None, None]:
+    """Half a surrogate pair in a captured log cannot be sent by pytest-xdist."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("unlogged")
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [

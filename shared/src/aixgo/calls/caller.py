@@ -137,7 +137,8 @@ class Caller:
                 waiting.data = None
                 waiting.live = await self._listen(request, waiting)
             try:
-                standing = await self._results.get(target, request.run, request.step)
+                told = data is not None
+                standing = await self._results.get(target, request.run, request.step, decisive=told)
                 if standing is not None:
                     return standing
                 if deadline is not None and now() >= deadline:
@@ -164,16 +165,15 @@ class Caller:
         try:
             until = now() + timeout
             while True:
-                waiting.data = None
-                standing = await self._results.get(agent, run, step)
-                left = until - now()
-                if standing is None and left > 0:
-                    if await waiting.wait(min(LOOK_SECONDS, left)) is not None:
-                        continue  # it is told that there is a record, which is what counts
+                # what is told is that there is a record; which is what counts
+                told, waiting.data = waiting.data is not None, None
+                standing = await self._results.get(agent, run, step, decisive=told)
                 if standing is not None:
                     return await self._payloads.fetch(standing)
+                left = until - now()
                 if left <= 0:
                     return None
+                await waiting.wait(min(LOOK_SECONDS, left))
         finally:
             await live.unsubscribe()
 

@@ -33,6 +33,8 @@ from aixgo.errors import (
     RequestTimeout,
     WrongSequence,
     code_of,
+    sendable,
+    text_of,
 )
 from aixgo.subjects import RESULTS, Names, step_of
 
@@ -211,23 +213,6 @@ MESSAGE_CHARACTERS = 8_000
 """
 
 
-def text_of(error: BaseException) -> str:
-    """Return the text of any exception, whatever its class does; a group says what is in it."""
-    try:
-        text = str(error)
-    except Exception as failed:  # noqa: BLE001 - the text is for people; its error is part of it
-        text = f"{type(error).__name__}, whose text raises {type(failed).__name__}"
-    if isinstance(error, BaseExceptionGroup):
-        inside = "; ".join(f"{code_of(one)}: {text_of(one)}" for one in error.exceptions[:8])
-        text = f"{text}: {inside}"
-    return _sendable(text or type(error).__name__)
-
-
-def _sendable(text: str) -> str:
-    """Return text that is UTF-8: half a surrogate pair is written as an escape."""
-    return text.encode(errors="backslashreplace").decode()
-
-
 def failure_of(error: BaseException, agent: str, attempts: int) -> Failure:
     """Return an exception as it travels; a child's failure keeps its own origin."""
     text = text_of(error)
@@ -237,7 +222,7 @@ def failure_of(error: BaseException, agent: str, attempts: int) -> Failure:
     if isinstance(error, RemoteError):
         return Failure(code=error.cause, message=text, agent=error.agent, attempts=error.attempts)
     return Failure(
-        code=_sendable(code_of(error)),
+        code=sendable(code_of(error)),
         message=text,
         agent=agent,
         attempts=attempts,

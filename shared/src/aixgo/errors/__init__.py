@@ -79,6 +79,8 @@ from .base import (
     AixgoError,
     by_code,
     code_of,
+    sendable,
+    text_of,
 )
 from .broker import (
     AuthenticationFailed,
@@ -235,4 +237,6 @@ __all__ = [
     "WrongSequence",
     "by_code",
     "code_of",
+    "sendable",
+    "text_of",
 ]

@@ -31,3 +31,20 @@ def code_of(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "timeout"
     return type(error).__name__
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of any exception, whatever its class does; a group says what is in it."""
+    try:
+        text = str(error)
+    except Exception as failed:  # noqa: BLE001 - the text is for people; its error is part of it
+        text = f"{type(error).__name__}, whose text raises {type(failed).__name__}"
+    if isinstance(error, BaseExceptionGroup):
+        inside = "; ".join(f"{code_of(one)}: {text_of(one)}" for one in error.exceptions[:8])
+        text = f"{text}: {inside}"
+    return sendable(text or type(error).__name__)
+
+
+def sendable(text: str) -> str:
+    """Return text that is UTF-8: half a surrogate pair is written as an escape."""
+    return text.encode(errors="backslashreplace").decode()

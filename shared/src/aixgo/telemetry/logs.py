@@ -15,7 +15,7 @@ from typing import Any, Literal, TextIO
 
 import msgspec
 
-from aixgo.errors import AixgoError, ConfigError
+from aixgo.errors import AixgoError, ConfigError, sendable, text_of
 
 Format = Literal["auto", "json", "human"]
 LEVELS = ("debug", "info", "warning", "error")
@@ -100,8 +100,8 @@ class JsonFormatter(logging.Formatter):
             error = record.exc_info[1]
             line["error"] = {
                 "type": type(error).__name__,
-                "message": str(error),
-                "stack": "".join(traceback.format_exception(error)),
+                "message": text_of(error),
+                "stack": sendable("".join(traceback.format_exception(error))),
             }
         return _encode(line).decode()
 
@@ -125,7 +125,7 @@ class HumanFormatter(logging.Formatter):
         if isinstance(error, AixgoError):
             line += f": {type(error).__name__}: {error}"
         elif error is not None:
-            line += "\n" + "".join(traceback.format_exception(error)).rstrip()
+            line += "\n" + sendable("".join(traceback.format_exception(error))).rstrip()
         return line
 
     def line(self, time: str, level: str, message: str, given: dict[str, Any]) -> str:
