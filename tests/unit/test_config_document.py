@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -316,6 +317,58 @@ def test_a_distributed_deployment_names_its_server() -> None:
     )
 
     assert found.deployment.broker == "nats://a:4222,nats://b:4222"
+
+
+# -- handlers ------------------------------------------------------------------------------------
+
+
+def test_a_handler_is_found_beside_its_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    (tmp_path / "beside_it.py").write_text(
+        "class Shop:\n    @staticmethod\n    async def quote(item: str) -> int:\n        return 3\n"
+    )
+    file = tmp_path / "agents.yaml"
+    file.write_text("version: 2\nagents: [{name: quote, handler: beside_it:Shop.quote}]")
+    (agent,) = load_document(file, {}).agents
+
+    assert (agent.spec.role, agent.spec.handler) == ("custom", "beside_it:Shop.quote")
+    assert agent.input_schema == {"type": "string"}
+    assert agent.output_schema == {"type": "integer"}
+    with suppress(KeyError):
+        del sys.modules["beside_it"]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("raise RuntimeError('no price list')", "cannot be imported: RuntimeError: no price list"),
+        ("import not_there_at_all", "cannot be imported: ModuleNotFoundError: No module named"),
+        ("raise SystemExit(3)", "cannot be imported: SystemExit: 3"),
+        ("def quote(item): return 3", "is not an async function"),
+        ("async def quote(): return 3", "the handler takes 0 parameters"),
+        ("async def quote(item: 'Missing'): return 3", "an annotation of the handler cannot be"),
+        ("quote = 3", "is not an async function"),
+        ("async def quotes(item): return 3", "has no 'quote'; did you mean 'quotes'?"),
+    ],
+)
+def test_a_handler_that_cannot_be_used_is_found_at_its_place(
+    code: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    (tmp_path / "broken_shop.py").write_text(code)
+    file = tmp_path / "agents.yaml"
+    file.write_text("version: 2\nagents:\n  - {name: quote, handler: 'broken_shop:quote'}\n")
+    try:
+        with pytest.raises(InvalidDocument) as caught:
+            load_document(file, {})
+    finally:
+        sys.modules.pop("broken_shop", None)
+
+    (found,) = caught.value.findings
+    assert (found.path, found.line, found.column) == ("agents.0.handler", 3, 28)
+    assert words in found.message
 
 
 # -- secrets -------------------------------------------------------------------------------------

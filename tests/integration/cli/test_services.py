@@ -128,7 +128,11 @@ def test_a_namespace_that_nobody_provisioned_is_said_by_doctor(
         (["nobody", "--file", "agents.yaml"], "no agent named 'nobody'"),
         (["--role", "logg", "--file", "agents.yaml"], "no agent of role 'logg'; did you mean"),
         (["echo", "--role", "logger", "--file", "agents.yaml"], "give names or --role, not both"),
-        (["echo"], "no document: give --file FILE, or set AIXGO_FILE"),
+        (["echo"], "no system: give --file FILE, set AIXGO_FILE, or name an app as `module:app`"),
+        (["no_shop:app"], "there is no module 'no_shop' in '.' or among the installed packages"),
+        (["json:dumps"], "missing 1 required positional argument"),
+        (["json:JSONDecoder"], "'json:JSONDecoder' is a type; name an App"),
+        (["json:dum", "echo"], "the module 'json' has no 'dum'; did you mean 'dump'?"),
         (["echo", "--file", "agents.yaml", "--log-level", "loud"], "log level 'loud' is not known"),
     ],
 )

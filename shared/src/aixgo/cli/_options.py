@@ -6,19 +6,31 @@ import sys
 from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from aixgo.config.deployment import IN_PROCESS, checked_broker
+from aixgo.agents.reference import is_reference
+from aixgo.config.deployment import IN_PROCESS, Deployment, checked_broker
 from aixgo.documents import Document, load_document
 from aixgo.errors import BadSubject, ConfigError
 from aixgo.subjects import Names
+
+if TYPE_CHECKING:
+    from aixgo.hosting.app import App
 
 T = TypeVar("T")
 
 File = Annotated[
     Path, typer.Argument(metavar="FILE", help="The document (YAML or JSON).", show_default=False)
+]
+Deployable = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE|MODULE:APP",
+        help="The document (YAML or JSON), or the `App` of a Python module.",
+        show_default=False,
+    ),
 ]
 Broker = Annotated[
     str,
@@ -81,6 +93,27 @@ def document_of(file: Path, namespace: str = "") -> Document:
     """
     document = load_document(file)
     return replace(document, namespace=namespace_of(namespace)) if namespace else document
+
+
+def system_of(text: str | Path, namespace: str = "") -> tuple[App, Deployment]:
+    """Return the system of a document, or of Python code when the text is `module:app`.
+
+    With it comes the document's deployment; that of code is all defaults.
+
+    Raises:
+        ConfigError: the document is wrong, or the code has no such system.
+    """
+    from aixgo.hosting.app import App  # heavy with the broker: only verbs that use it pay
+
+    if not is_reference(str(text)) or Path(text).exists():
+        document = document_of(Path(text), namespace)
+        return App.from_document(document), document.deployment
+    from aixgo.hosting.named import named_app
+
+    app = named_app(str(text))
+    if namespace:
+        app.names = Names(namespace_of(namespace))
+    return app, Deployment()
 
 
 def namespace_of(given: str) -> str:

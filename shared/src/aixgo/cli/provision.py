@@ -8,7 +8,7 @@ import typer
 
 from aixgo.broker import Change
 from aixgo.broker.open import open_broker
-from aixgo.cli._options import File, Json, Namespace, Server, document_of, run_async, server_of
+from aixgo.cli._options import Deployable, Json, Namespace, Server, run_async, server_of, system_of
 from aixgo.cli._texts import write, write_json
 from aixgo.config.servers import Access
 from aixgo.hosting.app import App
@@ -31,30 +31,29 @@ _MARKS = {"created": "+", "updated": "~", "unchanged": "="}
 
 
 def command(
-    file: File,
+    file: Deployable,
     broker: Server = "",
     namespace: Namespace = "",
     replicas: Replicas = 1,
     power_safe: PowerSafe = False,
     json: Json = False,
 ) -> None:
-    """Create or update what the document's agents need on the server, and say what changed.
+    """Create or update what a system's agents need on the server, and say what changed.
 
-    Run it before services start, and after the document changed; it deletes nothing.
+    Run it before services start, and after the system changed; it deletes nothing.
     """
     logs.configure("warning")
-    document = document_of(file, namespace)
-    address = server_of(broker, document)
-    app = App.from_document(document)
+    app, deployment = system_of(file, namespace)
+    address = server_of(broker or deployment.broker)
     app.power_safe |= power_safe
-    changes = run_async(_provision(app, address, replicas, document.deployment.access))
+    changes = run_async(_provision(app, address, replicas, deployment.access))
     for change in changes:
         _write(change, json=json)
     if not json:
         counts = [
             f"{sum(change.action == action for change in changes)} {action}" for action in _MARKS
         ]
-        write(f"namespace {document.namespace!r}: {', '.join(counts)}")
+        write(f"namespace {app.names.namespace!r}: {', '.join(counts)}")
 
 
 async def _provision(app: App, address: str, replicas: int, access: Access) -> list[Change]:

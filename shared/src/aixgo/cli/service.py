@@ -10,7 +10,9 @@ from typing import Annotated
 
 import typer
 
-from aixgo.cli._options import LogLevel, Namespace, Server, document_of, run_async, server_of
+from aixgo.agents.reference import is_reference
+from aixgo.cli._options import LogLevel, Namespace, Server, run_async, server_of, system_of
+from aixgo.config.deployment import Deployment
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError
 from aixgo.hosting.app import App
@@ -20,7 +22,12 @@ from aixgo.telemetry import logs
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="NAME...", help="Agents to serve.", show_default=False),
+    typer.Argument(
+        metavar="[MODULE:APP] NAME...",
+        help="Agents to serve [env var: AIXGO_AGENTS]; before them the `App` of a Python module, "
+        "when no document declares the system.",
+        show_default=False,
+    ),
 ]
 FileOption = Annotated[
     Path | None,
@@ -80,21 +87,19 @@ def command(
     log_format: Form = "auto",
     with_parent: WithParent = False,
 ) -> None:
-    """Serve agents of a document as a service: one process, until SIGTERM, then drain.
+    """Serve agents of a system as a service: one process, until SIGTERM, then drain.
 
-    Name them, or give a `--role` for all agents of that role; a name counts more than AIXGO_ROLE.
+    Name them, or give a `--role` for all agents of that role. A name counts more than AIXGO_AGENTS,
+    and that more than AIXGO_ROLE. The agents of a Python `App` are all served without a name.
     """
     if log_format not in ("auto", "json", "human"):
         raise ConfigError(f"--log-format {log_format!r} is not known; use auto, json or human")
     logs.configure(log_level, log_format)  # type: ignore[arg-type]  # checked above
-    if file is None:
-        raise ConfigError("no document: give --file FILE, or set AIXGO_FILE")
-    if names and role:
+    app, deployment, named = _system(list(names or ()), file, namespace)
+    if named and role:
         raise ConfigError("give names or --role, not both")
-    document = document_of(file, namespace)
-    app = App.from_document(document)
-    served = names or agents_of(app, role or os.environ.get("AIXGO_ROLE", ""))
-    address = server_of(broker, document)
+    served = named or agents_of(app, role)
+    address = server_of(broker or deployment.broker)
     if with_parent:
         _drain_with_parent()
     run_async(
@@ -105,17 +110,38 @@ def command(
             provision=provision,
             health_host=health_host,
             health_port=health_port,
-            access=document.deployment.access,
+            access=deployment.access,
         )
     )
 
 
-def agents_of(app: App, role: str) -> list[str]:
-    """Return the names of an app's agents of a role.
+def _system(
+    names: list[str], file: Path | None, namespace: str
+) -> tuple[App, Deployment, list[str]]:
+    """Return the system, its deployment, and the names that are left.
 
     Raises:
-        ConfigError: there is none, or no role is given.
+        ConfigError: there is neither a document nor an app, or it is wrong.
     """
+    if names and is_reference(names[0]):
+        app, deployment = system_of(names[0], namespace)
+        return app, deployment, names[1:] or list(app.agents)
+    if file is None:
+        raise ConfigError(
+            "no system: give --file FILE, set AIXGO_FILE, or name an app as `module:app`"
+        )
+    return *system_of(file, namespace), names
+
+
+def agents_of(app: App, role: str) -> list[str]:
+    """Return the names of an app's agents of a role, or those that the environment says.
+
+    Raises:
+        ConfigError: there is none, or neither a name nor a role is given.
+    """
+    if not role and (named := os.environ.get("AIXGO_AGENTS", "").replace(",", " ").split()):
+        return named
+    role = role or os.environ.get("AIXGO_ROLE", "")
     if not role:
         raise ConfigError(
             f"name the agents to serve ({', '.join(app.agents)}), or give --role ROLE"
@@ -123,7 +149,7 @@ def agents_of(app: App, role: str) -> list[str]:
     found = [name for name, agent in app.agents.items() if agent.spec.role == role]
     if not found:
         used = {agent.spec.role for agent in app.agents.values()}
-        raise ConfigError(f"the document has no agent of role {role!r}{did_you_mean(role, used)}")
+        raise ConfigError(f"the system has no agent of role {role!r}{did_you_mean(role, used)}")
     return found
 
 

@@ -38,7 +38,7 @@ DRAIN_SECONDS = 25.0
 LATE_SECONDS = 2.0
 """What a service may take longer than its grace to stop, for its last writes to the broker."""
 
-END_SECONDS = 2.0
+END_SECONDS = 5.0
 """What tasks and threads that are left over may take to end when the process ends."""
 
 
