@@ -18,6 +18,7 @@ from aixgo.calls.identity import publication
 from aixgo.calls.parking import LONGEST_SECONDS, Awaited, Parked
 from aixgo.calls.payload_store import fits
 from aixgo.calls.results import expired_result
+from aixgo.calls.retry import BROKER_AWAY
 from aixgo.calls.space import Space
 from aixgo.clock import now
 from aixgo.envelope import CLAIM_CHECK_BYTES, Envelope, decode, encode
@@ -105,10 +106,15 @@ class Caller:
             # after subscribing: a result that is stored meanwhile is seen by one of the two
             standing = await self._results.get(target, request.run, request.step) if look else None
             if standing is None:
-                if request.step or self.space.accepted.wanted is False:
-                    await self._send(request)
-                else:
-                    await self.send(request)
+                try:
+                    if request.step or self.space.accepted.wanted is False:
+                        await self._send(request)
+                    else:
+                        await self.send(request)
+                except BROKER_AWAY:
+                    if request.deadline is None:
+                        raise
+                    # it may be stored, and executed: the wait publishes it again, or finds out
                 standing = await self._result(request, waiting, parks)
         finally:
             if waiting.data is None and waiting.live is not None:
