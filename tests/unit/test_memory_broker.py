@@ -43,7 +43,7 @@ async def server() -> MemoryServer:
 
 @pytest.fixture
 async def broker(server: MemoryServer) -> AsyncIterator[MemoryBroker]:
-    async with server.connect(name="test") as connection:
+    async with MemoryBroker(server, name="test") as connection:
         yield connection
 
 
@@ -495,8 +495,8 @@ async def test_closing_with_drain_returns_when_the_queued_callbacks_have_run(
 ) -> None:
     for drain, wanted in ((True, 100), (False, 0)):
         seen: list[BusMessage] = []
-        async with server.connect() as sender:
-            broker = server.connect()
+        async with MemoryBroker(server) as sender:
+            broker = MemoryBroker(server)
             await broker.subscribe("a", seen.append)
             for _ in range(100):
                 await sender.publish("a", b"")
@@ -508,7 +508,7 @@ async def test_closing_stops_all_pulls_before_it_waits_for_one(
     server: MemoryServer, broker: MemoryBroker
 ) -> None:
     await broker.ensure_stream(StreamConfig(name="S", subjects=("s.>",)))
-    leaving = server.connect()
+    leaving = MemoryBroker(server)
     taken: list[Delivery] = []
 
     async def slow(delivery: Delivery) -> None:
@@ -531,7 +531,7 @@ async def test_closing_stops_all_pulls_before_it_waits_for_one(
 
 
 async def test_requests_fail_when_their_connection_closes(server: MemoryServer) -> None:
-    async with server.connect() as other, server.connect() as broker:
+    async with MemoryBroker(server) as other, MemoryBroker(server) as broker:
         await other.subscribe("silent")
         asking = asyncio.ensure_future(broker.request("silent", b"", timeout=60.0))
         await asyncio.sleep(0)
@@ -542,13 +542,13 @@ async def test_requests_fail_when_their_connection_closes(server: MemoryServer) 
 
 
 async def test_nothing_of_a_closed_connection_stays_on_the_server(server: MemoryServer) -> None:
-    async with server.connect() as keeper:
+    async with MemoryBroker(server) as keeper:
         await keeper.ensure_stream(StreamConfig(name="S", subjects=("s.>",)))
         await keeper.ensure_consumer("S", ConsumerConfig(name="c"))
 
         async def take(delivery: Delivery) -> None: ...
 
-        async with server.connect() as broker:
+        async with MemoryBroker(server) as broker:
             await broker.subscribe("a")
             await broker.subscribe("a.*")
             await broker.consume("S", "c", take, slots=1)
@@ -565,7 +565,7 @@ async def test_nothing_of_a_closed_connection_stays_on_the_server(server: Memory
 
 
 async def test_a_handler_may_close_its_own_connection(server: MemoryServer) -> None:
-    async with server.connect() as broker:
+    async with MemoryBroker(server) as broker:
         await broker.ensure_stream(StreamConfig(name="S", subjects=("s.>",)))
         await broker.ensure_consumer("S", ConsumerConfig(name="c"))
         closed = asyncio.Event()
@@ -583,7 +583,7 @@ async def test_a_handler_may_close_its_own_connection(server: MemoryServer) -> N
 
 
 async def test_a_follower_ends_with_its_connection_and_with_its_block(server: MemoryServer) -> None:
-    async with server.connect() as broker:
+    async with MemoryBroker(server) as broker:
         await broker.ensure_stream(StreamConfig(name="S", subjects=("s.>",)))
         async with broker.follow("S", ">") as records:
             reading = asyncio.ensure_future(_all(records))
@@ -634,7 +634,7 @@ def test_a_server_belongs_to_one_event_loop() -> None:
     server = MemoryServer()
 
     async def use() -> None:
-        async with server.connect() as broker:
+        async with MemoryBroker(server) as broker:
             await broker.publish("a", b"")
 
     asyncio.run(use())

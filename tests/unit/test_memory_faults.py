@@ -34,7 +34,7 @@ async def server() -> MemoryServer:
 
 @pytest.fixture
 async def broker(server: MemoryServer) -> AsyncIterator[MemoryBroker]:
-    async with server.connect(name="one") as connection:
+    async with MemoryBroker(server, name="one") as connection:
         await connection.ensure_stream(QUEUE)
         await connection.ensure_stream(LOG)
         await connection.ensure_consumer("Q", ConsumerConfig(name="c", ack_wait=30.0))
@@ -43,7 +43,7 @@ async def broker(server: MemoryServer) -> AsyncIterator[MemoryBroker]:
 
 @pytest.fixture
 async def other(server: MemoryServer) -> AsyncIterator[MemoryBroker]:
-    async with server.connect(name="two") as connection:
+    async with MemoryBroker(server, name="two") as connection:
         yield connection
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aixgo.broker import BusMessage, Record, StreamConfig
-from aixgo.broker.memory import MemoryServer
+from aixgo.broker.memory import MemoryBroker, MemoryServer
 from aixgo.broker.memory.matching import (
     MAX_SUBJECT_BYTES,
     Memo,
@@ -212,7 +212,7 @@ def test_the_limit_of_a_subject_is_in_bytes() -> None:
 
 async def test_a_remembered_route_follows_changes_of_wildcards() -> None:
     server = MemoryServer()
-    async with server.connect() as broker:
+    async with MemoryBroker(server) as broker:
         seen: list[BusMessage] = []
         await broker.publish("a.b", b"before")  # the route is remembered: it leads nowhere
         subscription = await broker.subscribe("a.*", seen.append)
@@ -225,7 +225,7 @@ async def test_a_remembered_route_follows_changes_of_wildcards() -> None:
 
 
 async def test_streams_and_wildcards_decide_a_route_together() -> None:
-    async with MemoryServer().connect() as broker:
+    async with MemoryBroker(MemoryServer()) as broker:
         await broker.ensure_stream(StreamConfig(name="S", subjects=("s.a.keep.*",)))
         await broker.subscribe("s.>")
         await broker.publish("s.a.drop.1", b"")

@@ -174,7 +174,7 @@ class Overtaken(MemoryBroker):
     ) -> Sequence[Record]:
         if self.replacements:
             self.replacements -= 1
-            async with self.server.connect() as other:
+            async with MemoryBroker(self.server) as other:
                 await ObjectStore(other, "s").put("key", bytes(2 * CHUNK_BYTES))
         return await super().read(stream, subject, start=start, limit=limit)
 

@@ -36,7 +36,7 @@ class MemoryAdmin(Connection):
         kept = self.server.stream(stream)
         what = f"consumer {config.name} of {stream}"
         consumer = kept.consumers.get(config.name)
-        others = [each for each in kept.consumers.values() if each is not consumer]
+        others = [each.config for each in kept.consumers.values() if each is not consumer]
         if consumer is None:
             declare.check_consumer(kept.config, config, others)
             kept.add_consumer(Consumer(kept, config))

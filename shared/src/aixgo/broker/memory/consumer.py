@@ -4,36 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 
 from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.delivery import MemoryDelivery
+from aixgo.broker.memory.roles import Link, Shelf
 from aixgo.broker.memory.timers import Deadlines
 from aixgo.broker.port import ConsumerConfig, ConsumerInfo, Record
 from aixgo.clock import rfc3339, timer
-
-if TYPE_CHECKING:
-    from aixgo.broker.memory.stream import Stream
 
 ADVISORY = "$JS.EVENT.ADVISORY.CONSUMER"
 SLACK = 1024
 """Sequences of removed records that may stay in the queue before it is rebuilt."""
 
 NO_LIMIT = 1 << 62
-
-
-class Link(Protocol):
-    """What a delivery needs of its connection."""
-
-    direct: bool
-    """Whether nothing stands between the connection and the server at this moment."""
-
-    async def answer(self, act: Callable[[], None], *, confirm: bool) -> None:
-        """Let `act` happen on the server once the answer arrives there."""
-        ...
 
 
 class Puller(Protocol):
@@ -64,7 +50,7 @@ class Consumer:
     if it is due again also in `_again`), or done. Everything acts at once; handlers run later.
     """
 
-    def __init__(self, stream: Stream, config: ConsumerConfig) -> None:
+    def __init__(self, stream: Shelf, config: ConsumerConfig) -> None:
         self._stream, self.config = stream, config
         self.out: dict[int, MemoryDelivery] = {}
         self.paused_until: float | None = None

@@ -4,23 +4,40 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from aixgo.broker.memory.consumer import Consumer
 from aixgo.broker.memory.delivery import MemoryDelivery
+from aixgo.broker.memory.roles import Link, Server
 from aixgo.broker.port import Delivery
 
-if TYPE_CHECKING:
-    from aixgo.broker.memory.connection import Connection
-    from aixgo.broker.memory.consumer import Consumer
-
 Handler = Callable[[Delivery], Awaitable[None]]
+
+
+class ConsumptionLink(Link, Protocol):
+    """What a consumption needs of its connection."""
+
+    up: bool
+
+    @property
+    def server(self) -> Server:
+        """What the connection is to."""
+        ...
+
+    def report(self, detail: str, error: BaseException) -> None:
+        """Log what somebody's code raised, and tell the listeners."""
+        ...
+
+    def forget_consumption(self, consumption: MemoryConsumption) -> None:
+        """Let go of a pull that was stopped."""
+        ...
 
 
 class MemoryConsumption:
     """Implements `Consumption`; stands in the consumer's line whenever it has a free slot."""
 
     def __init__(
-        self, link: Connection, stream: str, name: str, handler: Handler, slots: int
+        self, link: ConsumptionLink, stream: str, name: str, handler: Handler, slots: int
     ) -> None:
         self.link, self.stream, self.name = link, stream, name
         self.waiting = False

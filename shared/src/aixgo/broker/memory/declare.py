@@ -6,15 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 from aixgo.broker.memory.matching import check_filter, overlap
 from aixgo.broker.port import ConsumerConfig, StreamConfig
 from aixgo.errors import BadSubject, ConsumerConflict, StreamRefused
-
-if TYPE_CHECKING:
-    from aixgo.broker.memory.consumer import Consumer
-    from aixgo.broker.memory.stream import Stream
 
 _NAME = re.compile(r"[^\s.*>/\\]{1,255}")
 
@@ -44,7 +39,7 @@ def changes(old: object, new: object) -> Mapping[str, tuple[object, object]]:
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def check_stream(config: StreamConfig, others: Iterable[Stream]) -> None:
+def check_stream(config: StreamConfig, others: Iterable[StreamConfig]) -> None:
     """Raise StreamRefused unless the stream can be declared beside the others."""
     name = config.name
     if not _NAME.fullmatch(name):
@@ -104,7 +99,7 @@ def _check_times(config: StreamConfig) -> None:
         )
 
 
-def _check_subjects(config: StreamConfig, others: Iterable[Stream]) -> None:
+def _check_subjects(config: StreamConfig, others: Iterable[StreamConfig]) -> None:
     if not config.subjects:
         raise StreamRefused(f"stream {config.name!r} has no subjects; give it at least one")
     for pattern in (*config.subjects, *(config.republish or ())):
@@ -118,7 +113,7 @@ def _check_subjects(config: StreamConfig, others: Iterable[Stream]) -> None:
                 f"stream {config.name!r}: its subjects {one!r} and {two!r} overlap; drop one"
             )
     for other in others:
-        for theirs in other.config.subjects:
+        for theirs in other.subjects:
             for mine in config.subjects:
                 if overlap(mine, theirs):
                     raise StreamRefused(
@@ -160,7 +155,7 @@ def check_stream_change(old: StreamConfig, new: StreamConfig) -> None:
 
 
 def check_consumer(
-    stream: StreamConfig, config: ConsumerConfig, others: Iterable[Consumer]
+    stream: StreamConfig, config: ConsumerConfig, others: Iterable[ConsumerConfig]
 ) -> None:
     """Raise ConsumerConflict unless the consumer can be declared beside the others."""
     name = f"consumer {config.name!r} of stream {stream.name!r}"
@@ -200,19 +195,19 @@ def check_consumer(
         _check_queue(name, config, others)
 
 
-def _check_queue(name: str, config: ConsumerConfig, others: Iterable[Consumer]) -> None:
+def _check_queue(name: str, config: ConsumerConfig, others: Iterable[ConsumerConfig]) -> None:
     if config.deliver != "all":
         raise ConsumerConflict(
             f"{name}: deliver is {config.deliver!r}, but a work queue delivers everything; "
             "use deliver='all'"
         )
     for other in others:
-        for theirs in other.config.filters or (">",):
+        for theirs in other.filters or (">",):
             for mine in config.filters or (">",):
                 if overlap(mine, theirs):
                     raise ConsumerConflict(
                         f"{name}: filter {mine!r} overlaps {theirs!r} of consumer "
-                        f"{other.config.name!r}; in a work queue each message has one consumer"
+                        f"{other.name!r}; in a work queue each message has one consumer"
                     )
 
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
+from aixgo.broker.memory.roles import Answerable, Holder
 from aixgo.broker.port import Record
-
-if TYPE_CHECKING:
-    from aixgo.broker.memory.consumer import Consumer, Puller
 
 
 class MemoryDelivery:
@@ -32,8 +29,8 @@ class MemoryDelivery:
         record: Record,
         attempt: int,
         pending: int,
-        consumer: Consumer,
-        puller: Puller,
+        consumer: Answerable,
+        puller: Holder,
     ) -> None:
         self.subject, self.data, self.headers = record.subject, record.data, record.headers
         self.stream, self.sequence = record.stream, record.sequence

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from aixgo.broker.memory.headers import MARKER_REASON, NEVER
+from aixgo.broker.memory.roles import Shelf
 from aixgo.broker.memory.timers import Deadlines
 from aixgo.broker.port import Record
 from aixgo.clock import timer
-
-if TYPE_CHECKING:
-    from aixgo.broker.memory.stream import Stream
 
 SOONEST = 0.001
 """Seconds that the age timer waits at least, when Unix time and the loop's time differ a little."""
@@ -22,7 +19,7 @@ class Expiry:
 
     __slots__ = ("_aged", "_immortal", "_stream", "_time", "_timer", "_ttls")
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Shelf) -> None:
         self._stream, self._time = stream, timer(stream.host.loop)
         self._ttls: Deadlines[int] = Deadlines(stream.host.loop, self._remove)
         self._immortal: set[int] = set()

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from aixgo.broker.memory.connection import Connection
-    from aixgo.broker.memory.server import MemoryServer
+from aixgo.broker.memory.roles import Breakable, Cuttable
 
 
 class Faults:
@@ -20,7 +16,7 @@ class Faults:
         paused: whether the server reads and sends nothing.
     """
 
-    def __init__(self, server: MemoryServer) -> None:
+    def __init__(self, server: Breakable) -> None:
         self._server = server
         self.lost_publish_acks = 0
         self.lost_acks = 0
@@ -46,26 +42,26 @@ class Faults:
         """Let deliveries of consumers travel so long; 0 ends it. The ack wait runs meanwhile."""
         self.delivery_delay = seconds
 
-    def disconnect(self, connection: Connection, seconds: float | None = None) -> None:
+    def disconnect(self, connection: Cuttable, seconds: float | None = None) -> None:
         """Cut a connection, for `seconds` or until `reconnect`."""
         connection.cut()
         if seconds is not None:
             self._server.loop.call_later(seconds, connection.restore)
 
-    def reconnect(self, connection: Connection) -> None:
+    def reconnect(self, connection: Cuttable) -> None:
         """Bring a cut connection back; nothing happens if it is up or closed."""
         connection.restore()
 
     def pause(self) -> None:
         """Freeze the server: nothing is read, sent or delivered until `resume`."""
         self.paused = True
-        self._server.dispatcher.freeze(True)
+        self._server.freeze(True)
         self._server.refresh_links()
 
     def resume(self) -> None:
         """Let a frozen server go on, beginning with what had been sent to it."""
         self.paused = False
-        self._server.dispatcher.freeze(False)
+        self._server.freeze(False)
         self._server.refresh_links()
         self._server.serve_all()
 

@@ -4,28 +4,49 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Protocol, Self
 
+from aixgo.broker.memory.roles import Server, Shelf
 from aixgo.broker.port import Record
 from aixgo.errors import ConnectionClosed
-
-if TYPE_CHECKING:
-    from aixgo.broker.memory.connection import Connection
-    from aixgo.broker.memory.stream import Stream
 
 BATCH = 256
 """Records that are read ahead. It remembers where it stands, so a slow reader costs no memory."""
 
 
+class FollowerLink(Protocol):
+    """What a follower needs of its connection."""
+
+    followers: dict[Callable[[], None], None]
+
+    @property
+    def server(self) -> Server:
+        """What the connection is to."""
+        ...
+
+    async def ready(self) -> None:
+        """Return when the server can be asked."""
+        ...
+
+    async def passable(self) -> None:
+        """Return when the connection is up and the server reads."""
+        ...
+
+    async def breathe(self) -> None:
+        """Give the event loop a turn."""
+        ...
+
+
 class Follower:
     """Context manager and iterator of `Log.follow`; the iteration ends when the broker closes."""
 
-    def __init__(self, link: Connection, stream: str, pattern: str, start: int) -> None:
+    def __init__(self, link: FollowerLink, stream: str, pattern: str, start: int) -> None:
         self._link, self._name, self._pattern = link, stream, pattern
         self._next = start
         self._left = False
-        self._stream: Stream | None = None
+        self._stream: Shelf | None = None
         self._batch: deque[Record] = deque()
         self._wake: asyncio.Future[None] | None = None
 
@@ -72,7 +93,7 @@ class Follower:
             await self._wake
         raise StopAsyncIteration
 
-    def _attach(self) -> Stream:
+    def _attach(self) -> Shelf:
         """Return the stream; it is another one after it was deleted and declared again."""
         stream = self._stream
         if stream is None or stream.closed:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.matching import check_subject, matches
+from aixgo.broker.memory.roles import Shelf
 from aixgo.broker.memory.timers import Deadlines
 from aixgo.broker.port import Headers, Record
 from aixgo.errors import BadSubject, BrokerError, StreamRefused
-
-if TYPE_CHECKING:
-    from aixgo.broker.memory.stream import Stream
 
 _OWN = (h.SCHEDULE, h.SCHEDULE_TARGET, h.SCHEDULE_TTL, h.MSG_ID, h.TTL, h.ROLLUP)
 """Headers that concern the schedule, not the message that it becomes."""
@@ -28,7 +25,7 @@ class Schedules:
 
     __slots__ = ("_due", "_stream")
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Shelf) -> None:
         self._stream = stream
         self._due: Deadlines[int] = Deadlines(stream.host.loop, self._fire)
 

@@ -7,28 +7,41 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
 from aixgo.broker.memory import declare
 from aixgo.broker.memory import headers as h
+from aixgo.broker.memory.dispatcher import Dispatcher
 from aixgo.broker.memory.faults import Faults
 from aixgo.broker.memory.interest import Interest
-from aixgo.broker.memory.stream import Host, Stream
-from aixgo.broker.memory.subscription import Dispatcher
+from aixgo.broker.memory.roles import Cuttable, Host
+from aixgo.broker.memory.stream import Stream
 from aixgo.broker.port import Appended, BusMessage, Expect, Headers, Record, StreamConfig
 from aixgo.errors import BrokerError, NoResponders, StreamFull, StreamNotFound, WrongSequence
-
-if TYPE_CHECKING:
-    from aixgo.broker.memory.broker import MemoryBroker
-    from aixgo.broker.memory.connection import Connection
 
 log = logging.getLogger("aixgo.broker")
 
 
 MAX_PAYLOAD = 1024 * 1024
 """Bytes of a message with its headers; the default of a nats-server."""
+
+
+class Attached(Cuttable, Protocol):
+    """What a server needs of its connections."""
+
+    def refresh(self) -> None:
+        """Look again at what stands between it and the server."""
+        ...
+
+    def emit(self, kind: str, detail: str = "") -> None:
+        """Tell the listeners of an event."""
+        ...
+
+    def attach_consumptions(self) -> None:
+        """Let the pulls find their consumers, as far as these exist."""
+        ...
 
 
 class MemoryServer:
@@ -45,16 +58,10 @@ class MemoryServer:
         self.streams: dict[str, Stream] = {}
         self.faults = Faults(self)
         self.now: Callable[[], float] = time.time
-        self._links: list[Connection] = []
+        self._links: list[Attached] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._dispatcher: Dispatcher | None = None
         self._numbers = itertools.count(1)
-
-    def connect(self, *, name: str = "", max_payload: int = MAX_PAYLOAD) -> MemoryBroker:
-        """Return a new connection to this server; the options are those of `MemoryBroker`."""
-        from aixgo.broker.memory.broker import MemoryBroker  # it is built on this class
-
-        return MemoryBroker(self, name=name, max_payload=max_payload)
 
     # -- event loop and connections ------------------------------------------------------------
 
@@ -88,15 +95,19 @@ class MemoryServer:
         assert self._dispatcher is not None
         return self._dispatcher
 
+    def freeze(self, frozen: bool) -> None:
+        """Run no callback while frozen."""
+        self.dispatcher.freeze(frozen)
+
     def number(self) -> int:
         """Return a number that this server has not given away before."""
         return next(self._numbers)
 
-    def attach(self, link: Connection) -> None:
+    def attach(self, link: Attached) -> None:
         """Take note of a connection."""
         self._links.append(link)
 
-    def detach(self, link: Connection) -> None:
+    def detach(self, link: Attached) -> None:
         """Forget a connection that was closed."""
         if link in self._links:
             self._links.remove(link)
@@ -241,7 +252,7 @@ class MemoryServer:
         Raises:
             StreamRefused: the declaration contradicts itself, or subjects overlap another stream's.
         """
-        declare.check_stream(config, self.streams.values())
+        declare.check_stream(config, [kept.config for kept in self.streams.values()])
         host = Host(
             self.loop,
             self.faults,
@@ -260,7 +271,7 @@ class MemoryServer:
         Raises:
             StreamRefused: as `create_stream`, or a field cannot be changed.
         """
-        others = [each for each in self.streams.values() if each is not stream]
+        others = [each.config for each in self.streams.values() if each is not stream]
         declare.check_stream(config, others)
         declare.check_stream_change(stream.config, config)
         self.interest.remove_stream(stream, stream.config.subjects)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.consumer import Consumer
 from aixgo.broker.memory.dedupe import SeenIds
 from aixgo.broker.memory.expiry import Expiry
-from aixgo.broker.memory.faults import Faults
 from aixgo.broker.memory.matching import Memo, PatternTree, matches
 from aixgo.broker.memory.records import Records, size_of
+from aixgo.broker.memory.roles import Host
 from aixgo.broker.memory.schedules import Schedules
 from aixgo.broker.port import (
     Appended,
@@ -24,18 +22,6 @@ from aixgo.broker.port import (
     StreamInfo,
 )
 from aixgo.errors import BrokerError, StreamFull, StreamRefused, WrongSequence
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """What a stream needs of its server: the loop, Unix time, and ways to publish and report."""
-
-    loop: asyncio.AbstractEventLoop
-    faults: Faults
-    now: Callable[[], float]
-    publish: Callable[[str, bytes, str, Headers], bool]
-    republish: Callable[[str, Record, int], None]
-    report: Callable[[str, BaseException], None]
 
 
 class Stream:

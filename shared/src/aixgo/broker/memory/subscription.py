@@ -5,12 +5,45 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from aixgo.broker.memory.dispatcher import Dispatcher
 from aixgo.broker.port import BusMessage
 
-if TYPE_CHECKING:
-    from aixgo.broker.memory.connection import Connection
+
+class SubscriberServer(Protocol):
+    """What a subscription needs of the server."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that it lives on."""
+        ...
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """What runs callbacks."""
+        ...
+
+
+class SubscriberLink(Protocol):
+    """What a subscription needs of its connection."""
+
+    @property
+    def server(self) -> SubscriberServer:
+        """What the connection is to."""
+        ...
+
+    def emit(self, kind: str, detail: str = "") -> None:
+        """Tell the listeners of an event."""
+        ...
+
+    def report(self, detail: str, error: BaseException) -> None:
+        """Log what somebody's code raised, and tell the listeners."""
+        ...
+
+    def forget_subscription(self, subscription: MemorySubscription) -> None:
+        """Let go of a subscription that ended."""
+        ...
 
 
 class MemorySubscription:
@@ -38,7 +71,7 @@ class MemorySubscription:
 
     def __init__(
         self,
-        link: Connection,
+        link: SubscriberLink,
         subject: str,
         callback: Callable[[BusMessage], None] | None,
         *,
@@ -143,69 +176,3 @@ class MemorySubscription:
     async def drain(self) -> None:
         """See `Subscription.drain`."""
         self.end()
-
-
-class _Milestone:
-    """A place in the dispatcher's queue."""
-
-    __slots__ = ("_passed",)
-
-    def __init__(self, passed: asyncio.Future[None]) -> None:
-        self._passed = passed
-
-    def dispatch(self, message: BusMessage) -> None:
-        """Say that everything before it has run."""
-        if not self._passed.done():
-            self._passed.set_result(None)
-
-
-_NOTHING = BusMessage("", b"")
-
-
-class Dispatcher:
-    """Runs callbacks from the event loop, in the order of their messages, in batches."""
-
-    BATCH = 256
-    """Callbacks in a row; then the event loop gets a turn."""
-
-    __slots__ = ("_loop", "_queue", "_scheduled", "frozen")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._queue: deque[tuple[MemorySubscription | _Milestone, BusMessage]] = deque()
-        self._scheduled = False
-        self.frozen = False
-
-    def put(self, subscription: MemorySubscription | _Milestone, message: BusMessage) -> None:
-        """Queue one callback."""
-        self._queue.append((subscription, message))
-        if not self._scheduled and not self.frozen:
-            self._scheduled = True
-            self._loop.call_soon(self._run)
-
-    def milestone(self) -> asyncio.Future[None]:
-        """Return a future that is done when every callback queued until now has run."""
-        passed = self._loop.create_future()
-        self.put(_Milestone(passed), _NOTHING)
-        return passed
-
-    def freeze(self, frozen: bool) -> None:
-        """Run nothing while frozen."""
-        self.frozen = frozen
-        if not frozen and self._queue and not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._run)
-
-    def _run(self) -> None:
-        queue = self._queue
-        try:
-            for _ in range(min(len(queue), self.BATCH)):
-                if self.frozen:  # a callback may freeze the server
-                    break
-                subscription, message = queue.popleft()
-                subscription.dispatch(message)
-        finally:
-            if queue and not self.frozen:
-                self._loop.call_soon(self._run)
-            else:
-                self._scheduled = False

@@ -20,7 +20,7 @@ class MemoryBackend:
     @asynccontextmanager
     async def connect(self, *, breakable: bool = False) -> AsyncGenerator[Broker, None]:
         """Open a connection; every one can be cut."""
-        broker = self._server.connect()
+        broker = MemoryBroker(self._server)
         try:
             yield broker
         finally:

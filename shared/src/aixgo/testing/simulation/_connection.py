@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
 
 from aixgo.broker.memory.broker import MemoryBroker
 from aixgo.broker.memory.consumption import Handler, MemoryConsumption
@@ -19,10 +18,8 @@ from aixgo.broker.port import (
     Headers,
     Record,
 )
-
-if TYPE_CHECKING:
-    from aixgo.testing.simulation._ledger import Ledger
-    from aixgo.testing.simulation._process import Process
+from aixgo.testing.simulation._ledger import Ledger
+from aixgo.testing.simulation._witness import Witness
 
 
 class WatchedServer(MemoryServer):
@@ -50,7 +47,7 @@ class WatchedServer(MemoryServer):
 class ProcessConnection(MemoryBroker):
     """A `MemoryBroker` whose operations belong to a process, and may be its last."""
 
-    def __init__(self, server: MemoryServer, process: Process) -> None:
+    def __init__(self, server: MemoryServer, process: Witness) -> None:
         self._process = process
         super().__init__(server, name=process.name)
 
@@ -186,7 +183,7 @@ class ProcessConnection(MemoryBroker):
 class ProcessDelivery:
     """A delivery whose answer may be the last thing that a process does, or may be lost."""
 
-    def __init__(self, delivery: Delivery, process: Process) -> None:
+    def __init__(self, delivery: Delivery, process: Witness) -> None:
         self._delivery, self._process = delivery, process
         self.subject, self.data, self.headers = delivery.subject, delivery.data, delivery.headers
         self.stream, self.sequence = delivery.stream, delivery.sequence
@@ -222,7 +219,7 @@ class _ProcessConsumption(MemoryConsumption):
 
     def __init__(
         self,
-        process: Process,
+        process: Witness,
         link: ProcessConnection,
         stream: str,
         name: str,

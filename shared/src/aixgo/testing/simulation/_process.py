@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from aixgo.agents.agent import Agent
+from aixgo.broker.memory.server import MemoryServer
 from aixgo.calls.parking import Parked
 from aixgo.calls.space import Space
 from aixgo.calls.worker import HandlerFailed
 from aixgo.envelope import Envelope
 from aixgo.hosting.agent_service import AgentService, Wiring
+from aixgo.hosting.app import App
 from aixgo.models.port import (
     ChatChunk,
     ChatRequest,
@@ -21,13 +25,49 @@ from aixgo.models.port import (
     EmbedResponse,
     Model,
 )
+from aixgo.subjects import Names
 from aixgo.testing.simulation._connection import ProcessConnection, nothing_more
-from aixgo.testing.simulation._faults import SLOW_SECONDS, Kind
-from aixgo.testing.simulation._ledger import label
-from aixgo.testing.simulation._loop import Life
+from aixgo.testing.simulation._faults import SLOW_SECONDS, Chaos, Kind
+from aixgo.testing.simulation._ledger import Ledger, label
+from aixgo.testing.simulation._loop import Life, SimulationLoop
 
-if TYPE_CHECKING:
-    from aixgo.testing.simulation._world import World
+
+class Surroundings(Protocol):
+    """The world, as a process knows it."""
+
+    loop: SimulationLoop
+    app: App
+    names: Names
+    ledger: Ledger
+    chaos: Chaos
+    chance: random.Random
+    operations: Counter[str]
+    shaking: bool
+
+    @property
+    def server(self) -> MemoryServer:
+        """The server of all processes."""
+        ...
+
+    def note(self, process: str, what: str, about: str) -> None:
+        """Take note of what a process does."""
+        ...
+
+    def fault(self, kind: Kind, process: str, about: str) -> None:
+        """Take note of a fault."""
+        ...
+
+    def kill(self, process: Process, where: str) -> None:
+        """End a process."""
+        ...
+
+    def cut_off(self, process: Process, where: str) -> None:
+        """Cut a process off from the server for a while."""
+        ...
+
+    def break_server(self, where: str) -> None:
+        """Kill the server and start it again."""
+        ...
 
 
 class Process:
@@ -37,7 +77,7 @@ class Process:
         agent: what it serves; empty for the one outside that makes the calls and never dies.
     """
 
-    def __init__(self, world: World, name: str, agent: str = "") -> None:
+    def __init__(self, world: Surroundings, name: str, agent: str = "") -> None:
         self.world, self.name, self.agent = world, name, agent
         self.loop, self.server = world.loop, world.server
         self.life = Life(name) if agent else world.loop.outside
@@ -152,7 +192,7 @@ class ObservedModel:
     It is on the far side of all gateway processes, so it lives as long as the seed.
     """
 
-    def __init__(self, world: World, model: Model) -> None:
+    def __init__(self, world: Surroundings, model: Model) -> None:
         self._world, self._model = world, model
 
     async def chat(self, request: ChatRequest) -> ChatResponse:
