@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aixgo.cli._failures import exit_code_of
-from aixgo.cli._steps import Steps
-from aixgo.cli._texts import clean, cost, one_line, tokens
+from aixgo.cli._live import LiveSteps
+from aixgo.cli._terminal import one_line
+from aixgo.cli._texts import cost, tokens
 from aixgo.envelope import NO_USAGE, Usage
 from aixgo.errors import ConfigError, Unreachable
 from aixgo.runs.watch import StepFinished, StepStarted, TokensArrived
+from aixgo.telemetry.printable import printable
 
 
 @pytest.mark.parametrize(
@@ -38,7 +40,7 @@ def test_tokens_are_counted_in_words() -> None:
 def test_cleaned_text_holds_nothing_that_steers_a_terminal(text: str) -> None:
     assert not any(
         (character < " " and character not in "\n\t") or "\x7f" <= character <= "\x9f"
-        for character in clean(text)
+        for character in printable(text)
     )
 
 
@@ -86,7 +88,7 @@ def started(step: str, agent: str) -> StepStarted:
 
 
 def test_model_calls_and_their_text_belong_to_the_agent_that_makes_them() -> None:
-    steps = Steps("front")
+    steps = LiveSteps("front")
     desk = steps.apply(started("desk/route", "desk"))
     assert desk is not None
     assert steps.apply(started("desk/route/model/1", "llm")) is desk
@@ -106,7 +108,7 @@ def test_model_calls_and_their_text_belong_to_the_agent_that_makes_them() -> Non
 
 
 def test_recorded_values_and_repeated_events_change_nothing() -> None:
-    steps = Steps("front")
+    steps = LiveSteps("front")
     assert steps.apply(finished("record/1", "front")) is None
     steps.apply(started("a/1", "a"))
     assert steps.apply(started("a/1", "a")) is None

@@ -359,13 +359,15 @@ class Client:
             step: which question, when the run asks several at once.
 
         Raises:
-            NoQuestion: the run asks nothing (any more), or several things and no `step` is given.
+            NoQuestion: the run asks nothing (any more), nothing at `step`, or several things and no
+                `step` is given; names the steps of its open questions.
             InvalidPayload: the answer is none of the question's options, or its value does not
                 fit.
         """
-        asked = [one for one in await self.questions(run_id) if step in ("", one.step)]
+        found = await self.questions(run_id)
+        asked = [one for one in found if step in ("", one.step)]
         if len(asked) != 1:
-            raise NoQuestion(run_id, [one.step for one in asked])
+            raise NoQuestion(run_id, [one.step for one in found], step)
         (question,) = asked
         question.check(answer)
         frame = Envelope(

@@ -160,7 +160,7 @@ async def test_what_never_was_a_message_does_not_keep_others_from_going_on(open_
         (["replay", "--broker", "URL"], "or --all, not both"),
         (["replay", "1", "--all", "--broker", "URL"], "or --all, not both"),
         (["purge", "--broker", "URL"], "or --all, not both"),
-        (["edit", "1", "--data", "{", "--broker", "URL"], "--data is no JSON"),
+        (["edit", "1", "--data", "{", "--broker", "URL"], "--data is not JSON"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_reason(

@@ -96,7 +96,7 @@ def test_inputs_that_cannot_be_read_are_refused_before_anything_runs(
     for given, reason in {
         "@none.txt": "cannot be read: No such file or directory",
         "@empty": "the folder has no files",
-        "@latin.txt": "is no UTF-8 text",
+        "@latin.txt": "is not UTF-8 text: byte 0xe9 at offset 3",
         " ": "is empty; give a message",
     }.items():
         done = aixgo("run", file, "--input", given)
@@ -209,7 +209,7 @@ async def test_text_of_a_model_cannot_steer_the_terminal(aixgo: Any) -> None:
 
     assert "\x1b" not in out
     assert "\x07" not in out
-    assert "red �[31malert" in out
+    assert "red \\x1b[31malert\\x07" in out
 
 
 async def test_ctrl_c_cancels_the_run_closes_the_models_socket_and_ends_with_130(

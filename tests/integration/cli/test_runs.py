@@ -147,7 +147,8 @@ async def test_a_run_is_followed_from_its_past_to_its_end(staged: Any, started: 
             await aixgo.system.answer(run, "no")
             lines += (await asyncio.to_thread(process.stdout.read)).splitlines()
         assert await asyncio.to_thread(process.wait, 30) == 0
-        assert lines[-1].startswith(f"run {run} · publish · done")
+        assert lines[-2].startswith(f"run {run} · publish · done")
+        assert lines[-1] == "result: write a poem: no"
         for words in ("● writer writer/1", "↻ writer writer/1  attempt 1 failed", "● publish  "):
             assert len([line for line in lines if words in line]) == 1, (words, lines)
 
@@ -234,7 +235,7 @@ async def test_the_rest_of_a_run_is_made_with_another_prompt_and_model(
         (["ls"], 2, "give --broker nats://host:4222, or set AIXGO_BROKER"),
         (["ls", "--broker", "memory"], 2, "other processes reach, not 'memory'"),
         (["ls", "--status", "doen", "--broker", "URL"], 2, "did you mean 'done'?"),
-        (["show", "0" * 32, "--broker", "URL"], 1, "run `aixgo provision`"),
+        (["show", "0" * 32, "--broker", "URL"], 1, "run `aixgo provision FILE`"),
         (["answer", "x", "--broker", "URL"], 2, "either as TEXT or as --data JSON"),
         (["answer", "x", "--data", "yes", "--broker", "URL"], 2, "text needs its quotes"),
         (["fork", "x", "--data", "@gone.json", "--broker", "URL"], 2, "gone.json: cannot be read"),

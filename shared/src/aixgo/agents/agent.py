@@ -134,6 +134,16 @@ class Agent:
         shape = self.declaration.shape
         return {} if shape is None else shape.output_schema
 
+    def check_input(self, data: Any) -> None:
+        """Refuse a value that the handler would refuse; a role says so itself when it is called.
+
+        Raises:
+            InvalidPayload: it does not fit the handler's annotation; names the place.
+        """
+        shape = self.declaration.shape
+        if shape is not None:
+            shape.check_input(data)
+
     def build(self) -> Role:
         """Return a new instance of the agent's behaviour.
 

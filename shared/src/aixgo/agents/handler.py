@@ -10,7 +10,7 @@ from aixgo.agents.role import NoOptions, Role
 from aixgo.config.agents import AgentSpec
 from aixgo.errors import ConfigError, InvalidPayload
 from aixgo.message import Message, Reply
-from aixgo.payloads import Shape
+from aixgo.payloads import Shape, to_payload
 from aixgo.steps.context import Context
 
 Handler = Callable[..., Awaitable[Any]]
@@ -67,6 +67,15 @@ class HandlerShape:
     def output_schema(self) -> dict[str, Any]:
         """JSON schema of the result; empty for anything."""
         return {} if self._output is None else self._output.schema
+
+    def check_input(self, data: Any) -> None:
+        """Refuse a value that `read` would refuse as a payload.
+
+        Raises:
+            InvalidPayload: it does not fit the annotation.
+        """
+        if self._input is not None:
+            self._input.decode(bytes(to_payload(data)))
 
     def read(self, message: Message) -> Any:
         """Return what the handler takes.

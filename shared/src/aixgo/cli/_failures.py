@@ -8,6 +8,7 @@ import traceback
 
 from aixgo.cli import DEBUG
 from aixgo.errors import AixgoError, ConfigError
+from aixgo.telemetry.printable import printable
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 
@@ -22,11 +23,12 @@ def exit_code_of(error: BaseException) -> int:
         if isinstance(cause, KeyboardInterrupt):
             return INTERRUPTED
         if isinstance(cause, AixgoError):
-            sys.stderr.write(f"{cause}\n")
+            sys.stderr.write(f"{printable(str(cause))}\n")
             code = WRONG if isinstance(cause, ConfigError) else code
         else:
+            said = printable(str(cause))
             sys.stderr.write(
-                f"internal error: {type(cause).__name__}: {cause}; this is a bug of Aixgo, please "
+                f"internal error: {type(cause).__name__}: {said}; this is a bug of Aixgo, please "
                 f"report it with the traceback that {DEBUG}=1 shows\n"
             )
     return code

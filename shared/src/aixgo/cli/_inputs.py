@@ -1,60 +1,75 @@
-"""`--input`: a text, a file, a folder of files, or lines of stdin."""
+"""What is sent: texts, files, folders of files, lines of stdin, or a JSON value."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+import msgspec
+
+from aixgo.cli._data import check_text, json_value, read_file, text_in
+from aixgo.cli._stdin import StdinLines
 from aixgo.errors import ConfigError
-
-MAX_BYTES = 8 * 1024 * 1024
-"""Largest input: far beyond what any model reads, and still kept in memory at ease."""
-
-LINES_AHEAD = 100
-"""Lines of stdin that are read before they are needed."""
 
 STDIN = "-"
 
 
 @dataclass(frozen=True)
 class Input:
-    """One message: where it is from, and its text."""
+    """One message: where it is from, and its text or JSON value."""
 
     name: str
-    text: str
+    data: Any
+
+    @property
+    def shown(self) -> str:
+        """The message for people."""
+        if isinstance(self.data, str):
+            return self.data
+        return msgspec.json.encode(self.data).decode()
 
 
 class Inputs:
-    """The messages that `--input` names, in order; each option is checked at once.
+    """The messages that options name, in order; each option is checked at once.
 
     Args:
         given: `-` is stdin, a message per line; `@file` one message; `@folder` a message for each
             file in it, sorted by name, hidden ones left out; anything else is the text itself.
+        data: a JSON value, or `@file` with one; instead of all others.
+        option: that gave the texts, for errors.
 
     Raises:
-        ConfigError: a file or folder is missing, empty, too large or no text.
+        ConfigError: a file or folder is missing, empty, too large or not text; `data` is not JSON;
+            both or neither are given.
     """
 
-    def __init__(self, given: Sequence[str]) -> None:
+    def __init__(self, given: Sequence[str], data: str = "", *, option: str = "--input") -> None:
+        if bool(given) == bool(data):
+            raise ConfigError(f"give the message either as {option} or as --data JSON")
+        self._option = option
         self._waiting: list[Input | None] = []
-        for value in given:
+        if data:
+            self._waiting.append(Input("data", json_value(data)))
+        for number, value in enumerate(given, 1):
             if value == STDIN:
                 self._waiting.append(None)
             elif value.startswith("@"):
-                self._waiting.extend(_files(Path(value[1:])))
+                self._waiting.extend(self._files(Path(value[1:])))
             else:
-                self._waiting.append(_checked("input", value))
-        self._lines: _StdinLines | None = None
+                check_text(value, option)
+                name = "input" if len(given) == 1 else f"input {number}"
+                self._waiting.append(self._checked(name, value))
+        self.reads_stdin = None in self._waiting
+        self._lines: StdinLines | None = None
+        self._number = self._sent = 0
 
     @property
-    def several(self) -> bool:
-        """Whether there may be more than one message."""
-        return len(self._waiting) != 1 or self._waiting[0] is None
+    def value(self) -> Input | None:
+        """The JSON value, when it is one."""
+        first = self._waiting[0] if self._waiting else None
+        return first if first is not None and first.name == "data" else None
 
     def __aiter__(self) -> Self:
         return self
@@ -63,96 +78,56 @@ class Inputs:
         """Return the next message.
 
         Raises:
-            ConfigError: a line of stdin is too long.
+            ConfigError: stdin has no message, or what is not text, or too long a line.
         """
         while self._waiting:
             if self._waiting[0] is not None:
                 return self._waiting.pop(0)  # type: ignore[return-value]  # it is not None
-            if self._lines is None:
-                self._lines = _StdinLines()
-            line = await self._lines.next()
+            line = await self._line()
             if line is not None:
                 return line
             self._waiting.pop(0)
+            if not self._sent:
+                raise ConfigError(
+                    f"{self._option} -: stdin has no message; write one into it, one per line"
+                )
         raise StopAsyncIteration
 
+    async def _line(self) -> Input | None:
+        """Return the next line of stdin that is not blank; None at the end."""
+        if self._lines is None:
+            self._lines = StdinLines()
+        while (text := await self._lines.next()) is not None:
+            self._number += 1
+            if text:
+                self._sent += 1
+                return Input(f"line {self._number}", text)
+        return None
 
-def _files(path: Path) -> Iterator[Input]:
-    if path.is_dir():
-        files = sorted(one for one in path.iterdir() if one.is_file() and one.name[0] != ".")
-        if not files:
-            raise ConfigError(f"--input @{path}: the folder has no files; put a message into it")
-        for file in files:
-            yield _file(file)
-    else:
-        yield _file(path)
+    def _files(self, path: Path) -> Iterator[Input]:
+        if path.is_dir():
+            try:
+                found = [one for one in path.iterdir() if one.is_file() and one.name[0] != "."]
+            except OSError as error:
+                raise ConfigError(
+                    f"{self._option} @{path}: cannot be read: {error.strerror or error}; check the "
+                    "path"
+                ) from None
+            files = sorted(found)
+            if not files:
+                raise ConfigError(
+                    f"{self._option} @{path}: the folder has no files; put a message into it"
+                )
+            for file in files:
+                yield self._file(file)
+        else:
+            yield self._file(path)
 
+    def _file(self, path: Path) -> Input:
+        where = f"{self._option} @{path}"
+        return self._checked(path.name, text_in(read_file(path, where), where))
 
-def _file(path: Path) -> Input:
-    try:
-        with path.open("rb") as opened:
-            data = opened.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(
-            f"--input @{path}: cannot be read: {error.strerror or error}; check the path"
-        ) from None
-    if len(data) > MAX_BYTES:
-        raise ConfigError(f"--input @{path}: is over {MAX_BYTES:,} bytes; split it")
-    try:
-        return _checked(path.name, data.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise ConfigError(f"--input @{path}: is no UTF-8 text; save it as UTF-8") from None
-
-
-def _checked(name: str, text: str) -> Input:
-    if not text.strip():
-        raise ConfigError(f"--input: {name} is empty; give a message")
-    return Input(name, text.strip())
-
-
-class _StdinLines:
-    """Lines of stdin, read by a thread that no exit waits for: a terminal may never send one."""
-
-    def __init__(self) -> None:
-        self._queue: asyncio.Queue[Input | ConfigError | None] = asyncio.Queue(LINES_AHEAD)
-        loop = asyncio.get_running_loop()
-        threading.Thread(target=self._read, args=(loop,), name="stdin", daemon=True).start()
-
-    async def next(self) -> Input | None:
-        """Return the next line that is not blank; None at the end."""
-        found = await self._queue.get()
-        if isinstance(found, ConfigError):
-            raise found
-        return found
-
-    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
-        for number, line in enumerate(_lines(0), 1):
-            if len(line) > MAX_BYTES:
-                self._put(loop, ConfigError(f"line {number} of stdin is over {MAX_BYTES:,} bytes"))
-                return
-            text = line.decode("utf-8", errors="replace").strip()
-            if text and not self._put(loop, Input(f"line {number}", text)):
-                return
-        self._put(loop, None)
-
-    def _put(self, loop: asyncio.AbstractEventLoop, item: Input | ConfigError | None) -> bool:
-        try:
-            asyncio.run_coroutine_threadsafe(self._queue.put(item), loop).result()
-        except (RuntimeError, asyncio.CancelledError):  # nobody reads any more
-            return False
-        return True
-
-
-def _lines(descriptor: int) -> Iterator[bytes]:
-    """Yield lines; one of more than `MAX_BYTES` is yielded as far as it was read, and is the last.
-
-    Not `sys.stdin`, whose lock a waiting thread would hold when the process exits.
-    """
-    rest = b""
-    while chunk := os.read(descriptor, 65_536):
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from lines
-        if len(rest) > MAX_BYTES:
-            break
-    if rest:
-        yield rest
+    def _checked(self, name: str, text: str) -> Input:
+        if not text.strip():
+            raise ConfigError(f"{self._option}: {name} is empty; give a message")
+        return Input(name, text.strip())

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Coroutine
+import math
+import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aixgo.agents.reference import is_reference
 from aixgo.config.deployment import IN_PROCESS, Deployment, checked_broker
+from aixgo.config.durations import parse_duration
 from aixgo.documents import Document, load_document
 from aixgo.errors import BadSubject, ConfigError
 from aixgo.subjects import Names
 
 if TYPE_CHECKING:
     from aixgo.hosting.app import App
-
-T = TypeVar("T")
 
 File = Annotated[
     Path, typer.Argument(metavar="FILE", help="The document (YAML or JSON).", show_default=False)
@@ -65,6 +64,12 @@ Namespace = Annotated[
         show_default=False,
     ),
 ]
+Space = Annotated[
+    str,
+    typer.Option(
+        "--namespace", "-n", envvar="AIXGO_NAMESPACE", help="Namespace of the system on the broker."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs, one value per line.")]
 LogLevel = Annotated[
     str,
@@ -80,6 +85,45 @@ Store = Annotated[
         "--store",
         metavar="DIR",
         help="Folder in which the embedded server keeps its streams; temporary without it.",
+        show_default=False,
+    ),
+]
+
+Given = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="TEXT|@PATH|-",
+        help="A message; `@file` is one message, `@folder` a message per file, `-` a message per "
+        "line of stdin. May be given several times.",
+        show_default=False,
+    ),
+]
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="JSON",
+        help="A JSON value instead of text; `@file` reads it from a file.",
+        show_default=False,
+    ),
+]
+Entry = Annotated[
+    str,
+    typer.Option(
+        "--agent",
+        "-a",
+        help="Agent that gets the messages; the orchestration, or the only agent, without it.",
+        show_default=False,
+    ),
+]
+Timeout = Annotated[
+    str,
+    typer.Option(
+        "--timeout",
+        metavar="TIME",
+        help="Time for each answer, such as `30s` or `5m`; the agent's own without it.",
         show_default=False,
     ),
 ]
@@ -159,13 +203,43 @@ def server_of(given: str, document: Document | None = None) -> str:
         raise ConfigError(f"--broker: {error}") from None
 
 
-def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run a verb to its end, as the main function of this process."""
-    from aixgo.hosting.process import run  # heavy with the broker: only verbs that use it pay
+def store_of(given: Path | None, address: str) -> dict[str, Path]:
+    """Return the embedded server's option for a folder: none when none is given.
 
-    return run(work)
+    Raises:
+        ConfigError: the broker is another, or the folder cannot be written to.
+    """
+    if given is None:
+        return {}
+    if address != "embedded":
+        raise ConfigError(f"--store belongs to the embedded server, not to {address!r}")
+    try:
+        given.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=given):
+            pass
+    except OSError as error:
+        reason = "it is a file" if given.is_file() else error.strerror or str(error)
+        raise ConfigError(
+            f"--store {given}: {reason}; give a folder in which this user may write"
+        ) from None
+    return {"store": given}
 
 
-def is_terminal() -> bool:
-    """Whether a person reads stdout as it is written."""
-    return sys.stdout.isatty()
+def seconds_of(given: str) -> float:
+    """Return the seconds that `--timeout` gives.
+
+    Raises:
+        ConfigError: it is not a duration, or leaves no time.
+    """
+    try:
+        seconds = parse_duration(given)
+    except ValueError as error:
+        raise ConfigError(f"--timeout: {error}") from None
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"--timeout {given} is not a time to wait for; give more than 0s")
+    return seconds
+
+
+def without_secrets(address: str) -> str:
+    """Return an address that may be shown: `…` when it holds a password or a token."""
+    return "…" if "@" in address else address

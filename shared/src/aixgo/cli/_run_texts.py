@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from aixgo.calls.history import Happened
-from aixgo.cli._options import is_terminal
 from aixgo.cli._people import utc
-from aixgo.cli._texts import clean, cost, one_line, tokens, usage_json, write
+from aixgo.cli._question_texts import answering, asked, choices
+from aixgo.cli._terminal import is_terminal, one_line, styled, write
+from aixgo.cli._texts import usage_json, used
+from aixgo.cli._value_texts import as_text, line_width, value_line, value_lines, value_text
 from aixgo.config.durations import format_duration
-from aixgo.envelope import Usage
 from aixgo.runs import LIVE, Run, RunTree, Step
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ MARKS = {
     "cancelled": ("✗", "yellow"),
 }
 FAILED = ("✗", "red")
+
+WIDE = 1_000_000
+"""The same for values of any size."""
+
+VALUE_INDENT = 24
+"""Characters of a terminal that the branches of the tree may take before a value."""
 
 LINE_WIDTH = 1_000
 """Characters of a line that is written to a file or a pipe: more than any has."""
@@ -47,6 +54,9 @@ def run_json(run: Run) -> dict[str, Any]:
     if isinstance(run, RunTree):
         if run.input is not msgspec.UNSET:
             found["input"] = run.input
+        own = own_call(run)
+        if own is not None and own.value is not msgspec.UNSET:
+            found["result"] = own.value
         found["steps"] = [step_json(step) for step in run.steps]
         found["history"] = [happened_json(record) for record in run.history]
     return found
@@ -65,6 +75,10 @@ def step_json(step: Step) -> dict[str, Any]:
     }
     if step.ended is not None:
         found["ended"] = utc(step.ended)
+    if step.value is not msgspec.UNSET:
+        found["value"] = step.value
+    if step.stored:
+        found["stored_bytes"] = step.stored
     if step.error is not None:
         found["error"] = msgspec.to_builtins(step.error)
     if step.question is not None:
@@ -89,11 +103,6 @@ def happened_json(record: Happened) -> dict[str, Any]:
 # -- words -------------------------------------------------------------------------------------
 
 
-def used(usage: Usage) -> list[str]:
-    """Return tokens and cost in words; nothing when no model was asked."""
-    return [tokens(usage), cost(usage)] if usage.model_calls else []
-
-
 def summary(run: Run) -> str:
     """Return a run in one line."""
     parts = [
@@ -104,7 +113,7 @@ def summary(run: Run) -> str:
         format_duration(run.seconds),
         *used(run.usage),
     ]
-    return " · ".join(clean(part) for part in parts)
+    return " · ".join(parts)
 
 
 def said(step: Step) -> str:
@@ -122,6 +131,30 @@ def said(step: Step) -> str:
     if step.error is not None:
         parts.append(f"{step.error.code}: {step.error.message}")
     return one_line(" · ".join(parts), 300)
+
+
+def named(step: Step) -> str:
+    """Return a step's agent, or its kind when the agent took it itself, and its path."""
+    name = step.agent if step.kind == "call" else step.kind
+    return f"{name} {step.path}".rstrip()
+
+
+def own_call(tree: RunTree) -> Step | None:
+    """Return the run's own call, whose value is the run's result; None for the run of an event."""
+    return tree.steps[0] if tree.steps and not tree.steps[0].path else None
+
+
+def result_lines(tree: RunTree, *, full: bool) -> list[str]:
+    """Return a run's result, or why it has none, in one line or whole; nothing while it runs."""
+    own = own_call(tree)
+    if own is None:
+        return []
+    if own.error is not None and tree.status not in LIVE:
+        return [f"error: {own.error.code}: {own.error.message}"]
+    lines = value_lines(own)
+    if not full:
+        return [f"result: {value_line(own, line_width(8))}"] if lines else []
+    return [f"result: {lines[0]}"] if len(lines) == 1 else ["result:", *lines] if lines else []
 
 
 def told(record: Happened) -> str:
@@ -145,51 +178,53 @@ def told(record: Happened) -> str:
 
 def question(run: str, step: Step) -> str:
     """Return what a person is asked, and how to answer."""
-    asked = step.question if isinstance(step.question, str) else _json(step.question)
-    choice = f" ({' | '.join(step.options)})" if step.options else ""
-    return one_line(f"{asked}{choice}", 300) + f"   aixgo runs answer {run} … --step {step.path}"
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+    choice = f" ({choices(step.options)})" if step.options else ""
+    return f"{asked(step.question)}{choice}   {answering(run, step.path)}"
 
 
 # -- the tree ----------------------------------------------------------------------------------
 
 
-def show(tree: RunTree) -> None:
-    """Write a run as a tree of its steps, with what happened to each."""
+def show(tree: RunTree, *, full: bool = False) -> None:
+    """Write a run as a tree of its steps, with their values and what happened to each.
+
+    Args:
+        full: values whole, instead of their beginnings.
+    """
     from rich.console import Console
-    from rich.text import Text
     from rich.tree import Tree
 
     write(summary(tree))
     if tree.input is not msgspec.UNSET:
-        asked = tree.input if isinstance(tree.input, str) else _json(tree.input)
-        write(f"input: {one_line(asked, 300)}")
+        given = as_text(tree.input, indent=full)
+        write(f"input: {given if full else one_line(given, line_width(7))}")
+    for line in result_lines(tree, full=full):
+        write(line)
     # a terminal wraps what is too long; what is read by `less` or `grep` stays in its line
-    console = Console(highlight=False, width=None if is_terminal() else LINE_WIDTH)
+    width = None if is_terminal() else WIDE if full else LINE_WIDTH
+    console = Console(highlight=False, width=width)
     known = {step.path for step in tree.walk()}
     for step in tree.steps:
         branch = Tree(_label(step), guide_style="dim")
-        _fill(branch, tree, step)
+        _fill(branch, tree, step, full=full)
         console.print(branch)
     for record in tree.history:
         if record.step not in known:
-            console.print(Text(f"{utc(record.at)} {clean(record.step)} {told(record)}"))
+            console.print(styled(f"{utc(record.at)} {record.step} {told(record)}"))
 
 
-def _fill(branch: Tree, tree: RunTree, step: Step) -> None:
-    from rich.text import Text
-
+def _fill(branch: Tree, tree: RunTree, step: Step, *, full: bool) -> None:
     for record in tree.history:
         if record.step == step.path:
-            branch.add(Text(f"{utc(record.at)} {told(record)}", "dim"))
+            branch.add(styled(f"{utc(record.at)} {told(record)}", "dim"))
     for one in step.steps:
         below = branch.add(_label(one))
+        shown = value_text(one, indent=True) if full else value_line(one, line_width(VALUE_INDENT))
+        if shown:
+            below.add(styled(f"→ {shown}"))
         if one.question is not None:
-            below.add(Text(question(tree.run_id, one), "bold"))
-        _fill(below, tree, one)
+            below.add(styled(question(tree.run_id, one), "bold"))
+        _fill(below, tree, one, full=full)
 
 
 def _label(step: Step) -> Text:
@@ -199,7 +234,7 @@ def _label(step: Step) -> Text:
     name = step.agent if step.kind == "call" else step.kind
     return Text.assemble(
         (f"{mark} ", style),
-        (clean(name), "bold"),
-        (f" {clean(step.path)}" if step.path else "", "cyan"),
-        (f"  {said(step)}".rstrip(), "red" if step.error is not None else "dim"),
+        styled(name, "bold"),
+        styled(f" {step.path}" if step.path else "", "cyan"),
+        styled(f"  {said(step)}".rstrip(), "red" if step.error is not None else "dim"),
     )

@@ -6,15 +6,18 @@ import asyncio
 import time
 from contextlib import suppress
 
+from aixgo.calls.history import Happened
+from aixgo.cli._asking import Asking, Desk
 from aixgo.cli._inputs import Input, Inputs
+from aixgo.cli._live import LiveSteps
+from aixgo.cli._question_texts import asked
 from aixgo.cli._texts import Outcome
 from aixgo.cli._views import View
 from aixgo.client import Client
 from aixgo.envelope import NO_USAGE, new_id
 from aixgo.errors import AixgoError, ConfigError
 from aixgo.message import Message
-from aixgo.models.bus import GATEWAY
-from aixgo.runs.watch import RunEvents, StepFinished, TokensArrived
+from aixgo.runs.watch import RunEvents, StepFinished
 
 HINT_SECONDS = 1.0
 """Silence after which people want to know what is going on."""
@@ -29,18 +32,27 @@ class Sender:
     """Sends to one agent over a client.
 
     Args:
+        desk: where answers to the questions of runs come from.
         timeout: seconds for each message.
         model: default model, to say what is being waited for.
     """
 
     def __init__(
-        self, client: Client, agent: str, view: View, *, timeout: float, model: str = ""
+        self,
+        client: Client,
+        agent: str,
+        view: View,
+        desk: Desk,
+        *,
+        timeout: float,
+        model: str = "",
     ) -> None:
-        self._client, self._agent, self._view = client, agent, view
+        self._client, self._agent, self._view, self._desk = client, agent, view, desk
         self._timeout = timeout
         local = model.startswith(LOCAL)
-        self._waiting = f"loading the local model {model}…" if local else "waiting for the model…"
-        self._heard_model = False
+        self._model = f"loading the local model {model}…" if local else "waiting for the model…"
+        self._steps = LiveSteps(agent)
+        self._asked = False
         self._usage = NO_USAGE
 
     async def send_all(self, inputs: Inputs) -> bool:
@@ -52,7 +64,8 @@ class Sender:
         well = True
         with self._view as view:
             async for message in inputs:
-                view.begin(message, self._agent)
+                self._steps, self._asked, self._usage = LiveSteps(self._agent), False, NO_USAGE
+                view.begin(message, self._steps)
                 outcome = await self._send(message)
                 view.end(outcome)
                 well = well and outcome.error is None
@@ -60,17 +73,20 @@ class Sender:
 
     async def _send(self, message: Input) -> Outcome:
         run, began = new_id(), time.monotonic()
-        self._usage = NO_USAGE
+        asking = Asking(self._client, self._agent, run, self._view, self._desk)
         async with self._client.watch(run) as events:
-            following = asyncio.create_task(self._follow(events), name="follow the run")
+            following = asyncio.create_task(self._follow(events, asking), name="follow the run")
+            answering = asyncio.create_task(asking.serve(), name="answer its questions")
             try:
                 answer, error = await self._call(message, run)
+                answering.cancel()  # what is typed now is too late
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LAST_EVENTS_SECONDS):
                         await asyncio.shield(following)
             finally:
                 following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
+                answering.cancel()
+                await asyncio.gather(following, answering, return_exceptions=True)
         return Outcome(
             name=message.name,
             agent=self._agent,
@@ -84,7 +100,7 @@ class Sender:
     async def _call(self, message: Input, run: str) -> tuple[Message | None, AixgoError | None]:
         try:
             found = await self._client.call(
-                self._agent, message.text, timeout=self._timeout, run_id=run
+                self._agent, message.data, timeout=self._timeout, run_id=run
             )
         except ConfigError:
             raise
@@ -92,20 +108,26 @@ class Sender:
             return None, error
         return found, None
 
-    async def _follow(self, events: RunEvents) -> None:
-        """Show the events of a run, and remember what it used."""
+    async def _follow(self, events: RunEvents, asking: Asking) -> None:
+        """Show the events of a run, find what it asks, and remember what it used."""
         hint = asyncio.get_running_loop().call_later(HINT_SECONDS, self._hint)
         try:
             async for event in events:
-                finished = isinstance(event, StepFinished)
-                if isinstance(event, TokensArrived) or (finished and event.agent == GATEWAY):
-                    self._heard_model = True
-                self._view.event(event)
-                if isinstance(event, StepFinished) and not event.step:
-                    self._usage = event.usage
+                self._view.event(event, self._steps.apply(event))
+                if isinstance(event, StepFinished):
+                    asking.answered(event.step)
+                    if not event.step:
+                        self._usage = event.usage
+                elif isinstance(event, Happened) and event.what == "parked":
+                    for question in await asking.look():
+                        self._asked = True
+                        self._steps.ask(question.step, asked(question.question))
         finally:
             hint.cancel()
 
     def _hint(self) -> None:
-        if not self._heard_model:
-            self._view.hint(self._waiting)
+        """Say what the run waits for, when nothing was to be seen up to now."""
+        if self._asked or self._steps.heard_model:
+            return
+        step = self._steps.waiting()
+        self._view.hint(self._model if step.models else f"waiting for {step.agent}…")

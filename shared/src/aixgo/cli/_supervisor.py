@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from aixgo.cli._failures import WRONG
+from aixgo.cli._first import first_of
+from aixgo.cli._terminal import one_line
 from aixgo.errors import ConfigError, NotReady
 from aixgo.hosting.process import DRAIN_SECONDS
 from aixgo.models.bus import GATEWAY
@@ -34,8 +36,21 @@ READY_SECONDS = 60.0
 LINE_BYTES = 1024 * 1024
 """Longest log line of an agent; what is longer is cut."""
 
-Show = Callable[[str, dict[str, Any]], None]
-"""Takes an agent's name and one of its log lines."""
+
+class Shows(Protocol):
+    """Takes an agent's name and something to show of it."""
+
+    def logged(self, name: str, record: dict[str, Any]) -> None:
+        """Take a log line."""
+        ...
+
+    def printed(self, name: str, line: str) -> None:
+        """Take a line of its stdout."""
+        ...
+
+    def told(self, name: str, text: str) -> None:
+        """Take what became of its process."""
+        ...
 
 
 @dataclass
@@ -47,7 +62,9 @@ class Child:
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     restarts: int = 0
     last: str = ""
-    """Its last line, to say why it ended."""
+    """Its last line, to say what it did."""
+    trouble: str = ""
+    """The last line of this process that was a warning or worse, to say why it ended."""
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, if the process runs."""
@@ -71,10 +88,10 @@ class Supervisor:
         names: Sequence[str],
         arguments: Sequence[str],
         environment: Mapping[str, str],
-        show: Show,
+        shows: Shows,
     ) -> None:
         self.children = [Child(name) for name in names]
-        self._arguments, self._environment, self._show = arguments, environment, show
+        self._arguments, self._environment, self._shows = arguments, environment, shows
         self._stopping = asyncio.Event()
         self._keepers: list[asyncio.Task[None]] = []
 
@@ -91,15 +108,7 @@ class Supervisor:
             NotReady: one does not serve within `READY_SECONDS`; says what it said last.
         """
         for child in self.children:
-            waiting = asyncio.create_task(child.ready.wait())
-            keeper = next(task for task in self._keepers if task.get_name() == child.name)
-            done, _ = await asyncio.wait(
-                {waiting, keeper}, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED
-            )
-            waiting.cancel()
-            if keeper in done:
-                keeper.result()
-            if not done:
+            if not await first_of(child.ready.wait(), self.failed(), seconds=READY_SECONDS):
                 raise NotReady(
                     f"agent {child.name!r} does not serve after {READY_SECONDS:g} s; its last line "
                     f"was: {child.last or '(none)'}"
@@ -111,7 +120,10 @@ class Supervisor:
         Raises:
             ConfigError: its configuration is wrong; restarting would not help.
         """
-        await asyncio.gather(*self._keepers)
+        # not gather: who stops waiting for them must not stop them
+        done, _ = await asyncio.wait(self._keepers, return_when=asyncio.FIRST_EXCEPTION)
+        for keeper in done:
+            keeper.result()
 
     async def stop(self, hurry: asyncio.Event) -> None:
         """Drain all agents, the model gateway last; `hurry` ends the waiting."""
@@ -127,27 +139,10 @@ class Supervisor:
     async def _end(self, children: Sequence[Child], hurry: asyncio.Event) -> None:
         for child in children:
             child.signal(signal.SIGTERM)
-        waits = {
-            asyncio.create_task(child.process.wait())
-            for child in children
-            if child.process is not None
-        }
-        if not waits:
-            return
-        hurried = asyncio.create_task(hurry.wait())
-        until = time.monotonic() + EXIT_SECONDS
-        while waits and not hurried.done() and time.monotonic() < until:
-            await asyncio.wait(
-                {*waits, hurried},
-                timeout=max(0.0, until - time.monotonic()),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            waits = {task for task in waits if not task.done()}
-        hurried.cancel()
+        await first_of(_ended(children), hurry.wait(), seconds=EXIT_SECONDS)
         for child in children:
             child.signal(signal.SIGKILL)
-        if waits:
-            await asyncio.wait(waits)
+        await _ended(children)
 
     # -- one agent -----------------------------------------------------------------------------
 
@@ -170,48 +165,72 @@ class Supervisor:
                 wait = FIRST_WAIT_SECONDS
             child.restarts += 1
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            self._say(child, f"ended with {how}; starting it again in {wait:g} s")
+            again = f"starting it again in {wait:g} s (restart {child.restarts})"
+            why = f"; it said: {one_line(child.trouble, 200)}" if child.trouble else ""
+            self._shows.told(child.name, f"ended with {how}; {again}{why}")
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._stopping.wait()
             wait = min(wait * 2, LONGEST_WAIT_SECONDS)
 
     async def _run(self, child: Child) -> int:
+        child.trouble = ""
         child.process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "aixgo.cli", "service", child.name, *self._arguments),
-            env={**os.environ, **self._environment},
+            # what is printed is to be seen when it is printed, also through a pipe
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **self._environment},
             stdin=asyncio.subprocess.PIPE,  # closes when this process dies, whatever way
-            stdout=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=LINE_BYTES,
             start_new_session=True,  # Ctrl-C is for this process, which drains them in order
         )
-        assert child.process.stderr is not None
+        out, err = child.process.stdout, child.process.stderr
+        assert out is not None
+        assert err is not None
         try:
-            await self._read(child, child.process.stderr)
+            await asyncio.gather(
+                self._read(child, out, lambda line: self._print(child, line)),
+                self._read(child, err, lambda line: self._log(child, line)),
+            )
             return await child.process.wait()
         except asyncio.CancelledError:
             child.signal(signal.SIGKILL)
             await child.process.wait()
             raise
 
-    async def _read(self, child: Child, lines: asyncio.StreamReader) -> None:
+    async def _read(
+        self, child: Child, lines: asyncio.StreamReader, take: Callable[[bytes], None]
+    ) -> None:
         while True:
             try:
                 line = await lines.readline()
             except ValueError:  # longer than LINE_BYTES; the reader dropped it
-                self._say(child, f"wrote a line of more than {LINE_BYTES:,} bytes; it is left out")
+                told = f"wrote a line of more than {LINE_BYTES:,} bytes; it is left out"
+                self._shows.told(child.name, told)
                 continue
             if not line:
                 return
-            record = _record(line)
-            child.last = str(record.get("message", ""))
-            self._show(child.name, record)
-            if record.get("message") == "service.ready":
-                child.ready.set()
+            take(line)
 
-    def _say(self, child: Child, text: str) -> None:
-        self._show(child.name, {"level": "warning", "message": text})
+    def _print(self, child: Child, line: bytes) -> None:
+        self._shows.printed(child.name, line.decode(errors="replace").rstrip("\r\n"))
+
+    def _log(self, child: Child, line: bytes) -> None:
+        record = _record(line)
+        child.last = str(record.get("message", ""))
+        if record.get("level") not in ("debug", "info"):
+            child.trouble = child.last
+        self._shows.logged(child.name, record)
+        if record.get("message") == "service.ready":
+            child.ready.set()
+
+
+async def _ended(children: Sequence[Child]) -> None:
+    """Return when the processes have ended."""
+    for child in children:
+        if child.process is not None:
+            await child.process.wait()
 
 
 def _record(line: bytes) -> dict[str, Any]:

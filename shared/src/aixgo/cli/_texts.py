@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from dataclasses import dataclass, field
 from typing import Any
-
-import msgspec
 
 from aixgo.config.durations import format_duration
 from aixgo.envelope import NO_USAGE, Usage
 from aixgo.errors import AixgoError, ConfigError, RemoteError, code_of
 from aixgo.message import Message
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +51,9 @@ class Outcome:
             parts.append(f"route {meta.get('category', '?')} → {routed}{fallback}")
         elif category := meta.get("category"):
             parts.append(f"category {category}")
-        confidence = meta.get("confidence")
-        if isinstance(confidence, int | float):
-            parts.append(f"confidence {confidence:.2f}")
+        parts += confidence(meta)
         parts += [tokens(self.usage), f"cost {cost(self.usage)}", format_duration(self.seconds)]
-        return " · ".join(clean(part) for part in parts)
+        return " · ".join(parts)
 
 
 def error_json(error: AixgoError) -> dict[str, Any]:
@@ -91,6 +82,12 @@ def usage_json(usage: Usage) -> dict[str, Any]:
     }
 
 
+def confidence(meta: Any) -> list[str]:
+    """Return `confidence 0.93`; nothing when a result does not say it."""
+    value = meta.get("confidence")
+    return [f"confidence {value:.2f}"] if isinstance(value, int | float) else []
+
+
 def tokens(usage: Usage) -> str:
     """Return `1,234 tokens`."""
     return f"{usage.total_tokens:,} token{'' if usage.total_tokens == 1 else 's'}"
@@ -105,29 +102,6 @@ def cost(usage: Usage) -> str:
     return f"${usage.cost:,.2f}" if usage.cost >= 1 else f"${usage.cost:.2g}"
 
 
-def clean(text: str) -> str:
-    """Return text that cannot steer a terminal: control characters are shown as `�`."""
-    return _CONTROL.sub("�", text.replace("\r\n", "\n"))
-
-
-def one_line(text: str, width: int = 72) -> str:
-    """Return the beginning of a text in one line."""
-    line = " ".join(clean(text).split())
-    return line if len(line) <= width else f"{line[: width - 1]}…"
-
-
-def write_json(value: Any) -> None:
-    """Write a JSON value as one line of stdout."""
-    write(_encode(value).decode())
-
-
-def write(line: str = "", *, end: str = "\n") -> None:
-    """Write to stdout at once."""
-    sys.stdout.write(line + end)
-    sys.stdout.flush()
-
-
-def note(line: str) -> None:
-    """Write a line to stderr: what people should know and programs should not read."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+def used(usage: Usage) -> list[str]:
+    """Return tokens and cost in words; nothing when no model was asked."""
+    return [tokens(usage), cost(usage)] if usage.model_calls else []

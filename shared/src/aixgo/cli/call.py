@@ -6,53 +6,60 @@ from typing import Annotated
 
 import typer
 
+from aixgo.cli._asking import Desk
 from aixgo.cli._inputs import Inputs
 from aixgo.cli._options import (
+    Data,
     Json,
     Server,
-    is_terminal,
+    Space,
+    Timeout,
     namespace_of,
-    run_async,
+    seconds_of,
     server_of,
+    without_secrets,
 )
 from aixgo.cli._sending import Sender
+from aixgo.cli._terminal import is_terminal, write, write_json
 from aixgo.cli._views import choose
 from aixgo.client import connect
-from aixgo.config.durations import parse_duration
-from aixgo.errors import ConfigError
+from aixgo.hosting.process import run as run_process
 from aixgo.telemetry import logs, otel
 
 Name = Annotated[str, typer.Argument(metavar="AGENT", help="Name of the agent.")]
 Text = Annotated[
-    str, typer.Argument(metavar="TEXT", help="The message; `@file` and `-` as for `aixgo run`.")
+    str,
+    typer.Argument(
+        metavar="TEXT",
+        help="The message; `@file` and `-` as for `aixgo run`; `--data` instead gives JSON.",
+    ),
 ]
-Timeout = Annotated[
-    str, typer.Option("--timeout", help="Time for the answer, such as `30s` or `5m`.")
+Detach = Annotated[
+    bool,
+    typer.Option("--detach", "-d", help="Do not wait: write the run's id once the broker has it."),
 ]
-Space = Annotated[
-    str, typer.Option("--namespace", "-n", envvar="AIXGO_NAMESPACE", help="Of the system.")
-]
+
+DEFAULT = "5m"
 
 
 def command(
     agent: Name,
-    text: Text,
+    text: Text = "",
+    data: Data = "",
     broker: Server = "",
-    timeout: Timeout = "5m",
+    timeout: Timeout = DEFAULT,
+    detach: Detach = False,
     namespace: Space = "default",
     json: Json = False,
 ) -> None:
     """Call an agent of a running system and show its answer."""
-    address = server_of(broker)
-    try:
-        seconds = parse_duration(timeout)
-    except ValueError as error:
-        raise ConfigError(f"--timeout: {error}") from None
-    if seconds <= 0:
-        raise ConfigError(f"--timeout {timeout} leaves no time; give more than 0s")
+    address, space, seconds = server_of(broker), namespace_of(namespace), seconds_of(timeout)
     logs.configure("error")
-    inputs = Inputs([text])
-    if not run_async(_call(agent, inputs, address, namespace_of(namespace), seconds, json=json)):
+    inputs = Inputs([text] if text else [], data, option="TEXT")
+    if detach:
+        run_process(_send(agent, inputs, address, space, seconds, json=json))
+        return
+    if not run_process(_call(agent, inputs, address, space, seconds, json=json)):
         raise typer.Exit(1)
 
 
@@ -60,6 +67,21 @@ async def _call(
     agent: str, inputs: Inputs, address: str, namespace: str, timeout: float, *, json: bool
 ) -> bool:
     view = choose(json=json, terminal=is_terminal())
+    desk = Desk(without_secrets(address), namespace, stdin_is_input=inputs.reads_stdin, json=json)
     with otel.configured("aixgo-call"):
         async with connect(address, namespace=namespace, source="aixgo-call") as client:
-            return await Sender(client, agent, view, timeout=timeout).send_all(inputs)
+            return await Sender(client, agent, view, desk, timeout=timeout).send_all(inputs)
+
+
+async def _send(
+    agent: str, inputs: Inputs, address: str, namespace: str, timeout: float, *, json: bool
+) -> None:
+    """Begin a run for each message and write its id; `aixgo runs tail` follows it."""
+    with otel.configured("aixgo-call"):
+        async with connect(address, namespace=namespace, source="aixgo-call") as client:
+            async for message in inputs:
+                run = await client.send(agent, message.data, timeout=timeout)
+                if json:
+                    write_json({"input": message.name, "agent": agent, "run_id": run})
+                else:
+                    write(run)

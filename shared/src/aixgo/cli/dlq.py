@@ -9,11 +9,15 @@ import msgspec
 import typer
 
 from aixgo.calls.dead_letters import DeadLetter, Numbered
-from aixgo.cli._options import Json, Server, is_terminal, run_async
-from aixgo.cli._people import Space, columns, group, json_text, opened, utc
-from aixgo.cli._texts import clean, cost, note, one_line, tokens, usage_json, write, write_json
+from aixgo.cli._data import json_text
+from aixgo.cli._options import Json, Server, Space
+from aixgo.cli._people import columns, group, opened, utc
+from aixgo.cli._run_ids import only
+from aixgo.cli._terminal import is_terminal, note, one_line, write, write_json
+from aixgo.cli._texts import cost, tokens, usage_json
 from aixgo.client import Client
 from aixgo.errors import AixgoError, CallError, ConfigError, NoDeadLetter
+from aixgo.hosting.process import run as run_process
 
 verbs = group("dlq", "Look at dead letters; edit, replay and purge them.")
 
@@ -21,7 +25,14 @@ Number = Annotated[int, typer.Argument(metavar="N", help="Number of the dead let
 Numbers = Annotated[list[int] | None, typer.Argument(metavar="N…", help="Numbers of dead letters.")]
 All = Annotated[bool, typer.Option("--all", help="All there are, instead of numbers.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-OfRun = Annotated[str, typer.Option("--run", help="Only of this run.", show_default=False)]
+OfRun = Annotated[
+    str,
+    typer.Option(
+        "--run",
+        help="Only of this run: its id, or a beginning that only it has.",
+        show_default=False,
+    ),
+]
 OfAgent = Annotated[str, typer.Option("--agent", help="Only of this agent.", show_default=False)]
 Payload = Annotated[
     str,
@@ -41,9 +52,15 @@ def ls(
 
     async def work() -> list[Numbered]:
         async with opened(broker, namespace) as client:
-            return await client.dead_letters.list(run=run, agent=agent)
+            found = await client.dead_letters.list(agent=agent)
+            known = {
+                one.letter.run_id: (one.letter.run_id, one.letter.agent, utc(one.letter.at))
+                for one in found
+            }
+            wanted = only(run, known)
+            return [one for one in found if not run or one.letter.run_id == wanted]
 
-    found = run_async(work())
+    found = run_process(work())
     if json:
         for one in found:
             write_json(_json(one.number, one.letter))
@@ -55,7 +72,7 @@ def ls(
     rows += [
         (
             str(one.number),
-            clean(one.letter.agent),
+            one.letter.agent,
             utc(one.letter.at),
             str(one.letter.failure.attempts),
             one.letter.run_id or "–",
@@ -77,12 +94,12 @@ def show(
         async with opened(broker, namespace) as client:
             return await client.dead_letters.get(number)
 
-    letter = run_async(work())
+    letter = run_process(work())
     if json:
         write_json(_json(number, letter))
         return
     for name, value in _facts(letter):
-        write(f"{name:<9} {clean(value)}")
+        write(f"{name:<9} {value}")
 
 
 @verbs.command("edit")
@@ -100,7 +117,7 @@ def edit(
         async with opened(broker, namespace) as client:
             return await client.dead_letters.edit(number, payload)
 
-    new = run_async(work())
+    new = run_process(work())
     if json:
         write_json({"number": new, "was": number})
     else:
@@ -125,7 +142,7 @@ def replay(
         async with opened(broker, namespace) as client:
             return await _replay(client, wanted, json=json)
 
-    if not run_async(work()):
+    if not run_process(work()):
         raise typer.Exit(1)
 
 
@@ -150,7 +167,7 @@ def purge(
                 return await client.dead_letters.purge(), []
             return await _remove(client, wanted)
 
-    removed, errors = run_async(work())
+    removed, errors = run_process(work())
     for error in errors:
         note(str(error))
     if json:

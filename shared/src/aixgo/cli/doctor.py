@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -23,9 +23,10 @@ from aixgo.broker.open import open_broker
 from aixgo.broker.port import Broker
 from aixgo.calls.presence import present
 from aixgo.cli._failures import FAILED
-from aixgo.cli._options import Json, Server, namespace_of, run_async, server_of
-from aixgo.cli._texts import write, write_json
+from aixgo.cli._options import Json, Server, Space, namespace_of, server_of
+from aixgo.cli._terminal import write, write_json
 from aixgo.errors import AixgoError, ConfigError, DiskFull, PermissionDenied
+from aixgo.hosting.process import run as run_process
 from aixgo.models.providers import PROVIDERS
 from aixgo.subjects import STREAMS, Names
 from aixgo.telemetry import logs
@@ -51,10 +52,6 @@ EXTRAS = {
 
 _MARKS = {"ok": "✓", "missing": "–", "failed": "✗"}
 
-Space = Annotated[
-    str, typer.Option("--namespace", "-n", envvar="AIXGO_NAMESPACE", help="Of the system.")
-]
-
 
 @dataclass(frozen=True)
 class Check:
@@ -74,7 +71,7 @@ def command(broker: Server = "", namespace: Space = "default", json: Json = Fals
     names = Names(namespace_of(namespace))
     checks = [*_python(), *_extras(), *_server(), *_local_model(), *_roles(), *_keys()]
     if broker:
-        checks += run_async(_broker(server_of(broker), names))
+        checks += run_process(_broker(server_of(broker), names))
     for check in checks:
         if json:
             write_json({"check": check.what, "state": check.state, "detail": check.detail})

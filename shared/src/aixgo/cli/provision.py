@@ -8,10 +8,11 @@ import typer
 
 from aixgo.broker import Change
 from aixgo.broker.open import open_broker
-from aixgo.cli._options import Deployable, Json, Namespace, Server, run_async, server_of, system_of
-from aixgo.cli._texts import write, write_json
+from aixgo.cli._options import Deployable, Json, Namespace, Server, server_of, system_of
+from aixgo.cli._terminal import write, write_json
 from aixgo.config.servers import Access
 from aixgo.hosting.app import App
+from aixgo.hosting.process import run as run_process
 from aixgo.telemetry import logs
 
 Replicas = Annotated[
@@ -46,7 +47,7 @@ def command(
     app, deployment = system_of(file, namespace)
     address = server_of(broker or deployment.broker)
     app.power_safe |= power_safe
-    changes = run_async(_provision(app, address, replicas, deployment.access))
+    changes = run_process(_provision(app, address, replicas, deployment.access))
     for change in changes:
         _write(change, json=json)
     if not json:

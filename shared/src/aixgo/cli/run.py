@@ -3,63 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
-from typing import Annotated, Any
+from contextlib import asynccontextmanager, nullcontext
+from typing import Any
 
 import typer
 
+from aixgo.cli._asking import Desk
 from aixgo.cli._inputs import Inputs
 from aixgo.cli._options import (
     Broker,
+    Data,
+    Entry,
     File,
+    Given,
     Json,
     LogLevel,
     Namespace,
     Store,
+    Timeout,
     broker_of,
     document_of,
-    is_terminal,
-    run_async,
+    store_of,
+    without_secrets,
 )
 from aixgo.cli._sending import Sender
-from aixgo.cli._texts import note
+from aixgo.cli._system import check_data, timeout_of
+from aixgo.cli._terminal import is_terminal, note, results_alone
 from aixgo.cli._views import choose
-from aixgo.client import DEFAULT_TIMEOUT, Client, connect
+from aixgo.client import Client, connect
 from aixgo.config.deployment import IN_PROCESS
 from aixgo.documents import Document
 from aixgo.errors import ConfigError
 from aixgo.hosting.app import App
 from aixgo.hosting.process import DRAIN_SECONDS, signals
+from aixgo.hosting.process import run as run_process
 from aixgo.telemetry import logs, otel
 
-Given = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--input",
-        "-i",
-        metavar="TEXT|@PATH|-",
-        help="A message; `@file` is one message, `@folder` a message per file, `-` a message per "
-        "line of stdin. May be given several times.",
-        show_default=False,
-    ),
-]
-Entry = Annotated[
-    str,
-    typer.Option(
-        "--agent",
-        "-a",
-        help="Agent that gets the messages; the orchestration, or the only agent, without it.",
-        show_default=False,
-    ),
-]
+GRACE_SECONDS = 2.0
+"""For work that nobody waits for any more: every message has its answer by then."""
 
 
 def command(
     file: File,
     input: Given = None,
+    data: Data = "",
     broker: Broker = "",
     agent: Entry = "",
+    timeout: Timeout = "",
     namespace: Namespace = "",
     store: Store = None,
     json: Json = False,
@@ -72,42 +62,56 @@ def command(
     """
     document = document_of(file, namespace)
     address = broker_of(broker, document)
-    if store is not None and address != "embedded":
-        raise ConfigError(f"--store belongs to --broker embedded, not to {address!r}")
-    if input is None:
+    options = store_of(store, address)
+    if input is None and not data:
+        if timeout:
+            raise ConfigError("--timeout is the time for an answer: give a message with --input")
         logs.configure(log_level or "info", "json" if json else "auto")
-        run_async(_events(document, address, store))
+        run_process(_events(document, address, options))
         return
     logs.configure(log_level or "error", "auto")
-    if not run_async(_messages(document, address, store, Inputs(input), agent, json=json)):
+    inputs = Inputs(input or [], data)
+    entry = document.entry(agent)
+    seconds = timeout_of(document, entry, timeout)
+    check_data(document, entry, inputs)
+    with results_alone() if json else nullcontext():
+        well = run_process(_messages(document, address, options, inputs, entry, seconds, json=json))
+    if not well:
         raise typer.Exit(1)
 
 
 async def _messages(
-    document: Document, address: str, store: Path | None, inputs: Inputs, agent: str, *, json: bool
+    document: Document,
+    address: str,
+    options: dict[str, Any],
+    inputs: Inputs,
+    entry: str,
+    timeout: float,
+    *,
+    json: bool,
 ) -> bool:
     """Send the messages; True when each got an answer."""
-    entry = document.entry(agent)
     view = choose(json=json, terminal=is_terminal())
+    desk = Desk(
+        "" if address in IN_PROCESS else without_secrets(address),
+        document.namespace,
+        stdin_is_input=inputs.reads_stdin,
+        json=json,
+    )
     with otel.configured(document.name):
-        async with _client(document, address, store) as client:
-            sender = Sender(
-                client,
-                entry,
-                view,
-                timeout=timeout_of(document, entry),
-                model=document.models.default,
-            )
+        async with _client(document, address, options) as client:
+            model = document.models.default
+            sender = Sender(client, entry, view, desk, timeout=timeout, model=model)
             return await sender.send_all(inputs)
 
 
 @asynccontextmanager
 async def _client(
-    document: Document, address: str, store: Path | None
+    document: Document, address: str, options: dict[str, Any]
 ) -> AsyncGenerator[Client, None]:
     if address in IN_PROCESS:
         app = App.from_document(document)
-        async with app.running(address, grace=GRACE_SECONDS, **_kept_in(store)) as system:
+        async with app.running(address, grace=GRACE_SECONDS, **options) as system:
             yield system
         return
     async with connect(
@@ -125,7 +129,7 @@ async def _client(
         yield client
 
 
-async def _events(document: Document, address: str, store: Path | None) -> None:
+async def _events(document: Document, address: str, options: dict[str, Any]) -> None:
     """Let the events flow until the first signal, then drain."""
     if address not in IN_PROCESS:
         raise ConfigError(
@@ -139,23 +143,6 @@ async def _events(document: Document, address: str, store: Path | None) -> None:
             "message with --input"
         )
     with otel.configured(document.name), signals() as told:
-        async with AsyncExitStack() as stack:
-            system = await stack.enter_async_context(app.running(address, **_kept_in(store)))
+        async with app.running(address, **options) as system:
             await told.stop.wait()
             await told.drain(system.stop, DRAIN_SECONDS)
-
-
-def _kept_in(store: Path | None) -> dict[str, Any]:
-    return {} if store is None else {"store": store}
-
-
-def timeout_of(document: Document, name: str) -> float:
-    """Return the seconds that a call of an agent may take."""
-    for agent in document.agents:
-        if agent.name == name:
-            return agent.spec.timeout or agent.spec.limits.timeout
-    return DEFAULT_TIMEOUT
-
-
-GRACE_SECONDS = 2.0
-"""For work that nobody waits for any more: every message has its answer by then."""

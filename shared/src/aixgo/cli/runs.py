@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from typing import Annotated, Any, get_args
+from typing import Annotated, get_args
 
 import msgspec
 import typer
 
-from aixgo.cli._options import Json, Server, run_async
-from aixgo.cli._people import Data, Space, columns, group, json_value, opened, text_of, utc
-from aixgo.cli._run_texts import happened_json, run_json, said, show, step_json, summary, told, used
-from aixgo.cli._texts import clean, one_line, write, write_json
-from aixgo.client import Client
-from aixgo.config.durations import format_duration, parse_duration
+from aixgo.cli._data import json_value, text_of
+from aixgo.cli._diff_texts import diff_json, show_diff
+from aixgo.cli._follow import Follower, say_event, say_event_at_length, write_event
+from aixgo.cli._options import Data, Json, Server, Space, seconds_of
+from aixgo.cli._people import columns, group, opened, utc
+from aixgo.cli._run_ids import run_of
+from aixgo.cli._run_texts import result_lines, run_json, show, summary
+from aixgo.cli._terminal import write, write_json
+from aixgo.cli._texts import used
+from aixgo.config.durations import format_duration
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError
-from aixgo.runs import LIVE, Happened, Run, RunStatus, RunTree, Step
-from aixgo.runs.watch import RunEvent, RunEvents, StepFinished, StepStarted
-
-SILENCE_SECONDS = 5.0
-"""Of a run that is followed, before it is looked whether it is over: an event can be lost."""
+from aixgo.hosting.process import run as run_process
+from aixgo.runs import Run, RunStatus, RunTree
 
 verbs = group("runs", "Look at runs, follow, cancel, answer and fork them.")
 
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")]
+RunId = Annotated[
+    str, typer.Argument(metavar="RUN", help="Id of the run, or a beginning that only it has.")
+]
+Other = Annotated[str, typer.Argument(metavar="OTHER", help="Id of the other run, such as a fork.")]
+Full = Annotated[bool, typer.Option("--full", help="Show values whole, of any size.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many.")]
 Status = Annotated[
     str,
@@ -92,7 +95,7 @@ def ls(
         async with opened(broker, namespace) as client:
             return [*await client.runs.list(limit, status or None)]  # type: ignore[arg-type]  # checked above
 
-    found = run_async(work())
+    found = run_process(work())
     if json:
         for run in found:
             write_json(run_json(run))
@@ -104,7 +107,7 @@ def ls(
     rows += [
         (
             run.run_id,
-            clean(run.agent),
+            run.agent,
             run.status,
             utc(run.started),
             format_duration(run.seconds),
@@ -118,23 +121,62 @@ def ls(
 
 @verbs.command("show")
 def show_run(
-    run: RunId, broker: Server = "", namespace: Space = "default", json: Json = False
+    run: RunId,
+    full: Full = False,
+    broker: Server = "",
+    namespace: Space = "default",
+    json: Json = False,
 ) -> None:
-    """Show the steps of a run as a tree, and what happened to them."""
+    """Show the result of a run, its steps with their values, and what happened to them.
+
+    Values are cut to a line; `--full` and `--json` give them whole.
+    """
 
     async def work() -> RunTree:
         async with opened(broker, namespace) as client:
-            return await client.runs.tree(run)
+            return await client.runs.tree(await run_of(client, run), whole=full or json)
 
-    tree = run_async(work())
+    tree = run_process(work())
     if json:
         write_json(run_json(tree))
     else:
-        show(tree)
+        show(tree, full=full)
+
+
+@verbs.command("diff")
+def diff(
+    run: RunId,
+    other: Other,
+    full: Full = False,
+    broker: Server = "",
+    namespace: Space = "default",
+    json: Json = False,
+) -> None:
+    """Compare two runs step by step: what was reused, the same, changed, new or is missing.
+
+    Values stand side by side, cut to a line; `--full` and `--json` give them whole.
+    """
+
+    async def work() -> list[RunTree]:
+        async with opened(broker, namespace) as client:
+            ids = [await run_of(client, one) for one in (run, other)]
+            return [await client.runs.tree(one, whole=True) for one in ids]
+
+    before, after = run_process(work())
+    if json:
+        write_json(diff_json(before, after))
+    else:
+        show_diff(before, after, full=full)
 
 
 @verbs.command("tail")
-def tail(run: RunId, broker: Server = "", namespace: Space = "default", json: Json = False) -> None:
+def tail(
+    run: RunId,
+    full: Full = False,
+    broker: Server = "",
+    namespace: Space = "default",
+    json: Json = False,
+) -> None:
     """Follow a run until it is over: what was done, and what is being done now.
 
     The exit code is 1 when the run does not end well.
@@ -142,12 +184,16 @@ def tail(run: RunId, broker: Server = "", namespace: Space = "default", json: Js
 
     async def work() -> RunTree:
         async with opened(broker, namespace) as client:
-            follower = _Follower(client, run, _write_event if json else _say_event)
+            tell = write_event if json else say_event_at_length if full else say_event
+            whole = full or json
+            follower = Follower(client, await run_of(client, run), tell, whole=whole)
             return await follower.to_the_end()
 
-    ended = run_async(work())
+    ended = run_process(work())
     if not json:
         write(summary(ended))
+        for line in result_lines(ended, full=full):
+            write(line)
     if ended.status != "done":
         raise typer.Exit(1)
 
@@ -167,18 +213,18 @@ def cancel(
 
     async def work() -> tuple[bool, RunTree]:
         async with opened(broker, namespace) as client:
-            tree = await client.runs.tree(run)
+            tree = await client.runs.tree(await run_of(client, run))
             tree.check_own_call()
-            well = await client.cancel(tree.agent, run, reason)
+            well = await client.cancel(tree.agent, tree.run_id, reason)
             return well, tree
 
-    well, tree = run_async(work())
+    well, tree = run_process(work())
     if json:
-        write_json({"run_id": run, "agent": tree.agent, "cancelled": well})
+        write_json({"run_id": tree.run_id, "agent": tree.agent, "cancelled": well})
     elif well:
-        write(f"{run} cancelled")
+        write(f"{tree.run_id} cancelled")
     else:
-        write(f"{run} is over already ({tree.status}): nothing was cancelled")
+        write(f"{tree.run_id} is over already ({tree.status}): nothing was cancelled")
     if not well:
         raise typer.Exit(1)
 
@@ -198,15 +244,17 @@ def answer(
         raise ConfigError("give the answer either as TEXT or as --data JSON")
     given = json_value(data) if data else text
 
-    async def work() -> None:
+    async def work() -> str:
         async with opened(broker, namespace) as client:
-            await client.answer(run, given, step=step)
+            answered = await run_of(client, run)
+            await client.answer(answered, given, step=step)
+            return answered
 
-    run_async(work())
+    answered = run_process(work())
     if json:
-        write_json({"run_id": run, "answer": given})
+        write_json({"run_id": answered, "answer": given})
     else:
-        write(f"{run} goes on")
+        write(f"{answered} goes on")
 
 
 @verbs.command("fork")
@@ -231,114 +279,18 @@ def fork(
         raise ConfigError("give the input either as TEXT or as --data JSON")
     given = json_value(data) if data else text or msgspec.UNSET
     words = text_of(prompt, "--prompt")
-    try:
-        seconds = parse_duration(timeout)
-    except ValueError as error:
-        raise ConfigError(f"--timeout: {error}") from None
+    seconds = seconds_of(timeout)
 
-    async def work() -> tuple[str, str]:
+    async def work() -> tuple[str, str, str]:
         async with opened(broker, namespace) as client:
-            return await client.runs.fork(
-                run, step, data=given, prompt=words, model=model, timeout=seconds
+            forked = await run_of(client, run)
+            agent, new = await client.runs.fork(
+                forked, step, data=given, prompt=words, model=model, timeout=seconds
             )
+            return forked, agent, new
 
-    agent, new = run_async(work())
+    forked, agent, new = run_process(work())
     if json:
-        write_json({"agent": agent, "run_id": new, "forked_from": run, "step": step})
+        write_json({"agent": agent, "run_id": new, "forked_from": forked, "step": step})
     else:
         write(f"{agent}  {new}")
-
-
-# -- following ---------------------------------------------------------------------------------
-
-Tell = Callable[[RunEvent | Step], None]
-
-
-class _Follower:
-    """Tells what is known of a run, then what comes, each thing once."""
-
-    def __init__(self, client: Client, run: str, tell: Tell) -> None:
-        self._client, self._run, self._tell = client, run, tell
-        self._told: set[tuple[Any, ...]] = set()
-
-    async def to_the_end(self) -> RunTree:
-        """Follow until the run is over; returns it.
-
-        Raises:
-            NoRun: nothing is known of it.
-        """
-        async with self._client.watch(self._run) as events:
-            while (tree := await self._look()).status in LIVE:
-                await self._listen(events)
-        return tree
-
-    async def _look(self) -> RunTree:
-        """Tell what is recorded and was not told."""
-        tree = await self._client.runs.tree(self._run)
-        past: list[tuple[float, Step | Happened]] = [(one.at, one) for one in tree.history]
-        past += [(step.ended, step) for step in tree.walk() if step.ended is not None]
-        for _, thing in sorted(past, key=lambda one: one[0]):
-            if isinstance(thing, Happened):
-                self._once(thing, "history", thing.what, thing.step, thing.at)
-            else:
-                self._told.add(("started", thing.path))
-                self._once(thing, "ended", thing.path)
-        for step in tree.walk():
-            if step.ended is None:
-                self._once(step, "started", step.path)
-        return tree
-
-    async def _listen(self, events: RunEvents) -> None:
-        """Tell what comes, until the run's own result or until nothing comes any more."""
-        try:
-            while True:
-                async with asyncio.timeout(SILENCE_SECONDS):
-                    event = await anext(events)
-                match event:
-                    case StepStarted(step=path):
-                        self._once(event, "started", path)
-                    case StepFinished(step=path):
-                        self._once(event, "ended", path)
-                    case Happened():
-                        self._once(event, "history", event.what, event.step, event.at)
-                    case _:
-                        pass  # the text itself is for `aixgo run`
-        except (TimeoutError, StopAsyncIteration):
-            return
-
-    def _once(self, thing: RunEvent | Step, *key: Any) -> None:
-        if key not in self._told:
-            self._told.add(key)
-            self._tell(thing)
-
-
-def _say_event(thing: RunEvent | Step) -> None:
-    match thing:
-        case Step():
-            mark = "▸" if thing.status in LIVE else "●" if thing.status == "done" else "✗"
-            write(f"{mark} {_named(thing.agent, thing.path)}  {said(thing)}".rstrip())
-        case StepStarted():
-            write(f"▸ {_named(thing.agent, thing.step)}  called by {clean(thing.caller)}")
-        case StepFinished():
-            mark = "●" if thing.status == "done" else "✗"
-            failed = [] if thing.error is None else [f"{thing.error.code}: {thing.error.message}"]
-            parts = [thing.status, *used(thing.usage), *failed]
-            write(f"{mark} {_named(thing.agent, thing.step)}  {one_line(' · '.join(parts), 300)}")
-        case Happened():
-            write(f"↻ {_named(thing.agent, thing.step)}  {told(thing)}")
-
-
-def _named(agent: str, path: str) -> str:
-    return clean(f"{agent} {path}".strip())
-
-
-def _write_event(thing: RunEvent | Step) -> None:
-    match thing:
-        case Step():
-            write_json({"event": "step"} | step_json(thing) | {"steps": []})
-        case StepStarted():
-            write_json({"event": "started"} | msgspec.to_builtins(thing))
-        case StepFinished():
-            write_json({"event": "finished"} | msgspec.to_builtins(thing))
-        case Happened():
-            write_json({"event": "history"} | happened_json(thing))

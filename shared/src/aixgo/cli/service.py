@@ -11,12 +11,13 @@ from typing import Annotated
 import typer
 
 from aixgo.agents.reference import is_reference
-from aixgo.cli._options import LogLevel, Namespace, Server, run_async, server_of, system_of
+from aixgo.cli._options import LogLevel, Namespace, Server, server_of, system_of
 from aixgo.config.deployment import Deployment
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError
 from aixgo.hosting.app import App
 from aixgo.hosting.process import HEALTH_PORT
+from aixgo.hosting.process import run as run_process
 from aixgo.hosting.serve import serve
 from aixgo.telemetry import logs
 
@@ -102,7 +103,7 @@ def command(
     address = server_of(broker or deployment.broker)
     if with_parent:
         _drain_with_parent()
-    run_async(
+    run_process(
         serve(
             app,
             address,

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from aixgo.cli._options import Json, namespace_of
-from aixgo.cli._texts import write, write_json
+from aixgo.cli._options import Json, Space, namespace_of
+from aixgo.cli._terminal import write, write_json
 from aixgo.subjects import ALL, BLOBS, BUCKETS, STREAMS, Names
-
-Space = Annotated[
-    str, typer.Option("--namespace", "-n", envvar="AIXGO_NAMESPACE", help="Of the system.")
-]
 
 
 def command(namespace: Space = "default", json: Json = False) -> None:

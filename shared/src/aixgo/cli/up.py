@@ -2,49 +2,66 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import typer
 
 from aixgo.broker.open import open_broker
+from aixgo.cli._asking import Desk
+from aixgo.cli._first import first_of
 from aixgo.cli._inputs import Inputs
 from aixgo.cli._options import (
     Broker,
+    Data,
+    Entry,
     File,
+    Given,
     Json,
     LogLevel,
     Namespace,
     Store,
+    Timeout,
     broker_of,
     document_of,
-    is_terminal,
-    run_async,
+    store_of,
+    without_secrets,
 )
+from aixgo.cli._screen import Screen
 from aixgo.cli._sending import Sender
 from aixgo.cli._supervisor import Supervisor
-from aixgo.cli._texts import note, write_json
+from aixgo.cli._system import check_data, timeout_of
+from aixgo.cli._terminal import is_terminal, note
 from aixgo.cli._views import choose
-from aixgo.cli.run import Entry, Given, timeout_of
 from aixgo.client import connect
 from aixgo.config.deployment import IN_PROCESS
 from aixgo.documents import Document
 from aixgo.errors import ConfigError
 from aixgo.hosting.app import App
-from aixgo.hosting.process import signals
+from aixgo.hosting.process import Signals, signals
+from aixgo.hosting.process import run as run_process
 from aixgo.telemetry import logs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Messages:
+    """What is sent when all agents serve."""
+
+    inputs: Inputs
+    agent: str
+    timeout: float
+    json: bool
 
 
 def command(
     file: File,
     input: Given = None,
+    data: Data = "",
     broker: Broker = "",
     agent: Entry = "",
+    timeout: Timeout = "",
     namespace: Namespace = "",
     store: Store = None,
     json: Json = False,
@@ -60,30 +77,38 @@ def command(
     address = broker_of(broker, document)
     if address in IN_PROCESS:
         address = "embedded"
-    elif store is not None:
-        raise ConfigError(f"--store belongs to the embedded server, not to {address!r}")
-    level = log_level or ("info" if input is None else "error")
+    options = store_of(store, address)
+    sends = input is not None or bool(data)
+    level = log_level or ("error" if sends else "info")
     logs.configure(level)
-    inputs = None if input is None else Inputs(input)
-    if not run_async(_up(document, file, address, store, inputs, agent, Screen(level, json=json))):
-        raise typer.Exit(1)
+    messages = None
+    if sends:
+        entry = document.entry(agent)
+        inputs = Inputs(input or [], data)
+        check_data(document, entry, inputs)
+        seconds = timeout_of(document, entry, timeout)
+        messages = Messages(inputs=inputs, agent=entry, timeout=seconds, json=json)
+    elif timeout:
+        raise ConfigError("--timeout is the time for an answer: give a message with --input")
+    screen = Screen(level, json=json, results=sends)
+    code = run_process(_up(document, file, address, options, messages, screen))
+    if code:
+        raise typer.Exit(code)
 
 
 async def _up(
     document: Document,
     file: Path,
     address: str,
-    store: Path | None,
-    inputs: Inputs | None,
-    agent: str,
+    options: dict[str, Path],
+    messages: Messages | None,
     screen: Screen,
-) -> bool:
-    """Run until a signal, or until every input has its answer; False when one has none."""
-    entry = document.entry(agent) if inputs is not None else ""
+) -> int:
+    """Run until a signal, or until every message has its answer; returns the exit code."""
     app = App.from_document(document)
     screen.names = app.served()
-    with signals() as told:
-        async with _server(address, store) as url:
+    with signals() as taken:
+        async with _server(address, options) as url:
             access = document.deployment.access
             async with open_broker(url, name="aixgo-up", access=access) as broker:
                 await app.provision(broker)
@@ -94,121 +119,74 @@ async def _up(
                     *("--log-level", "info", "--with-parent"),
                 ],
                 {"AIXGO_BROKER": url, "AIXGO_NAMESPACE": document.namespace},
-                screen.show,
+                screen,
             )
             supervisor.start()
             try:
-                work = _work(
-                    *(supervisor, document, url, inputs, entry, screen),
-                    embedded=address == "embedded",
-                )
-                return await _first(work, supervisor.failed(), told.stop.wait())
+                await first_of(supervisor.until_ready(), taken.stop.wait())
+                if messages is not None:
+                    answers = _answers(
+                        supervisor, document, url, messages, taken, embedded=address == "embedded"
+                    )
+                    return await answers
+                if not taken.stop.is_set():
+                    _invite(supervisor, url, address)
+                await first_of(taken.stop.wait(), supervisor.failed())
+                return 0
             finally:
-                await supervisor.stop(told.hurry)
+                await supervisor.stop(taken.hurry)
 
 
-async def _work(
+def _invite(supervisor: Supervisor, url: str, address: str) -> None:
+    """Say that all agents serve, and how they are reached."""
+    # a given address may hold a password; the embedded server's token is for this user to use
+    where = f"; others reach them with --broker {url}" if address == "embedded" else ""
+    note(f"{len(supervisor.children)} agents serve{where}. Ctrl-C stops all")
+
+
+async def _answers(
     supervisor: Supervisor,
     document: Document,
     url: str,
-    inputs: Inputs | None,
-    entry: str,
-    screen: Screen,
+    messages: Messages,
+    taken: Signals,
     *,
     embedded: bool,
-) -> bool:
-    await supervisor.until_ready()
-    if inputs is None:
-        # a given address may hold a password; the embedded server's token is for this user to use
-        where = f"; others reach them with --broker {url}" if embedded else ""
-        note(f"{len(supervisor.children)} agents serve{where}. Ctrl-C stops all")
-        await asyncio.Event().wait()
-    assert inputs is not None
-    async with connect(
-        url,
-        namespace=document.namespace,
-        source="aixgo-up",
-        access=document.deployment.access,
-    ) as client:
-        view = choose(json=screen.json, terminal=is_terminal())
-        sender = Sender(
-            client,
-            entry,
-            view,
-            timeout=timeout_of(document, entry),
-            model=document.models.default,
-        )
-        return await sender.send_all(inputs)
+) -> int:
+    """Send the messages; 1 when one has no answer, and the signal's own code when one came."""
 
+    async def work() -> bool:
+        async with connect(
+            url,
+            namespace=document.namespace,
+            source="aixgo-up",
+            access=document.deployment.access,
+        ) as client:
+            sender = Sender(
+                client,
+                messages.agent,
+                choose(json=messages.json, terminal=is_terminal()),
+                Desk(
+                    url if embedded else without_secrets(url),
+                    document.namespace,
+                    stdin_is_input=messages.inputs.reads_stdin,
+                    json=messages.json,
+                ),
+                timeout=messages.timeout,
+                model=document.models.default,
+            )
+            return await sender.send_all(messages.inputs)
 
-async def _first(work: Any, *others: Any) -> bool:
-    """Run all until one ends; returns what the work gave, or True when it was stopped."""
-    tasks = [asyncio.create_task(one) for one in (work, *others)]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-        return bool(tasks[0].result()) if tasks[0] in done else True
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    well = await first_of(work(), supervisor.failed(), taken.stop.wait())
+    return taken.exit_code if well is None else 1 - well
 
 
 @asynccontextmanager
-async def _server(address: str, store: Path | None) -> AsyncGenerator[str, None]:
+async def _server(address: str, options: dict[str, Path]) -> AsyncGenerator[str, None]:
     if address != "embedded":
         yield address
         return
     from aixgo.broker.embedded import EmbeddedServer
 
-    async with EmbeddedServer(store) as server:
+    async with EmbeddedServer(**options) as server:
         yield server.url
-
-
-class Screen:
-    """The log lines of all agents on one screen: a name and a colour for each."""
-
-    _COLOURS = ("36", "33", "35", "32", "34", "31")
-
-    def __init__(self, level: str, *, json: bool) -> None:
-        self.json = json
-        self._least = logs.LEVELS.index(level.lower())
-        self._colour = sys.stderr.isatty()
-        self._human = logs.HumanFormatter(self._colour)
-        self.names: list[str] = []
-
-    def show(self, name: str, record: dict[str, Any]) -> None:
-        """Show a line, if its level is high enough."""
-        level = str(record.get("level", "info"))
-        rank = logs.LEVELS.index(level) if level in logs.LEVELS else len(logs.LEVELS)
-        if rank < self._least:
-            return
-        if self.json:
-            if self._least <= logs.LEVELS.index("info"):
-                write_json({"agent": name, **record})
-            return
-        given = {key: value for key, value in record.items() if key not in _COLUMNS}
-        if given.get("agent") == name:
-            del given["agent"]
-        stack = given.pop("error", None)
-        moment = str(record.get("timestamp", ""))
-        time = (
-            datetime.fromisoformat(moment).astimezone() if moment else datetime.now().astimezone()
-        )
-        line = self._human.line(
-            time.strftime("%H:%M:%S"), level, str(record.get("message", "")), given
-        )
-        if isinstance(stack, dict):
-            line += f" {stack.get('type')}: {stack.get('message')}"
-        note(f"{self._prefix(name)} {line}")
-
-    def _prefix(self, name: str) -> str:
-        text = f"{name:<{max(map(len, self.names))}} │"
-        if not self._colour:
-            return text
-        colour = self._COLOURS[self.names.index(name) % len(self._COLOURS)]
-        return f"\x1b[{colour}m{text}\x1b[0m"
-
-
-_COLUMNS = frozenset({"timestamp", "level", "logger", "message"})

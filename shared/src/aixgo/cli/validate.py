@@ -9,7 +9,7 @@ import typer
 
 from aixgo.cli._failures import WRONG
 from aixgo.cli._options import Json, document_of
-from aixgo.cli._texts import write, write_json
+from aixgo.cli._terminal import write, write_json
 from aixgo.documents import Document, document_schema
 from aixgo.documents.review import Review, review
 from aixgo.errors import ConfigError, Finding, InvalidDocument

@@ -161,15 +161,21 @@ class NoQuestion(CallError):
 
     code = "no_question"
 
-    def __init__(self, run_id: str, steps: list[str]) -> None:
-        self.run_id, self.steps = run_id, steps
-        super().__init__(
-            f"run {run_id} asks {len(steps)} questions at once; name one by its step: "
-            f"{', '.join(steps)}"
-            if steps
-            else f"run {run_id} has no open question; it was answered already, or the run has "
-            "finished or was cancelled"
-        )
+    def __init__(self, run_id: str, steps: list[str], step: str = "") -> None:
+        self.run_id, self.steps, self.step = run_id, steps, step
+        if not steps:
+            text = (
+                f"run {run_id} has no open question; it was answered already, or the run has "
+                "finished or was cancelled"
+            )
+        elif step:
+            text = f"run {run_id} asks nothing at step {step!r}; it asks at: {', '.join(steps)}"
+        else:
+            text = (
+                f"run {run_id} asks {len(steps)} questions at once; name one by its step: "
+                f"{', '.join(steps)}"
+            )
+        super().__init__(text)
 
 
 class TooFewResults(CallError):

@@ -68,9 +68,13 @@ class Signals:
 
     def __init__(self) -> None:
         self.stop, self.hurry = asyncio.Event(), asyncio.Event()
+        self.exit_code = 0
+        """What a shell reports of a process that the first signal ended before its work was done;
+        0 while there was none."""
 
-    def arrived(self) -> None:
+    def arrived(self, number: signal.Signals) -> None:
         """Take note of a signal."""
+        self.exit_code = self.exit_code or 128 + number
         (self.hurry if self.stop.is_set() else self.stop).set()
 
     async def unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
@@ -136,7 +140,7 @@ def signals() -> Generator[Signals, None, None]:
     listeners = _listening.setdefault(loop, [])
     if not listeners:
         for number in _NUMBERS:
-            loop.add_signal_handler(number, _arrived, listeners)
+            loop.add_signal_handler(number, _arrived, listeners, number)
     own = Signals()
     listeners.append(own)
     try:
@@ -148,9 +152,9 @@ def signals() -> Generator[Signals, None, None]:
                 loop.remove_signal_handler(number)
 
 
-def _arrived(listeners: list[Signals]) -> None:
+def _arrived(listeners: list[Signals], number: signal.Signals) -> None:
     for listener in listeners:
-        listener.arrived()
+        listener.arrived(number)
 
 
 async def run_service(

@@ -5,7 +5,18 @@ and the history of what went wrong in between.
 """
 
 from aixgo.calls.history import Happened
+from aixgo.runs.diff import Difference, differences
 from aixgo.runs.runs import Runs
 from aixgo.runs.shapes import LIVE, Run, RunStatus, RunTree, Step
 
-__all__ = ["LIVE", "Happened", "Run", "RunStatus", "RunTree", "Runs", "Step"]
+__all__ = [
+    "LIVE",
+    "Difference",
+    "Happened",
+    "Run",
+    "RunStatus",
+    "RunTree",
+    "Runs",
+    "Step",
+    "differences",
+]

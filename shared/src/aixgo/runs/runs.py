@@ -57,8 +57,11 @@ class Runs:
             found |= await self._finished(limit, status)
         return sorted(found.values(), key=lambda run: run.started, reverse=True)[:limit]
 
-    async def tree(self, run: str) -> RunTree:
+    async def tree(self, run: str, *, whole: bool = False) -> RunTree:
         """Return everything that is known of a run: its steps, and what happened to them.
+
+        Args:
+            whole: read also the values of steps that lie in the object store, of any size.
 
         Raises:
             NoRun: nothing is known of it.
@@ -69,6 +72,8 @@ class Runs:
         results = [*(await self._space.results.of_run(run)).values()]
         if not (results or open_calls or history):
             raise NoRun(run)
+        if whole:
+            results = [await self._whole(result) for result in results]
         steps = steps_of(results, open_calls, history)
         moments = [result.sent_at - result.seconds for result in results]
         moments += [call.request.sent_at for call in open_calls.values()]
@@ -148,6 +153,15 @@ class Runs:
             source=self._source,
         )
         return await fork(self._caller, await self._open.of_run(run), tree, made)
+
+    async def _whole(self, result: Envelope) -> Envelope:
+        """Return a result with its value, unless the object store forgot it."""
+        if result.blob is None:
+            return result
+        try:
+            return await self._space.payloads.fetch(result)
+        except BlobMissing:
+            return result
 
     async def _input(self, agent: str, run: str, open_calls: Mapping[Key, Open]) -> Any:
         origin = await find_origin(self._space, open_calls, agent, run)

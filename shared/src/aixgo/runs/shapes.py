@@ -50,6 +50,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         seconds: of its last execution; since it was called, while it is not over.
         ended: Unix seconds of its result; None while it has none.
         usage: of the step and everything below it.
+        value: what it gave: a result, a recorded value, an answer, a model's response; a JSON
+            value, or `msgspec.UNSET` while it has none and when it was not read.
+        stored: bytes of a value that lies in the object store; `Runs.tree(…, whole=True)` reads it.
         error: why it failed, or why its last execution did.
         question, options: what a person is asked, when it is parked for that.
         until: Unix seconds at which it goes on by itself, when it is parked.
@@ -65,6 +68,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     ended: float | None
     usage: Usage
+    value: Any = msgspec.UNSET
+    stored: int = 0
     error: Failure | None = None
     question: Any = None
     options: tuple[str, ...] = ()

@@ -29,6 +29,8 @@ class _Node:
     seconds: float = 0.0
     ended: float | None = None
     usage: Usage | None = None
+    value: Any = msgspec.UNSET
+    stored: int = 0
     error: Failure | None = None
     question: Any = None
     options: tuple[str, ...] = ()
@@ -52,6 +54,8 @@ class _Node:
             seconds=self.seconds,
             ended=self.ended,
             usage=usage,
+            value=self.value,
+            stored=self.stored,
             error=self.error,
             question=self.question,
             options=self.options,
@@ -105,9 +109,21 @@ def _finished(result: Envelope) -> _Node:
         seconds=result.seconds,
         ended=result.sent_at,
         usage=result.usage or NO_USAGE,
+        value=_value(result),
+        stored=0 if result.blob is None else result.blob.size,
         error=result.error,
         reused=result.reused,
     )
+
+
+def _value(result: Envelope) -> Any:
+    """Return the value in a result; UNSET for an error, or when it lies in the object store."""
+    if result.error is not None or result.blob is not None:
+        return msgspec.UNSET
+    try:
+        return msgspec.json.decode(result.body)
+    except msgspec.DecodeError:  # written by a program of another language, wrongly
+        return msgspec.UNSET
 
 
 def _begun(nodes: dict[str, _Node], path: str, note: Envelope) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal, TextIO
 import msgspec
 
 from aixgo.errors import AixgoError, ConfigError, sendable, text_of
+from aixgo.telemetry.printable import printable, printable_json
 
 Format = Literal["auto", "json", "human"]
 LEVELS = ("debug", "info", "warning", "error")
@@ -103,7 +104,7 @@ class JsonFormatter(logging.Formatter):
                 "message": text_of(error),
                 "stack": sendable("".join(traceback.format_exception(error))),
             }
-        return _encode(line).decode()
+        return printable_json(_encode(line).decode())
 
 
 _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31"}
@@ -123,9 +124,9 @@ class HumanFormatter(logging.Formatter):
         line = self.line(time, level, record.getMessage(), facts(record))
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, AixgoError):
-            line += f": {type(error).__name__}: {error}"
+            line += f": {type(error).__name__}: {printable(str(error))}"
         elif error is not None:
-            line += "\n" + sendable("".join(traceback.format_exception(error))).rstrip()
+            line += "\n" + printable("".join(traceback.format_exception(error))).rstrip()
         return line
 
     def line(self, time: str, level: str, message: str, given: dict[str, Any]) -> str:
@@ -136,7 +137,7 @@ class HumanFormatter(logging.Formatter):
         if self._colour:
             shown = f"\x1b[{_COLOURS.get(level, '0')}m{shown}\x1b[0m"
         said = " ".join(f"{key}={_shown(value)}" for key, value in given.items())
-        return f"{time} {shown} {message}" + (f" {said}" if said else "")
+        return f"{time} {shown} {printable(message)}" + (f" {printable(said)}" if said else "")
 
 
 def _moment(record: logging.LogRecord) -> datetime:

@@ -31,7 +31,7 @@ from aixgo.models.messages import ToolCall
 
 _encode = msgspec.json.Encoder().encode
 
-_PATIENCE_SECONDS = 10.0
+_PATIENCE_SECONDS = 60.0
 """For a request that a test waits for; one that never comes fails the test instead of holding it.
 """
 
@@ -138,7 +138,7 @@ class FakeProvider:
         """Return the `number`th request, waiting until it is there.
 
         Raises:
-            TimeoutError: it did not come within 10 s.
+            TimeoutError: it did not come within 60 s: the machine may be busy.
         """
         async with asyncio.timeout(_PATIENCE_SECONDS), self._came:
             await self._came.wait_for(lambda: len(self.requests) >= number)

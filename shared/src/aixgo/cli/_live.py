@@ -12,7 +12,7 @@ from aixgo.runs.watch import RunEvent, StepFinished, StepStarted, TokensArrived
 
 
 @dataclass(slots=True)
-class Step:
+class LiveStep:
     """One agent at work, with the text that its model writes."""
 
     path: str
@@ -26,7 +26,9 @@ class Step:
     error: Failure | None = None
     models: int = 0
     """Model calls that it waits for."""
-    children: list[Step] = field(default_factory=list)
+    questions: dict[str, str] = field(default_factory=dict)
+    """What it asks people: step of the question → the question in one line."""
+    children: list[LiveStep] = field(default_factory=list)
 
     @property
     def running(self) -> bool:
@@ -38,16 +40,31 @@ class Step:
         return time.monotonic() - self.began if self.running else self.seconds
 
 
-class Steps:
+class LiveSteps:
     """The steps of a run by their paths; model calls are part of the agent that makes them."""
 
     def __init__(self, agent: str) -> None:
-        self.root = Step("", agent)
+        self.root = LiveStep("", agent)
         self._known = {"": self.root}
         self.heard_model = False
         """Whether a model has given anything yet."""
 
-    def apply(self, event: RunEvent) -> Step | None:
+    def waiting(self) -> LiveStep:
+        """Return the step that the run waits for: the last one that runs, as deep as is known."""
+        step = self.root
+        while running := [one for one in step.children if one.running]:
+            step = running[-1]
+        return step
+
+    def ask(self, path: str, question: str) -> None:
+        """Take a question that a step asks, or that has its answer when it is empty."""
+        step = self._above(path)
+        if question:
+            step.questions[path] = question
+        else:
+            step.questions.pop(path, None)
+
+    def apply(self, event: RunEvent) -> LiveStep | None:
         """Take an event; returns the agent's step that it changed, or None."""
         match event:
             case StepStarted(agent=agent) if agent == GATEWAY:
@@ -71,14 +88,15 @@ class Steps:
             case Happened():
                 return None  # `aixgo runs tail` tells it
 
-    def _started(self, path: str, agent: str) -> Step | None:
+    def _started(self, path: str, agent: str) -> LiveStep | None:
         if path in self._known:
             return None
-        step = self._known[path] = Step(path, agent)
+        step = self._known[path] = LiveStep(path, agent)
         self._above(path).children.append(step)
         return step
 
-    def _finished(self, event: StepFinished) -> Step | None:
+    def _finished(self, event: StepFinished) -> LiveStep | None:
+        self.ask(event.step, "")
         step = self._known.get(event.step)
         if step is None or not step.running:
             return None  # a recorded value, or a result that is told twice
@@ -87,7 +105,7 @@ class Steps:
         step.meta = event.meta
         return step
 
-    def _above(self, path: str) -> Step:
+    def _above(self, path: str) -> LiveStep:
         """Return the step that a path belongs to: the nearest one whose path it begins with."""
         while path:
             path = path.rpartition("/")[0]
