@@ -284,8 +284,8 @@ class OpenAICompatible:
         except (ModelUnavailable, ModelTimeout):
             if not answer.finished:
                 raise
-        response = self._finished(request, answer, events.stray)
-        yield last_chunk(answer.passed, response)
+        passed = answer.passed
+        yield last_chunk(passed, self._finished(request, answer, events.stray))
 
     def _finished(
         self, request: ChatRequest, answer: ChatStream | ResponsesStream, stray: bytes

@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,66 +26,41 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from aixgo.models.messages import ToolCall
+from aixgo.testing._provider_answers import (
+    CACHED_TOKENS,
+    COMPLETION_TOKENS,
+    PROMPT_TOKENS,
+    Behaviour,
+    Fail,
+    Raw,
+    Say,
+    Timing,
+    chunks,
+    completion,
+    embeddings,
+    encode,
+    response,
+    response_events,
+    vector_of,
+)
 
-_encode = msgspec.json.Encoder().encode
+__all__ = [
+    "CACHED_TOKENS",
+    "COMPLETION_TOKENS",
+    "PROMPT_TOKENS",
+    "Behaviour",
+    "Fail",
+    "FakeProvider",
+    "Raw",
+    "Received",
+    "Say",
+    "fake_provider",
+    "vector_of",
+]
 
 _PATIENCE_SECONDS = 60.0
 """For a request that a test waits for; one that never comes fails the test instead of holding it.
 """
-
-PROMPT_TOKENS, COMPLETION_TOKENS, CACHED_TOKENS = 50, 12, 20
-"""What every answer claims to have used."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Timing:
-    """How an answer arrives.
-
-    Attributes:
-        delay: seconds before its first byte.
-        drip: seconds between the pieces of a stream.
-        hang: never send the first byte (or, in a stream, anything after the first piece).
-        cut: close the connection after so many pieces of a stream.
-    """
-
-    delay: float = 0.0
-    drip: float = 0.0
-    hang: bool = False
-    cut: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Say(_Timing):
-    """An answer: text, tool calls or both."""
-
-    text: str = ""
-    tool_calls: Sequence[ToolCall] = field(default=(), kw_only=True)
-    finish_reason: str = field(default="", kw_only=True)
-    choices: bool = field(default=True, kw_only=True)
-    usage: bool = field(default=True, kw_only=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Fail(_Timing):
-    """An error: a status, with the provider's text and the seconds that it asks to wait."""
-
-    status: int = 500
-    message: str = field(default="it did not work", kw_only=True)
-    code: str | None = field(default=None, kw_only=True)
-    retry_after: float | str | None = field(default=None, kw_only=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Raw(_Timing):
-    """These bytes, whatever they are."""
-
-    body: bytes = b""
-    status: int = field(default=200, kw_only=True)
-    headers: Mapping[str, str] = field(default_factory=dict, kw_only=True)
-
-
-Behaviour = Say | Fail | Raw
 
 
 @dataclass(slots=True)
@@ -181,17 +155,15 @@ class FakeProvider:
         if isinstance(behaviour, Fail):
             return _failure(behaviour)
         if isinstance(behaviour, Raw):
-            return web.Response(
-                body=behaviour.body, status=behaviour.status, headers=behaviour.headers
-            )
+            return await _raw(request, behaviour)
         if received.path.endswith("/embeddings"):
-            return _json(_embeddings(body))
+            return _json(embeddings(body))
         if received.path.endswith("/feature-extraction"):
             return _json([vector_of(text) for text in body["inputs"]])
         if received.path.endswith("/responses"):
-            whole, pieces = _response(behaviour, body), _response_events(behaviour, body)
+            whole, pieces = response(behaviour, body), response_events(behaviour, body)
         elif received.path.endswith("/chat/completions"):
-            whole, pieces = _completion(behaviour, body), _chunks(behaviour, body)
+            whole, pieces = completion(behaviour, body), chunks(behaviour, body)
         else:
             return _failure(Fail(404, message=f"no such path: {received.path}"))
         if streamed:
@@ -217,168 +189,43 @@ async def fake_provider(
         await runner.cleanup()
 
 
-# -- answers -------------------------------------------------------------------------------------
-
-_USAGE = {
-    "prompt_tokens": PROMPT_TOKENS,
-    "completion_tokens": COMPLETION_TOKENS,
-    "total_tokens": PROMPT_TOKENS + COMPLETION_TOKENS,
-    "prompt_tokens_details": {"cached_tokens": CACHED_TOKENS},
-}
-_RESPONSES_USAGE = {
-    "input_tokens": PROMPT_TOKENS,
-    "output_tokens": COMPLETION_TOKENS,
-    "total_tokens": PROMPT_TOKENS + COMPLETION_TOKENS,
-    "input_tokens_details": {"cached_tokens": CACHED_TOKENS},
-}
-
-
-def vector_of(text: str) -> list[float]:
-    """Return the vector that the server returns for a text."""
-    return [byte / 255 for byte in hashlib.blake2b(text.encode(), digest_size=4).digest()]
+# -- over HTTP ------------------------------------------------------------------------------------
 
 
 def _json(value: Any) -> web.Response:
-    return web.Response(body=_encode(value), content_type="application/json")
+    return web.Response(body=encode(value), content_type="application/json")
 
 
 def _failure(failure: Fail) -> web.Response:
     headers = {} if failure.retry_after is None else {"Retry-After": str(failure.retry_after)}
     error = {"message": failure.message, "type": "fake", "code": failure.code}
     return web.Response(
-        body=_encode({"error": error}),
+        body=encode({"error": error}),
         status=failure.status,
         headers=headers,
         content_type="application/json",
     )
 
 
-def _finish(answer: Say) -> str:
-    return answer.finish_reason or ("tool_calls" if answer.tool_calls else "stop")
-
-
-def _halves(text: str) -> Iterator[str]:
-    """Give a text in pieces, so that assembling is really tested."""
-    middle = (len(text) + 1) // 2
-    yield from filter(None, (text[:middle], text[middle:]))
-
-
-def _words(text: str) -> Iterator[str]:
-    words = text.split(" ")
-    yield from filter(None, (w + " " if i < len(words) - 1 else w for i, w in enumerate(words)))
-
-
-def _calls(answer: Say) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": call.id,
-            "type": "function",
-            "function": {"name": call.name, "arguments": call.arguments},
-        }
-        for call in answer.tool_calls
-    ]
-
-
-def _completion(answer: Say, body: dict[str, Any]) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": answer.text or None}
-    if answer.tool_calls:
-        message["tool_calls"] = _calls(answer)
-    choice = {"index": 0, "message": message, "finish_reason": _finish(answer), "logprobs": None}
-    return {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1763700000,
-        "model": body["model"],
-        "choices": [choice] if answer.choices else [],
-        "usage": _USAGE if answer.usage else None,
-    }
-
-
-def _chunks(answer: Say, body: dict[str, Any]) -> Iterator[bytes]:
-    def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
-        choices = [{"index": 0, "delta": delta, "finish_reason": finish}]
-        return _event({**head, "choices": choices if answer.choices else []})
-
-    head = {
-        "id": "chatcmpl-1",
-        "object": "chat.completion.chunk",
-        "created": 1763700000,
-        "model": body["model"],
-    }
-    yield chunk({"role": "assistant", "content": ""})
-    for piece in _words(answer.text):
-        yield chunk({"content": piece})
-    for index, call in enumerate(_calls(answer)):
-        function = {"name": call["function"]["name"], "arguments": ""}
-        yield chunk({"tool_calls": [{**call, "index": index, "function": function}]})
-        for piece in _halves(call["function"]["arguments"]):
-            yield chunk({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
-    yield chunk({}, _finish(answer))
-    if answer.usage and (body.get("stream_options") or {}).get("include_usage"):
-        yield _event({**head, "choices": [], "usage": _USAGE})
-    yield b"data: [DONE]\n\n"
-
-
-def _embeddings(body: dict[str, Any]) -> dict[str, Any]:
-    texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
-    rows = [
-        {"object": "embedding", "index": index, "embedding": vector_of(text)}
-        for index, text in enumerate(texts)
-    ]
-    rows.reverse()  # the index says which is which, not the order
-    usage = {"prompt_tokens": 3 * len(texts), "total_tokens": 3 * len(texts)}
-    return {"object": "list", "model": body["model"], "data": rows, "usage": usage}
-
-
-def _response(answer: Say, body: dict[str, Any]) -> dict[str, Any]:
-    items: list[dict[str, Any]] = []
-    if answer.text:
-        part = {"type": "output_text", "text": answer.text, "annotations": []}
-        items.append({"type": "message", "id": "msg_1", "role": "assistant", "content": [part]})
-    items += [
-        {
-            "type": "function_call",
-            "id": f"fc_{index}",
-            "call_id": call.id,
-            "name": call.name,
-            "arguments": call.arguments,
-        }
-        for index, call in enumerate(answer.tool_calls)
-    ]
-    return {
-        "id": "resp_1",
-        "object": "response",
-        "created_at": 1763700000,
-        "model": body["model"],
-        "status": "completed",
-        "error": None,
-        "incomplete_details": None,
-        "output": items,
-        "usage": _RESPONSES_USAGE,
-    }
-
-
-def _response_events(answer: Say, body: dict[str, Any]) -> Iterator[bytes]:
-    whole = _response(answer, body)
-    begun = {**whole, "status": "in_progress", "output": [], "usage": None}
-    yield _event({"type": "response.created", "response": begun}, "response.created")
-    for piece in _words(answer.text):
-        kind = "response.output_text.delta"
-        yield _event({"type": kind, "item_id": "msg_1", "delta": piece}, kind)
-    for index, call in enumerate(answer.tool_calls):
-        kind = "response.function_call_arguments.delta"
-        for piece in _halves(call.arguments):
-            yield _event({"type": kind, "item_id": f"fc_{index}", "delta": piece}, kind)
-    yield _event({"type": "response.completed", "response": whole}, "response.completed")
-
-
-def _event(value: Any, name: str = "") -> bytes:
-    head = f"event: {name}\n".encode() if name else b""
-    return head + b"data: " + _encode(value) + b"\n\n"
+async def _raw(request: web.Request, raw: Raw) -> web.StreamResponse:
+    if raw.then == "end" and not raw.each:
+        return web.Response(body=raw.body, status=raw.status, headers=raw.headers)
+    answer = web.StreamResponse(status=raw.status, headers=raw.headers)
+    await answer.prepare(request)
+    size = raw.each or len(raw.body) or 1
+    for start in range(0, len(raw.body), size):
+        await answer.write(raw.body[start : start + size])
+    if raw.then == "hold":
+        await asyncio.Event().wait()
+    if raw.then == "break" and request.transport is not None:
+        request.transport.close()
+        return answer
+    await answer.write_eof()
+    return answer
 
 
 async def _stream(
-    request: web.Request, pieces: Iterator[bytes], timing: _Timing
+    request: web.Request, pieces: Iterator[bytes], timing: Timing
 ) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
