@@ -118,6 +118,25 @@ async def test_text_that_begins_anew_after_a_crash_says_so() -> None:
 
 
 @pytest.mark.virtual_time
+async def test_text_that_begins_anew_after_a_broken_stream_says_so() -> None:
+    events = RunEvents()
+    for batch in (
+        TokenBatch(n=0, text="on"),
+        TokenBatch(n=1, text="once", again=True),
+        TokenBatch(n=2, text="!"),
+    ):
+        events.on_tokens(BusMessage("aixgo.n.tok.a.r.root", msgspec.json.encode(batch)))
+    events.on_result(result(""))
+
+    pieces = [event async for event in events if isinstance(event, TokensArrived)]
+    assert [(piece.text, piece.again) for piece in pieces] == [
+        ("on", False),
+        ("once", True),
+        ("!", False),
+    ]
+
+
+@pytest.mark.virtual_time
 async def test_a_reader_that_is_too_slow_misses_tokens_but_never_the_end() -> None:
     events = RunEvents()
     for number in range(PENDING_EVENTS + 5):

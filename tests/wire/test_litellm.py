@@ -42,7 +42,7 @@ from aixgo.models import (
 from aixgo.models.litellm import load
 from aixgo.models.providers import PROVIDERS, Provider
 from aixgo.testing import model_checks
-from aixgo.testing.fake_provider import fake_provider
+from aixgo.testing.fake_provider import Raw, fake_provider
 from aixgo.testing.model_checks import SECRET, Check, Stage
 
 pytestmark = [
@@ -407,3 +407,37 @@ async def test_a_slow_provider_is_a_timeout_of_ours(stage: Stage) -> None:
     stage.fake.will(Say("late", hang=True))
     with pytest.raises(ModelTimeout, match=r"within 0\.2 s"):
         await stage.model.chat(stage.ask(timeout=0.2))
+
+
+async def test_a_stream_of_anthropic_that_ends_without_a_stop_is_half_an_answer() -> None:
+    def event(kind: str, **fields: object) -> str:
+        return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n"
+
+    start = {"id": "m", "role": "assistant", "content": [], "model": "c", "usage": {}}
+    begin = event("message_start", message=start) + event(
+        "content_block_start", index=0, content_block={"type": "text", "text": ""}
+    )
+    begin += event("content_block_delta", index=0, delta={"type": "text_delta", "text": "Half"})
+    end = event("content_block_stop", index=0) + event(
+        "message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 1}
+    )
+    asked = ChatRequest(
+        model="anthropic/claude",
+        messages=(ChatMessage(role="user", content="hi"),),
+        timeout=20.0,
+    )
+    async with fake_provider() as server:
+        model = LiteLLM(PROVIDERS["anthropic"], api_key=SECRET, base_url=server.base_url)
+        stream = {"Content-Type": "text/event-stream"}
+        server.will(
+            Raw(begin.encode(), headers=stream), Raw((begin + end).encode(), headers=stream)
+        )
+        with pytest.raises(ModelUnavailable, match="in the middle"):
+            await pieces_of(model, asked)
+        assert await pieces_of(model, asked) == "Half"
+        await model.close()
+
+
+async def pieces_of(model: LiteLLM, request: ChatRequest) -> str:
+    async with model.stream(request) as chunks:
+        return "".join([chunk.text async for chunk in chunks])
