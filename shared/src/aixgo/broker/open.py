@@ -90,5 +90,5 @@ def _signing_in(address: str, access: Access, options: dict[str, Any]) -> dict[s
     if parse_servers(address).sign_in or any(name in options for name in SIGN_IN):
         known = {name: value for name, value in known.items() if name not in SIGN_IN}
     if "tls" in options or "tls_hostname" in options:
-        known = {name: value for name, value in known.items() if name in SIGN_IN}
+        known = {name: value for name, value in known.items() if not name.startswith("tls")}
     return {**known, **options}

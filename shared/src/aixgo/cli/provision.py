@@ -11,7 +11,9 @@ from aixgo.broker.open import open_broker
 from aixgo.cli._options import Deployable, Json, Namespace, Server, server_of, system_of
 from aixgo.cli._terminal import write, write_json
 from aixgo.config.servers import Access
+from aixgo.errors import ConfigError
 from aixgo.hosting.app import App
+from aixgo.hosting.permissions import configuration, users
 from aixgo.hosting.process import run as run_process
 from aixgo.telemetry import logs
 
@@ -28,6 +30,15 @@ PowerSafe = Annotated[
     ),
 ]
 
+Permissions = Annotated[
+    str,
+    typer.Option(
+        "--permissions",
+        help="Declare nothing, but write the users of nats-server's configuration with what each "
+        "service may do: `users` with passwords, or `nkeys`.",
+    ),
+]
+
 _MARKS = {"created": "+", "updated": "~", "unchanged": "="}
 
 
@@ -37,6 +48,7 @@ def command(
     namespace: Namespace = "",
     replicas: Replicas = 1,
     power_safe: PowerSafe = False,
+    permissions: Permissions = "",
     json: Json = False,
 ) -> None:
     """Create or update what a system's agents need on the server, and say what changed.
@@ -45,6 +57,9 @@ def command(
     """
     logs.configure("warning")
     app, deployment = system_of(file, namespace)
+    if permissions:
+        _write_permissions(app, permissions)
+        return
     address = server_of(broker or deployment.broker)
     app.power_safe |= power_safe
     changes = run_process(_provision(app, address, replicas, deployment.access))
@@ -55,6 +70,12 @@ def command(
             f"{sum(change.action == action for change in changes)} {action}" for action in _MARKS
         ]
         write(f"namespace {app.names.namespace!r}: {', '.join(counts)}")
+
+
+def _write_permissions(app: App, kind: str) -> None:
+    if kind not in ("users", "nkeys"):
+        raise ConfigError(f"--permissions {kind!r} is not known; use users or nkeys")
+    write(configuration(users(app), nkeys=kind == "nkeys"), end="")
 
 
 async def _provision(app: App, address: str, replicas: int, access: Access) -> list[Change]:

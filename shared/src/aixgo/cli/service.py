@@ -70,6 +70,15 @@ Form = Annotated[
 Provision = Annotated[
     bool, typer.Option("--provision", help="Declare streams and consumers first (development).")
 ]
+Upkeep = Annotated[
+    str,
+    typer.Option(
+        "--upkeep",
+        envvar="AIXGO_UPKEEP",
+        help="Remove old results and look for lost calls: `yes`, `no`, or `only`, which serves no "
+        "agent. One process of a system has to.",
+    ),
+]
 WithParent = Annotated[
     bool, typer.Option("--with-parent", hidden=True, help="Drain when stdin is closed.")
 ]
@@ -84,6 +93,7 @@ def command(
     health_port: Port = HEALTH_PORT,
     health_host: Host = "127.0.0.1",
     provision: Provision = False,
+    upkeep: Upkeep = "yes",
     log_level: LogLevel = "info",
     log_format: Form = "auto",
     with_parent: WithParent = False,
@@ -99,7 +109,9 @@ def command(
     app, deployment, named = _system(list(names or ()), file, namespace)
     if named and role:
         raise ConfigError("give names or --role, not both")
-    served = named or agents_of(app, role)
+    if upkeep not in ("yes", "no", "only"):
+        raise ConfigError(f"--upkeep {upkeep!r} is not known; use yes, no or only")
+    served = [] if upkeep == "only" else named or agents_of(app, role)
     address = server_of(broker or deployment.broker)
     if with_parent:
         _drain_with_parent()
@@ -109,6 +121,7 @@ def command(
             address,
             agents=served,
             provision=provision,
+            upkeep=upkeep != "no",
             health_host=health_host,
             health_port=health_port,
             access=deployment.access,

@@ -195,6 +195,9 @@ class Access(Options):
     """File with the seed of an nkey."""
     credentials: str | None = None
     """File with a user's JWT and its seed (`.creds`)."""
+    inbox: str | None = None
+    """What answers to this client begin with, on a server whose permissions give each user an inbox
+    of its own; `_INBOX` if not given."""
     tls: Tls = Field(default_factory=Tls)
     """Certificates; not needed when the system knows the server's authority."""
 
@@ -247,10 +250,15 @@ class Access(Options):
         """Return this, with the other's sign-in or certificates where this has none."""
         mine, tls = self._sign_in(), self.tls
         base = self if mine else other
-        return base.model_copy(update={"tls": other.tls if tls == Tls() else tls})
+        return base.model_copy(
+            update={
+                "tls": other.tls if tls == Tls() else tls,
+                "inbox": self.inbox or other.inbox,
+            }
+        )
 
     def _sign_in(self) -> dict[str, Any]:
-        return self.model_dump(exclude={"tls"}, exclude_none=True)
+        return self.model_dump(exclude={"tls", "inbox"}, exclude_none=True)
 
     def options(self) -> dict[str, Any]:
         """Return the options of a connect; reads the files.
@@ -266,6 +274,7 @@ class Access(Options):
             "token": token,
             "nkeys_seed": nkey,
             "credentials": self.credentials,
+            "inbox_prefix": self.inbox,
         }
         if self.tls != Tls():
             options["tls"] = self.tls.context()

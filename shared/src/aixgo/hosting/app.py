@@ -139,6 +139,7 @@ class App:
         *,
         agents: Iterable[str] | None = None,
         provision: bool = True,
+        upkeep: bool = True,
         grace: float = DRAIN_SECONDS,
         **options: Any,
     ) -> AsyncGenerator[System, None]:
@@ -152,6 +153,8 @@ class App:
             agents: names of those to serve here; all without it. The others are called over the
                 broker.
             provision: declare streams and consumers first; deployed services only bind.
+            upkeep: remove old results and look for lost calls as well; one process of a system has
+                to.
             options: those of `open_broker`.
 
         Raises:
@@ -166,7 +169,7 @@ class App:
             )
             if provision:
                 await self.provision(connection)
-            system = System(self, connection, served)
+            system = System(self, connection, served, upkeep=upkeep)
             try:
                 await system.start()
                 yield system
@@ -294,7 +297,9 @@ def _described(value: object) -> str:
 class System(Client):
     """A running system: a client of all its agents, and the host of those served here."""
 
-    def __init__(self, app: App, broker: Broker, served: Sequence[str]) -> None:
+    def __init__(
+        self, app: App, broker: Broker, served: Sequence[str], *, upkeep: bool = True
+    ) -> None:
         super().__init__(broker, app.names, source=app.name)
         self.app = app
         self.services: dict[str, AgentService] = {
@@ -312,6 +317,7 @@ class System(Client):
         subscribers = [name for name in app.agents if app.sources(name)]
         self._sweeper = Sweeper(self.space, app.retention, subscribers)
         self._recovery = Recovery(self.space)
+        self._keeps_up = upkeep
         self._upkeep: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -323,10 +329,11 @@ class System(Client):
         for service in self.services.values():
             await service.start()
         await self._discovery.start()
-        self._upkeep = [
-            asyncio.create_task(self._sweeper.run(), name="old results"),
-            asyncio.create_task(self._recovery.run(), name="lost calls"),
-        ]
+        if self._keeps_up:
+            self._upkeep = [
+                asyncio.create_task(self._sweeper.run(), name="old results"),
+                asyncio.create_task(self._recovery.run(), name="lost calls"),
+            ]
         loop = asyncio.get_running_loop()
         until = loop.time() + START_SECONDS
         while waiting := [name for name, one in self.services.items() if not one.ready]:

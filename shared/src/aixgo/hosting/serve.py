@@ -15,6 +15,7 @@ async def serve(
     *,
     agents: Iterable[str] | None = None,
     provision: bool = False,
+    upkeep: bool = True,
     wait: float = WAIT_SECONDS,
     health_host: str = "127.0.0.1",
     health_port: int = HEALTH_PORT,
@@ -33,6 +34,8 @@ async def serve(
         broker: address; the connection is restored for ever once it was there.
         agents: names of those to serve; all without it.
         provision: declare streams and consumers first; needs the permission to.
+        upkeep: remove old results and look for lost calls as well; one process of a system has to,
+            and on a server with permissions only the user `upkeep` may.
         wait: seconds for which a server that is not there yet is waited for; one that refuses this
             client ends it at once.
         health_port: 0 takes a free port.
@@ -46,7 +49,7 @@ async def serve(
     await run_service(
         names[0] if len(names) == 1 else app.name,
         broker,
-        lambda connection: System(app, connection, names),
+        lambda connection: System(app, connection, names, upkeep=upkeep),
         prepare=app.provision if provision else None,
         wait=wait,
         health_host=health_host,
