@@ -32,7 +32,6 @@ from aixgo.errors import (
     NoQuestion,
     NoResponders,
     RequestTimeout,
-    UnknownAgent,
 )
 from aixgo.message import Message
 from aixgo.payloads import to_meta, to_payload, to_seconds
@@ -114,7 +113,6 @@ class Client:
         self.broker, self.names, self._source = broker, names, source
         self.space = Space(broker, names)
         self._caller = Caller(self.space)
-        self._known: set[str] = set()
         self._traffic = Traffic()
 
     # -- calls ---------------------------------------------------------------------------------
@@ -146,8 +144,8 @@ class Client:
             InvalidPayload: `data` cannot be sent.
             StreamFull: the system has more work queued than it may keep (backpressure).
         """
-        if agent not in self._known:
-            await self._check(agent)
+        if agent not in self._caller.known:
+            await self._caller.check(agent)
         request = self._request(agent, data, timeout, meta, run_id)
         began, self._traffic.sent = self._caller.time(), self._traffic.sent + 1
         with self._root_span(request) as span:
@@ -181,7 +179,7 @@ class Client:
         Raises:
             UnknownAgent, InvalidPayload, StreamFull: as `call`.
         """
-        await self._check(agent)
+        await self._caller.check(agent)
         request = self._request(agent, data, timeout, meta, run_id)
         with self._root_span(request) as span:
             await self._caller.send(
@@ -334,7 +332,13 @@ class Client:
 
     async def questions(self, run_id: str = "") -> list[Question]:
         """Return what people are asked, oldest first: of one run, or of all."""
-        calls = await self.space.parking.all(run_id)
+        # a server that was killed may bring back a call that has ended, until a sweep finds it
+        calls = [
+            call
+            for call in await self.space.parking.all(run_id)
+            if any(step.question is not None for step in call.awaited)
+            and not await self._has_ended(call.request)
+        ]
         return [
             Question(
                 run_id=call.request.run,
@@ -378,6 +382,9 @@ class Client:
         for call in await self.space.parking.all(run_id):
             if any(awaited.step == question.step for awaited in call.awaited):
                 await self.space.parking.wake(run_id, call.request.step)
+
+    async def _has_ended(self, request: Envelope) -> bool:
+        return await self.space.results.stands(request.target, request.run, request.step)
 
     async def agents(self) -> list[str]:
         """Return the names of the agents that an instance serves now, sorted."""
@@ -426,19 +433,6 @@ class Client:
                 attribute.RUN_ID: request.run,
             },
         )
-
-    async def _check(self, agent: str) -> None:
-        """Refuse an agent that nobody provisioned: its call would wait for ever.
-
-        Raises:
-            UnknownAgent: names those that are served.
-        """
-        if agent in self._known:
-            return
-        found = await self.broker.consumer_info(self.names.stream(CALLS), token(agent, "agent"))
-        if found is None:
-            raise UnknownAgent(agent, await self.agents())
-        self._known.add(agent)
 
     async def _cancel_quietly(self, request: Envelope) -> None:
         """Cancel the run of a caller that stopped waiting; bounded, never an error of its own."""

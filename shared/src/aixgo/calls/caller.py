@@ -8,7 +8,9 @@ again at each slice too: the message id and the result record make that harmless
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
+from collections.abc import Iterable
 
 from msgspec.structs import replace
 
@@ -17,6 +19,7 @@ from aixgo.calls.alarms import Alarms
 from aixgo.calls.identity import publication
 from aixgo.calls.parking import LONGEST_SECONDS, Awaited, Parked
 from aixgo.calls.payload_store import fits
+from aixgo.calls.presence import present
 from aixgo.calls.results import expired_result
 from aixgo.calls.retry import BROKER_AWAY
 from aixgo.calls.space import Space
@@ -27,11 +30,16 @@ from aixgo.errors import (
     InvalidPayload,
     NoResponders,
     PayloadTooLarge,
+    PermissionDenied,
     StreamFull,
     StreamRefused,
+    UnknownAgent,
 )
+from aixgo.subjects import CALLS, token
 from aixgo.telemetry import names as attribute
 from aixgo.telemetry import tracing
+
+log = logging.getLogger("aixgo.calls")
 
 LOOK_SECONDS = 2.0
 """A lost republish is noticed after so long; the look itself costs a tenth of a millisecond."""
@@ -80,14 +88,41 @@ class _Waiting:
 
 
 class Caller:
-    """Makes durable calls in one space."""
+    """Makes durable calls in one space.
 
-    def __init__(self, space: Space) -> None:
+    Attributes:
+        known: agents that are there; what is found later is added.
+    """
+
+    def __init__(self, space: Space, known: Iterable[str] = ()) -> None:
         self.space = space
         self._broker, self._names = space.broker, space.names
         self._payloads, self._results = space.payloads, space.results
         self._alarms = Alarms()
         self.time = self._alarms.time
+        self.known: set[str] = set(known)
+
+    async def check(self, agent: str) -> None:
+        """Refuse an agent that is not provisioned: a call to it would wait for ever.
+
+        Where this process may not look, the set of agents is open, and that is a warning.
+
+        Raises:
+            UnknownAgent: names those that are there.
+        """
+        if agent in self.known:
+            return
+        stream = self._names.stream(CALLS)
+        try:
+            found = await self._broker.consumer_info(stream, token(agent, "agent"))
+        except PermissionDenied as error:
+            log.warning("agent.not_known", extra={"agent": agent, "error": str(error)})
+            self.known.add(agent)
+            return
+        if found is None:
+            there = {*self.known, *await present(self._broker, self._names)}
+            raise UnknownAgent(agent, sorted(there))
+        self.known.add(agent)
 
     async def call(self, request: Envelope, *, look: bool, parks: bool = False) -> Envelope:
         """Return the one result of the call, whatever its status, payload in place.

@@ -13,6 +13,7 @@ worker looks a last time for what it waits for, and whoever stores that looks fo
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import aclosing
 from typing import Any, Self
 
 import msgspec
@@ -24,6 +25,8 @@ from aixgo.calls.accepted import Accepted
 from aixgo.calls.foreign import Foreign
 from aixgo.calls.history import History
 from aixgo.calls.identity import publication
+from aixgo.calls.pages import pages
+from aixgo.calls.results import Results
 from aixgo.clock import is_sensible, now
 from aixgo.envelope import UNREADABLE, Envelope, encode, new_id
 from aixgo.errors import InvalidPayload
@@ -222,6 +225,25 @@ class Parking:
         if _key(request) != key or not is_token(request.target):
             return None
         return call
+
+    async def tidy(self, results: Results) -> int:
+        """Forget parked calls that have their result; returns how many.
+
+        A server that is killed may bring back a record that was removed.
+        """
+        gone = 0
+        bucket = self._names.bucket(PARKED)
+        async with aclosing(pages(self._broker, f"KV_{bucket}", 1, f"$KV.{bucket}.>")) as every:
+            async for page in every:
+                for record in page:
+                    call = self._read(record.subject.split(".", 2)[2], record.data)
+                    if call is None:
+                        continue
+                    request = call.request
+                    if await results.stands(request.target, request.run, request.step):
+                        await self.remove(request, before=record.sequence + 1)
+                        gone += 1
+        return gone
 
     async def remove(self, request: Envelope, *, before: int = 0) -> None:
         """Forget a parked call: it goes on, or it has its result.

@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 
 import typer
 
+from aixgo.calls.foreign import Foreign
 from aixgo.cli._options import namespace_of, server_of
+from aixgo.cli._texts import clean, note
 from aixgo.client import Client, connect
 from aixgo.telemetry import logs
 
@@ -38,6 +40,18 @@ async def opened(broker: str, namespace: str) -> AsyncGenerator[Client, None]:
     logs.configure("error")
     async with connect(address, namespace=space, source="aixgo-cli") as client:
         yield client
+        tell_foreign(client.space.foreign)
+
+
+def tell_foreign(foreign: Foreign) -> None:
+    """Say which records were left out, because no part of Aixgo wrote them."""
+    if foreign:
+        first = ", ".join(clean(name) for _, name in zip(range(3), foreign, strict=False))
+        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+        note(
+            f"{len(foreign)} records could not be read and were left out: {first}{more} "
+            "(subject and sequence)"
+        )
 
 
 def utc(moment: float) -> str:

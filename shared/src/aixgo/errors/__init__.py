@@ -40,6 +40,7 @@
     │   ├── DepthExceeded               calls nest deeper than the limit
     │   ├── AgentTimeout        (retry) an execution took longer than the agent's own `timeout`
     │   ├── ProcessDied                 process after process ended with the call at work
+    │   ├── EffectsRepeated             a fork would do again what must not be done twice
     │   ├── HandlerExited               a handler tried to end its process
     │   ├── ParkSwallowed               a handler went on although its call is parked
     │   ├── NoDeadLetter                the DLQ has no entry of that number
@@ -113,6 +114,7 @@ from .calls import (
     Cancelled,
     DeadlineExceeded,
     DepthExceeded,
+    EffectsRepeated,
     HandlerExited,
     InboxFull,
     InvalidPayload,
@@ -188,6 +190,7 @@ __all__ = [
     "DepthExceeded",
     "Disconnected",
     "DiskFull",
+    "EffectsRepeated",
     "Finding",
     "HandlerExited",
     "InboxFull",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 
 from .base import AixgoError
@@ -20,8 +21,10 @@ class UnknownAgent(CallError):
 
     def __init__(self, name: str, known: list[str]) -> None:
         self.name, self.known = name, known
+        near = difflib.get_close_matches(name[:100], known, n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
         super().__init__(
-            f"no agent named {name!r}; agents here: {', '.join(sorted(known)) or 'none'}"
+            f"no agent named {name!r}{meant} (agents here: {', '.join(sorted(known)) or 'none'})"
         )
 
 
@@ -87,6 +90,24 @@ class ProcessDied(CallError):
             f"{deaths} processes of agent {agent!r} ended with this call at work, one after the "
             "other and without a new finished step (`retry.max_deaths`); look at what the message "
             "does to them (memory? `os._exit`?) before you send it again"
+        )
+
+
+class EffectsRepeated(CallError):
+    """A fork would do again what must not be done twice."""
+
+    code = "effects_repeated"
+    SHOWN = 5
+
+    def __init__(self, run_id: str, step: str, repeated: Sequence[str]) -> None:
+        self.run_id, self.step, self.repeated = run_id, step, tuple(repeated)
+        shown = ", ".join(map(repr, repeated[: self.SHOWN]))
+        more = f" and {len(repeated) - self.SHOWN} more" if len(repeated) > self.SHOWN else ""
+        where = f"from step {step!r}" if step else "from the beginning"
+        super().__init__(
+            f"a fork of run {run_id} {where} would execute tools again that must not be executed "
+            f"twice (`effect: once`): {shown}{more}; fork from a later step, or say that this is "
+            "meant (`repeat_effects=True`, on the command line --repeat-effects)"
         )
 
 

@@ -244,6 +244,7 @@ class App:
             sources=self.sources(name),
             publishes=heard or bool(spec.outputs),
             ack_wait=self.ack_wait,
+            known=frozenset(self.agents),
         )
 
     def _check(self) -> None:
@@ -305,7 +306,7 @@ class System(Client):
         self.services: dict[str, AgentService] = {
             name: AgentService(app.agents[name], self.space, app.wiring(name)) for name in served
         }
-        self._known = set(app.agents)
+        self._caller.known.update(app.agents)
         self._discovery = Discovery(
             broker,
             app.names,

@@ -35,6 +35,8 @@ class Endpoint:
     metadata: dict[str, str] = field(default_factory=dict)
     requests: int = 0
     errors: int = 0
+    last_error: str = ""
+    retried: int = 0
     seconds: float = 0.0
 
     def info(self) -> dict[str, Any]:
@@ -55,9 +57,10 @@ class Endpoint:
             "queue_group": self.queue_group,
             "num_requests": self.requests,
             "num_errors": self.errors,
-            "last_error": "",
+            "last_error": self.last_error,
             "processing_time": total,
             "average_processing_time": total // max(1, self.requests),
+            "data": {"retried": self.retried},
         }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -14,7 +14,7 @@ from aixgo.calls.results import origin_of
 from aixgo.calls.space import Space
 from aixgo.clock import now
 from aixgo.envelope import Envelope, Origin, Override, fingerprint, new_id
-from aixgo.errors import ConfigError, InvalidPayload
+from aixgo.errors import ConfigError, EffectsRepeated, InvalidPayload
 from aixgo.payloads import to_seconds
 from aixgo.runs.records import Key, Open
 from aixgo.runs.shapes import RunTree
@@ -32,6 +32,7 @@ class Fork:
     model: str
     timeout: float
     source: str
+    repeat_effects: bool
 
     def check(self) -> None:
         """Refuse what cannot be.
@@ -52,12 +53,14 @@ async def fork(
     caller: Caller, open_calls: Mapping[Key, Open], tree: RunTree, made: Fork
 ) -> tuple[str, str]:
     """Begin the run; `tree` is that of the run which it comes from."""
-    made.check()
     run, agent = tree.run_id, tree.agent
     origin = await find_origin(caller.space, open_calls, agent, run)
     payload = made.payload
     if payload is None:
         payload = await _input(caller.space, run, origin)
+    recorded = [*(await caller.space.results.of_run(run)).values()]
+    if not made.repeat_effects:
+        _check_effects(run, made.step, recorded)
     new = new_id()
     overrides = () if origin is None else origin.overrides
     owner = tree.owner(made.step) if made.prompt or made.model else ""
@@ -65,7 +68,7 @@ async def fork(
         overrides += (
             Override(run=new, agent=owner, step=made.step, prompt=made.prompt, model=made.model),
         )
-    await _copy(caller.space, run, made.step, new)
+    await _copy(caller.space, run, made.step, new, recorded)
     call = Envelope(
         id=new,
         kind="call",
@@ -134,11 +137,10 @@ async def _input(space: Space, run: str, origin: Origin | None) -> msgspec.Raw:
     return await input_of(space, origin)
 
 
-async def _copy(space: Space, run: str, step: str, new: str) -> None:
-    """Record in the new run what was recorded before a step; nothing is paid for it again."""
-    results = (await space.results.of_run(run)).values()
-    begun = {noted(result) for result in results} - {""}
-    for result in results:
+def _taken_over(step: str, recorded: Sequence[Envelope]) -> Iterator[Envelope]:
+    """Yield the results that were recorded before a step, and are no part of it."""
+    begun = {noted(result) for result in recorded} - {""}
+    for result in recorded:
         if result.step == step:
             return
         # how a tool came to its result, or has not yet: the new run begins it by itself
@@ -147,6 +149,26 @@ async def _copy(space: Space, run: str, step: str, new: str) -> None:
         # a step below it is part of it, and a step above it is not over before it
         if is_below(result.step, step) or is_below(step, result.step):
             continue
+        yield result
+
+
+def _check_effects(run: str, step: str, recorded: Sequence[Envelope]) -> None:
+    """Refuse a fork that would do again what must not be done twice.
+
+    Raises:
+        EffectsRepeated: names the tools' steps.
+    """
+    taken = {result.step for result in _taken_over(step, recorded)}
+    begun = {noted(result) for result in recorded} - {""}
+    failed = {result.step for result in recorded if result.status != "done"}
+    again = sorted(begun - taken - failed)
+    if again:
+        raise EffectsRepeated(run, step, again)
+
+
+async def _copy(space: Space, run: str, step: str, new: str, recorded: Sequence[Envelope]) -> None:
+    """Record in the new run what was recorded before a step; nothing is paid for it again."""
+    for result in _taken_over(step, recorded):
         taken = replace(
             result,
             id=new_id(),

@@ -111,6 +111,7 @@ class Runs:
         prompt: str = "",
         model: str = "",
         timeout: float = FORK_TIMEOUT,
+        repeat_effects: bool = False,
     ) -> tuple[str, str]:
         """Begin a new run that takes over what a run had recorded before a step.
 
@@ -128,6 +129,8 @@ class Runs:
                 by itself stay, except in a model call that is just this step.
             model: `provider/model` for the same agent, instead of its own, from the step on.
             timeout: seconds for the new run.
+            repeat_effects: execute again also what must not be executed twice: tools with
+                `effect="once"` that took place, or may have, from the step on.
 
         Returns:
             Agent and run id of the new run.
@@ -137,13 +140,9 @@ class Runs:
             NotSupported: an event began it, or its own call is not known any more.
             NoStep: it has no such step.
             InvalidPayload: `data` is needed, or cannot be sent.
+            EffectsRepeated: it would do again what must not be done twice.
             ConfigError: the model or the timeout cannot be.
         """
-        tree = await self.tree(run)
-        tree.check_own_call()
-        known = [one.path for one in tree.walk()]
-        if step not in known:
-            raise NoStep(run, step, [path for path in known if path])
         made = Fork(
             step=step,
             payload=None if data is msgspec.UNSET else to_payload(data),
@@ -151,7 +150,14 @@ class Runs:
             model=model,
             timeout=timeout,
             source=self._source,
+            repeat_effects=repeat_effects,
         )
+        made.check()
+        tree = await self.tree(run)
+        tree.check_own_call()
+        known = [one.path for one in tree.walk()]
+        if step not in known:
+            raise NoStep(run, step, [path for path in known if path])
         return await fork(self._caller, await self._open.of_run(run), tree, made)
 
     async def _whole(self, result: Envelope) -> Envelope:

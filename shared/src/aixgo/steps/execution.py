@@ -261,6 +261,8 @@ class Execution:
         """Make the call; park when it is parked itself, cancel it when a branch is dropped."""
         if self._attempt > 1 and await self._space.parking.get(request.run, request.step):
             raise self.parked(Parked(awaited=[Awaited(agent=request.target, step=request.step)]))
+        if request.target not in self._caller.known:
+            await self._caller.check(request.target)
         try:
             return await self._caller.call(request, look=self._attempt > 1, parks=True)
         except Parked as parked:

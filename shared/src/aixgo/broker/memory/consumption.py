@@ -11,6 +11,9 @@ from aixgo.broker.memory.delivery import MemoryDelivery
 from aixgo.broker.memory.roles import Link, Server
 from aixgo.broker.port import Delivery
 
+CANCEL_SECONDS = 5.0
+"""For a cancelled handler to end; one that does not is left behind."""
+
 Handler = Callable[[Delivery], Awaitable[None]]
 
 
@@ -119,7 +122,7 @@ class MemoryConsumption:
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
         # a task that was cancelled before its first step never came to its `finally`
         self._running.clear()
         self.link.forget_consumption(self)

@@ -59,6 +59,10 @@ LEASE = "sweep"
 """Key in the `leases` bucket; those of calls have a dot."""
 
 
+_TIDY_SECONDS, _TIDY_LEASE = 60, "tidy"
+"""Between two looks at the parked calls, by one process of all; one question for each of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Swept:
     """What a sweep did: records removed, and records of unfinished runs written anew."""
@@ -82,6 +86,7 @@ class Sweeper:
         self._unfinished = Unfinished(space, tuple(subscribers))
         self._seen: tuple[float, int] | None = None
         self._growth = 0.0
+        self._tidied = now()
         self._pause = SHORTEST_PAUSE_SECONDS
 
     async def run(self) -> None:
@@ -107,6 +112,7 @@ class Sweeper:
         if info is None:
             self._pause = LONGEST_PAUSE_SECONDS
             return Swept()
+        await self._tidy()
         border = await self._border(info)
         swept = Swept()
         if border > info.first_sequence:
@@ -115,6 +121,19 @@ class Sweeper:
                     swept = await self._sweep(info, border)
         self._pause = self._next(info, swept)
         return swept
+
+    async def _tidy(self) -> None:
+        """Forget, once a minute, parked calls that a server brought back after their end."""
+        if now() < self._tidied + _TIDY_SECONDS:
+            return
+        self._tidied = now()
+        try:  # not given back: whoever comes within its time need not look
+            await self._space.leases.create(_TIDY_LEASE, b"", ttl=_TIDY_SECONDS / 2)
+        except WrongSequence:
+            return
+        gone = await self._space.parking.tidy(self._space.results)
+        if gone:
+            log.warning("calls.parked_after_their_end", extra={"removed": gone})
 
     def _next(self, info: StreamInfo, swept: Swept) -> float:
         """Return seconds to the next look: four looks before the stream can be full."""
