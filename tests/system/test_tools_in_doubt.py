@@ -13,6 +13,7 @@ from aixgo import Agent, Context, Message, tool
 from aixgo.config.agents import Retry
 from aixgo.errors import (
     Cancelled,
+    EffectsRepeated,
     InvalidPayload,
     NoQuestion,
     RemoteError,
@@ -282,7 +283,12 @@ async def test_a_fork_takes_over_values_and_no_doubts(running: Running, bank: Ba
         run = await system.send("cashier", "x", timeout=10_000)
         await eventually(lambda: system.questions(run), within=20)
         runs = system.runs
-        agent, forked = await runs.fork(run, "record/1")
+        with pytest.raises(EffectsRepeated, match="'tool/pay/2'") as caught:
+            await runs.fork(run, "record/1")
+        assert caught.value.repeated == ("tool/pay/2",)
+        with pytest.raises(EffectsRepeated, match="from the beginning"):
+            await runs.fork(run)
+        agent, forked = await runs.fork(run, "record/1", repeat_effects=True)
         result = await system.result(agent, forked, timeout=20)
         assert result is not None
         assert result.data == [f"paid first in {run}", f"paid second in {forked}"]
