@@ -10,7 +10,7 @@ import typer
 
 from aixgo.calls.foreign import Foreign
 from aixgo.cli._options import namespace_of, server_of
-from aixgo.cli._texts import clean, note
+from aixgo.cli._terminal import note, one_line
 from aixgo.client import Client, connect
 from aixgo.telemetry import logs
 
@@ -46,7 +46,7 @@ async def opened(broker: str, namespace: str) -> AsyncGenerator[Client, None]:
 def tell_foreign(foreign: Foreign) -> None:
     """Say which records were left out, because no part of Aixgo wrote them."""
     if foreign:
-        first = ", ".join(clean(name) for _, name in zip(range(3), foreign, strict=False))
+        first = ", ".join(one_line(name, 120) for _, name in zip(range(3), foreign, strict=False))
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         note(
             f"{len(foreign)} records could not be read and were left out: {first}{more} "
