@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aixgo.cli._data import LineDecoder
 from aixgo.cli._failures import exit_code_of
 from aixgo.cli._live import LiveSteps
-from aixgo.cli._terminal import one_line
+from aixgo.cli._question_texts import answer_in
+from aixgo.cli._terminal import note, one_line, write, write_json
 from aixgo.cli._texts import cost, tokens
 from aixgo.envelope import NO_USAGE, Usage
-from aixgo.errors import ConfigError, Unreachable
+from aixgo.errors import ConfigError, InvalidPayload, Unreachable
 from aixgo.runs.watch import StepFinished, StepStarted, TokensArrived
-from aixgo.telemetry.printable import printable
+from aixgo.telemetry.printable import printable, printable_json
 
 
 @pytest.mark.parametrize(
@@ -42,6 +46,93 @@ def test_cleaned_text_holds_nothing_that_steers_a_terminal(text: str) -> None:
         (character < " " and character not in "\n\t") or "\x7f" <= character <= "\x9f"
         for character in printable(text)
     )
+
+
+@given(st.text())
+def test_json_that_is_made_printable_means_the_same_and_steers_nothing(text: str) -> None:
+    shown = printable_json(json.dumps({"text": text}, ensure_ascii=False))
+
+    assert json.loads(shown) == {"text": text}
+    assert printable(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("red \x1b[31malert\x07", "red \\x1b[31malert\\x07"),
+        ("\x9b31m", "\\x9b31m"),
+        ("a\u202eb\u2066c", "a\\u202eb\\u2066c"),
+        ("one\r\ntwo\tthree\rfour", "one\ntwo\tthree\\x0dfour"),
+    ],
+)
+def test_what_could_steer_a_terminal_is_an_escape(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_everything_that_is_written_is_printable(capsys: pytest.CaptureFixture[str]) -> None:
+    write("a\x9bb")
+    write_json({"a": "\u202e\x9b"})
+    note("c\x1bd")
+    out, err = capsys.readouterr()
+
+    assert out == 'a\\x9bb\n{"a":"\\u202e\\u009b"}\n'
+    assert err == "c\\x1bd\n"
+
+
+@given(st.text(), st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]), st.data())
+def test_lines_are_the_same_however_their_bytes_are_cut(
+    text: str, encoding: str, data: st.DataObject
+) -> None:
+    text = text.removeprefix("\ufeff").removesuffix("\n")
+    rest, decoder, lines = text.encode(encoding), LineDecoder("stdin"), list[str]()
+    while rest:
+        size = data.draw(st.integers(1, len(rest)))
+        lines += decoder.feed(rest[:size])
+        rest = rest[size:]
+    lines += decoder.feed(b"", final=True)
+
+    assert "\n".join(lines) == text
+
+
+def test_bytes_that_are_not_text_are_named_after_what_came_before() -> None:
+    decoder = LineDecoder("stdin")
+    assert list(decoder.feed(b"\xef\xbb\xbfon")) == []
+    assert list(decoder.feed(b"e\nx")) == ["one"]
+    with pytest.raises(ConfigError, match="stdin is not UTF-8 text: byte 0xe9 at offset 8;"):
+        list(decoder.feed(b"\xe9y"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        ("done", "done"),
+        ("NOT DONE", "not done"),
+        ("d", "done"),
+        ('{"done": 12}', {"done": 12}),
+    ],
+)
+def test_an_answer_may_be_typed_shorter_and_say_more(typed: str, answer: object) -> None:
+    assert answer_in(typed, ("done", "not done")) == answer
+
+
+@pytest.mark.parametrize("typed", ["", "x", '{"x": 1}', "{"])
+def test_what_is_typed_beside_the_options_is_refused_with_them(typed: str) -> None:
+    with pytest.raises(InvalidPayload, match=r'choose: done \| not done \| {"done": VALUE}'):
+        answer_in(typed, ("done", "not done"))
+
+
+def test_a_run_waits_for_the_last_of_its_agents_that_works() -> None:
+    steps = LiveSteps("front")
+    assert steps.waiting().agent == "front"
+    steps.apply(started("desk/1", "desk"))
+    steps.apply(started("desk/1/clerk/1", "clerk"))
+    assert steps.waiting().agent == "clerk"
+    steps.apply(finished("desk/1/clerk/1", "clerk"))
+    assert steps.waiting().agent == "desk"
+    steps.ask("desk/1/ask/1", "publish?")
+    assert steps.waiting().questions == {"desk/1/ask/1": "publish?"}
+    steps.apply(finished("desk/1/ask/1", "desk"))
+    assert steps.waiting().questions == {}
 
 
 @given(st.text())

@@ -78,19 +78,18 @@ class Aixgo:
                 code = ended.code if isinstance(ended.code, int) else 0 if not ended.code else 1
         return Done(code, out.getvalue(), err.getvalue())
 
-    def process(self, *arguments: str, stdin: str = "") -> Done:
+    def process(self, *arguments: str, stdin: str | bytes = "") -> Done:
         """Run to the end in a process."""
         done = subprocess.run(
             [*self.command, *arguments],
-            input=stdin,
+            input=stdin.encode() if isinstance(stdin, str) else stdin,
             capture_output=True,
-            text=True,
             timeout=PATIENCE,
             cwd=self.folder,
             env=self.env,
             check=False,
         )
-        return Done(done.returncode, done.stdout, done.stderr)
+        return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start and return the process; both outputs are pipes."""

@@ -87,6 +87,35 @@ def test_lines_of_stdin_are_messages_and_blank_ones_are_not(aixgo: Any) -> None:
     assert [one["text"] for one in results(done)] == ["one", "two", "three"]
 
 
+def test_stdin_may_have_a_byte_order_mark_and_must_be_text(aixgo: Any) -> None:
+    file = aixgo.write("agents.yaml", ECHO)
+    for data in (b"\xef\xbb\xbfone\ntw\xc3\xb6", "one\ntw\u00f6".encode("utf-16")):
+        done = aixgo.process("run", file, "-i", "-", "--json", stdin=data)
+        assert [(one["input"], one["text"]) for one in results(done)] == [
+            ("line 1", "one"),
+            ("line 2", "tw\u00f6"),
+        ]
+    done = aixgo.process("run", file, "-i", "-", "--json", stdin=b"one\ncaf\xe9\n")
+    assert (done.returncode, [one["text"] for one in results(done)]) == (2, ["one"])
+    assert done.stderr == "stdin is not UTF-8 text: byte 0xe9 at offset 7; save it as UTF-8\n"
+
+
+def test_each_of_several_inputs_is_named(aixgo: Any) -> None:
+    file = aixgo.write("agents.yaml", ECHO)
+    done = aixgo("run", file, "-i", "one", "-i", "@agents.yaml", "-i", "two", "--json")
+
+    assert [one["input"] for one in results(done)] == ["input 1", "agents.yaml", "input 3"]
+    assert [one["input"] for one in results(aixgo("run", file, "-i", "one", "--json"))] == ["input"]
+
+
+def test_stdin_without_a_message_is_said(aixgo: Any) -> None:
+    file = aixgo.write("agents.yaml", ECHO)
+    done = aixgo.process("run", file, "-i", "-", stdin="\n \n")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "--input -: stdin has no message; write one into it, one per line\n"
+
+
 def test_inputs_that_cannot_be_read_are_refused_before_anything_runs(
     aixgo: Any, tmp_path: Path
 ) -> None:

@@ -229,6 +229,78 @@ async def test_the_rest_of_a_run_is_made_with_another_prompt_and_model(
         assert "'large' names no provider" in refused.stderr
 
 
+async def test_values_are_shown_cut_and_whole(staged: Any) -> None:
+    async with staged() as aixgo:
+        text = ("a poem of " + "many words " * 60).strip()
+        detached = await aixgo("call", "publish", text, "--detach")
+        run = detached.stdout.strip()
+        assert (detached.returncode, len(run)) == (0, 32)
+        await aixgo.until(run, "parked")
+        await aixgo.system.answer(run, "yes")
+        await aixgo.until(run, "done")
+
+        cut = (await aixgo("runs", "show", run)).stdout
+        assert "\nresult: write a poem of many words" in cut
+        assert f"write {text}: yes" not in cut
+        assert "→ yes" in cut
+        assert "→ write a poem of many" in cut
+        for verb in ("show", "tail"):
+            assert f"write {text}: yes" in (await aixgo("runs", verb, run, "--full")).stdout
+        tree = await aixgo.json("runs", "show", run)
+        assert (tree["result"], tree["input"]) == (f"write {text}: yes", text)
+        assert [one["value"] for one in tree["steps"][0]["steps"]] == [f"write {text}", "yes"]
+
+
+async def test_a_value_in_the_object_store_is_read_when_it_is_shown_whole(staged: Any) -> None:
+    async with staged() as aixgo:
+        large = "x" * 200_000
+        run = (await aixgo.system.call("echo", large)).run_id
+        assert "bytes in the object store; see --full)" in (await aixgo("runs", "show", run)).stdout
+        assert large in (await aixgo("runs", "show", run, "--full")).stdout
+        assert (await aixgo.json("runs", "show", run))["result"] == large
+
+
+async def test_a_fork_and_where_it_came_from_are_compared_step_by_step(staged: Any) -> None:
+    async with staged() as aixgo:
+        run = await aixgo.parked_run()
+        await aixgo.system.answer(run, "yes")
+        await aixgo.until(run, "done")
+        fork = (await aixgo.json("runs", "fork", run, "--from", "ask/1"))["run_id"]
+        await aixgo.until(fork, "parked")
+        await aixgo.system.answer(fork, "no")
+        await aixgo.until(fork, "done")
+
+        found = await aixgo.json("runs", "diff", run, fork)
+        changes = {one["step"]: one["change"] for one in found["steps"]}
+        assert changes == {
+            "": "changed",
+            "writer/1": "reused",
+            "writer/1/model/1": "reused",
+            "ask/1": "changed",
+        }
+        shown = (await aixgo("runs", "diff", run, fork)).stdout
+        assert "~ publish  changed\n    write a poem: yes │ write a poem: no\n" in shown
+        assert "↺ writer writer/1  reused\n    write a poem\n" in shown
+        assert "~ ask ask/1  changed\n    yes │ no\n" in shown
+        assert shown.splitlines()[-1] == "2 reused · 2 changed"
+        shown = (await aixgo("runs", "diff", fork, run, "--full")).stdout
+        assert "    - write a poem: no\n    + write a poem: yes\n" in shown
+
+
+async def test_the_beginning_of_an_id_is_enough_when_only_one_run_has_it(staged: Any) -> None:
+    async with staged() as aixgo:
+        for run in ("apple-pie", "apple-cake", "apple"):
+            await aixgo.system.call("echo", run, run_id=run)
+        assert (await aixgo.json("runs", "show", "apple-p"))["run_id"] == "apple-pie"
+        assert (await aixgo.json("runs", "show", "apple"))["run_id"] == "apple"
+        several = await aixgo("runs", "tail", "apple-")
+        assert (several.returncode, several.stdout) == (2, "")
+        first, *listed = several.stderr.splitlines()
+        assert first.startswith("'apple-' is the beginning of 2 run ids; give more of the id")
+        assert sorted(line.split()[0] for line in listed) == ["apple-cake", "apple-pie"]
+        assert (await aixgo("runs", "cancel", "pear")).returncode == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
