@@ -143,7 +143,25 @@ class DeliversTwice(Wrapper):
         return await self.real.consume(stream, consumer, twice, slots=slots)
 
 
+class AlwaysHasASlot(Wrapper):
+    async def consume(self, *args: Any, slots: int) -> Any:
+        return await self.real.consume(*args, slots=max(1, slots))
+
+
+class TakesAnySeconds(Wrapper):
+    async def append(self, *args: Any, ttl: float = 0.0, **options: Any) -> Any:
+        return await self.real.append(*args, ttl=ttl if ttl >= 1 else 0.0, **options)
+
+
 CONSUMERS: Table = {
+    "always has a slot": (
+        AlwaysHasASlot,
+        "a_pull_without_slots_is_refused",
+    ),
+    "keeps what has no time to live": (
+        TakesAnySeconds,
+        "seconds_that_are_none_are_refused",
+    ),
     "never redelivers": (
         consumers_with(ack_wait=1e6),
         "an_unacked_message_comes_back_after_ack_wait",

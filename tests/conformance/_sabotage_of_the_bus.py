@@ -23,6 +23,12 @@ from ._sabotage import (
 )
 
 
+class MendsSubjects(Wrapper):
+    async def publish(self, subject: str, data: bytes, **options: Any) -> None:
+        tokens = [token for token in subject.split(".") if token]
+        await self.real.publish(".".join(tokens) or "nothing", data, **options)
+
+
 class SwapsNeighbours(Wrapper):
     held: tuple[Any, ...] = ()
 
@@ -148,6 +154,10 @@ class _Deaf(Wrapper):
 
 
 BUS: Table = {
+    "mends malformed subjects": (
+        MendsSubjects,
+        "a_malformed_subject_is_not_published_to",
+    ),
     "swaps neighbours": (
         SwapsNeighbours,
         "a_subject_that_cannot_be_sent_is_refused",

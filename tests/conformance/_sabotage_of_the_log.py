@@ -146,7 +146,6 @@ LOG: Table = {
         a_failed_compare_and_set_does_not_burn_its_message_id
         a_record_is_replaced_only_by_who_knows_its_sequence
         of_many_writers_at_once_one_wins
-        an_append_can_expect_the_newest_record_of_the_stream
         """,
     ),
     "checks ids first": (
@@ -157,7 +156,6 @@ LOG: Table = {
         appends(expect=None),
         """
         the_first_record_of_a_subject_wins
-        an_append_meant_for_another_stream_is_refused
         a_key_is_created_once
         a_key_is_updated_by_who_knows_its_revision
         of_a_hundred_contenders_one_gets_the_lease

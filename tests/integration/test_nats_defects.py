@@ -267,7 +267,9 @@ async def test_9_a_changed_declaration_of_an_existing_consumer_takes_effect(
 async def test_9_the_headers_of_the_caller_are_not_changed(broker: NatsBroker) -> None:
     await broker.ensure_stream(StreamConfig(name="L", subjects=("l.>",), allow_ttl=True))
     headers = {"traceparent": "00-1"}
-    await broker.append("l.a", b"", msg_id="1", ttl=5, expect=Expect(stream="L"), headers=headers)
+    await broker.append(
+        "l.a", b"", msg_id="1", ttl=5, expect=Expect(subject_sequence=0), headers=headers
+    )
     assert headers == {"traceparent": "00-1"}
 
 

@@ -70,10 +70,6 @@ async def test_a_request_to_a_subject_of_a_stream_is_answered_as_nats_answers(
 @pytest.mark.parametrize(
     ("headers", "code"),
     [
-        ({"Nats_Expected_Last_Subject_Sequence": "7"}, 10071),
-        ({"Nats_Expected_Last_Sequence": "7"}, 10071),
-        ({"Nats_Expected_Stream": "other"}, 10051),
-        ({"Nats_Expected_Last_Sequence": "seven"}, 10051),
         ({"Nats_TTL": "500ms"}, 10051),
         ({"Nats_Rollup": "sub"}, 10051),
     ],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aixgo.broker.port import Record
 from aixgo.calls.space import Space
 from aixgo.client import Client
 from aixgo.envelope import decode
@@ -95,13 +97,18 @@ def _content(data: bytes) -> str:
     return body.partition("answer to ")[2].partition('"')[0]
 
 
-def _check_the_ledger(client: Client, stored: dict[str, float], executions: Counter[str]) -> None:
+def _check_the_ledger(client: Client, stored: Sequence[Record], executions: Counter[str]) -> None:
     """Refuse to certify anything when executions were not noted: then nothing would be proved."""
     records = f"{client.names.prefix}res.nested."
     missing = [
-        subject for subject in stored if not executions[subject] and not subject.startswith(records)
+        record
+        for record in stored
+        if not executions[record.subject] and not record.subject.startswith(records)
     ]
-    assert not missing, f"{len(missing)} results without a noted execution, such as {missing[0]}"
+    assert not missing, (
+        f"{len(missing)} results without a noted execution, such as {missing[0].subject}: "
+        f"{missing[0].data[:500]!r}"
+    )
 
 
 async def whereabouts(client: Client, run: Run, lines: list[Line], alive: set[int]) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
+from aixgo.broker.port import FARTHEST, whole_seconds
 from aixgo.clock import rfc3339
+from aixgo.errors import ConfigError
 
 # -- what a writer asks of a stream ------------------------------------------------------------
 
@@ -12,6 +15,7 @@ MSG_ID: Final = "Nats-Msg-Id"
 TTL: Final = "Nats-TTL"
 ROLLUP: Final = "Nats-Rollup"
 EXPECT_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence"
+EXPECT_SUBJECT_FILTER: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
 SCHEDULE: Final = "Nats-Schedule"
 SCHEDULE_TARGET: Final = "Nats-Schedule-Target"
 SCHEDULE_TTL: Final = "Nats-Schedule-TTL"
@@ -23,6 +27,7 @@ SUBJECT: Final = "Nats-Subject"
 SEQUENCE: Final = "Nats-Sequence"
 LAST_SEQUENCE: Final = "Nats-Last-Sequence"
 TIME_STAMP: Final = "Nats-Time-Stamp"
+PENDING_MESSAGES: Final = "Nats-Pending-Messages"
 NUM_PENDING: Final = "Nats-Num-Pending"
 UP_TO_SEQUENCE: Final = "Nats-UpTo-Sequence"
 MARKER_REASON: Final = "Nats-Marker-Reason"
@@ -37,8 +42,18 @@ WRITER: Final = "Aixgo-Writer"
 
 
 def scheduled(at: float, target: str, ttl: float) -> dict[str, str]:
-    """Return the headers of a record that becomes a message on `target` at Unix time `at`."""
-    headers = {SCHEDULE: f"@at {rfc3339(at)}", SCHEDULE_TARGET: target}
+    """Return the headers of a record that becomes a message on `target` at Unix time `at`.
+
+    What is later than the server's clock can say fires at its end.
+
+    Raises:
+        ConfigError: the time is not a number.
+        StreamRefused: `ttl` is below 1 s.
+    """
+    if math.isnan(at):
+        raise ConfigError("a schedule at nan s cannot fire; give Unix seconds")
+    moment = rfc3339(min(max(at, 0.0), FARTHEST))
+    headers = {SCHEDULE: f"@at {moment}", SCHEDULE_TARGET: target}
     if ttl:
-        headers[SCHEDULE_TTL] = f"{ttl:.0f}s"
+        headers[SCHEDULE_TTL] = f"{whole_seconds(target, ttl)}s"
     return headers

@@ -16,6 +16,7 @@ from typing import Literal, Protocol, Self
 
 import msgspec
 
+from aixgo.broker.headers import KV_OPERATION, MARKER_REASON, ROLLUP
 from aixgo.broker.port import Admin, Expect, Log, Record, StreamConfig, Upkeep
 from aixgo.errors import BadSubject, WrongSequence
 
@@ -33,9 +34,6 @@ CREATE_ATTEMPTS = 16
 
 _BUCKET = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _KEY = re.compile(r"[-/_=A-Za-z0-9]+(\.[-/_=A-Za-z0-9]+)*")
-_OPERATION = "KV-Operation"
-_ROLLUP = {"Nats-Rollup": "sub"}
-_MARKER = "Nats-Marker-Reason"
 
 Operation = Literal["PUT", "DEL", "PURGE"]
 
@@ -200,7 +198,7 @@ class Bucket:
         Raises:
             WrongSequence: the revision is another.
         """
-        await self._write(key, b"", revision, ttl, {_OPERATION: "DEL"})
+        await self._write(key, b"", revision, ttl, {KV_OPERATION: "DEL"})
 
     async def purge(self, key: str, *, revision: int | None = None) -> None:
         """Take the key's value and its history away; watchers see a `PURGE`.
@@ -208,7 +206,7 @@ class Bucket:
         Raises:
             WrongSequence: the revision is another.
         """
-        await self._write(key, b"", revision, 0.0, {_OPERATION: "PURGE", **_ROLLUP})
+        await self._write(key, b"", revision, 0.0, {KV_OPERATION: "PURGE", ROLLUP: "sub"})
 
     async def _write(
         self,
@@ -253,9 +251,9 @@ class Bucket:
         operation: Operation = "PUT"
         headers = record.headers
         if headers:
-            if _MARKER in headers or headers.get(_OPERATION) == "PURGE":
+            if MARKER_REASON in headers or headers.get(KV_OPERATION) == "PURGE":
                 operation = "PURGE"
-            elif headers.get(_OPERATION) == "DEL":
+            elif headers.get(KV_OPERATION) == "DEL":
                 operation = "DEL"
         key = record.subject[len(self._prefix) :]
         return Entry(key, record.data, record.sequence, operation, record.time)

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from aixgo.broker.headers import ROLLUP
 from aixgo.broker.port import Admin, Log, Record, StreamConfig, Upkeep
 from aixgo.envelope import Blob
 from aixgo.errors import BadSubject, BlobCorrupt, BlobMissing, BrokerError
@@ -195,7 +196,7 @@ class ObjectStore:
             self._meta(described.name),
             msgspec.json.encode(described),
             msg_id=f"{described.nuid}.{'gone' if described.deleted else 'whole'}",
-            headers={"Nats-Rollup": "sub"},
+            headers={ROLLUP: "sub"},
         )
 
     async def _write_chunks(self, identity: str, data: bytes) -> None:

@@ -12,6 +12,7 @@ of a client library leaves an adapter.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -20,9 +21,48 @@ from typing import Literal, Protocol, Self
 
 import msgspec
 
+from aixgo.errors import ConfigError, StreamRefused
+
 Headers = Mapping[str, str]
 """Headers of a message, by name."""
 NO_HEADERS: Headers = {}
+
+FARTHEST = 9_214_646_400.0
+"""Unix seconds of the year 2262, the last that a nats-server's clock knows."""
+
+
+def check_slots(slots: int) -> None:
+    """Check how many handlers of a consumption may run at once.
+
+    Raises:
+        ConfigError: fewer than 1.
+    """
+    if slots < 1:
+        raise ConfigError(f"slots is {slots}; a consumption needs at least 1")
+
+
+def whole_seconds(subject: str, ttl: float) -> int:
+    """Return the time to live of a message as a stream keeps it; rather longer than shorter.
+
+    Raises:
+        StreamRefused: it is below 1 s, or not a number of seconds that ends.
+    """
+    if not 1 <= ttl < FARTHEST:
+        raise StreamRefused(
+            f"time to live of a message for {subject!r} is {ttl:g} s; streams count whole seconds "
+            "from 1 on, and 0 keeps it"
+        )
+    return math.ceil(ttl)
+
+
+def check_timeout(timeout: float) -> None:
+    """Check how long an answer is waited for.
+
+    Raises:
+        ConfigError: it is not a number of seconds.
+    """
+    if not timeout >= 0:  # nor is nan
+        raise ConfigError(f"timeout is {timeout:g} s; give 0 s or more")
 
 
 def check_sequence(sequence: int) -> None:
@@ -70,22 +110,16 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
 
 
 class Expect(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Conditions of an append (compare-and-set); None asks nothing.
+    """The condition of an append (compare-and-set).
 
     Attributes:
         subject_sequence: sequence of the newest record of the subject; 0: there must be none.
-        subject_filter: look at this filter (wildcards allowed) for `subject_sequence` instead of
-            the message's own subject.
-        last_sequence: sequence of the stream's newest record.
-        last_msg_id: message id of the stream's newest record.
-        stream: name of the stream that must take it.
+        subject_filter: look at this filter (wildcards allowed) instead of the message's own
+            subject.
     """
 
-    subject_sequence: int | None = None
+    subject_sequence: int
     subject_filter: str = ""
-    last_sequence: int | None = None
-    last_msg_id: str | None = None
-    stream: str | None = None
 
 
 class Delivery(Protocol):

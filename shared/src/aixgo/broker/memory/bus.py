@@ -10,7 +10,7 @@ from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.connection import BURST, Connection
 from aixgo.broker.memory.matching import check_filter, check_subject
 from aixgo.broker.memory.subscription import MemorySubscription
-from aixgo.broker.port import BusMessage, Headers
+from aixgo.broker.port import BusMessage, Headers, check_timeout
 from aixgo.errors import NoResponders, RequestTimeout
 
 
@@ -46,6 +46,8 @@ class MemoryBus(Connection):
         else:
             headers = h.EMPTY
         server = self.server
+        if not timeout >= 0:
+            check_timeout(timeout)
         if not self.direct:
             check_subject(subject)
             await self.ready(timeout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from aixgo.broker.memory.headers import MSG_ID
+from aixgo.broker.headers import MSG_ID
 from aixgo.broker.port import Record
 
 

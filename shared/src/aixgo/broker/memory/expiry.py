@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from aixgo.broker.memory.headers import MARKER_REASON, NEVER
+from aixgo.broker.headers import MARKER_REASON
+from aixgo.broker.memory.headers import NEVER
 from aixgo.broker.memory.roles import Shelf
 from aixgo.broker.memory.timers import Deadlines
 from aixgo.broker.port import Record

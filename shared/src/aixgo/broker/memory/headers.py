@@ -5,26 +5,11 @@ from __future__ import annotations
 import re
 from types import MappingProxyType
 
-from aixgo.broker.port import Expect, Headers
+from aixgo.broker.port import Headers
 from aixgo.errors import BadHeader, StreamRefused
 
 EMPTY: Headers = MappingProxyType({})
 """No headers; nobody can change it for somebody else."""
-
-MSG_ID = "Nats-Msg-Id"
-TTL = "Nats-TTL"
-ROLLUP = "Nats-Rollup"
-MARKER_REASON = "Nats-Marker-Reason"
-SCHEDULE = "Nats-Schedule"
-SCHEDULE_TARGET = "Nats-Schedule-Target"
-SCHEDULE_TTL = "Nats-Schedule-TTL"
-SCHEDULER = "Nats-Scheduler"
-SCHEDULE_NEXT = "Nats-Schedule-Next"
-EXPECT_STREAM = "Nats-Expected-Stream"
-EXPECT_LAST = "Nats-Expected-Last-Sequence"
-EXPECT_LAST_ID = "Nats-Expected-Last-Msg-Id"
-EXPECT_SUBJECT = "Nats-Expected-Last-Subject-Sequence"
-EXPECT_SUBJECT_FILTER = "Nats-Expected-Last-Subject-Sequence-Subject"
 
 NEVER = -1.0
 """Time to live of a record that outlives even the stream's `max_age`."""
@@ -111,29 +96,3 @@ def seconds_of(ttl: str) -> float:
             f"time to live {ttl!r} is not a whole number of seconds from 1 on; write '30s' or '1h'"
         )
     return float(seconds)
-
-
-def conditions(headers: Headers) -> Expect | None:
-    """Return the conditions that the `Nats-Expected-…` headers set, or None.
-
-    Raises:
-        StreamRefused: a sequence is not a number.
-    """
-    if not any(key.startswith("Nats-Expected-") for key in headers):
-        return None
-    return Expect(
-        subject_sequence=_number(headers, EXPECT_SUBJECT),
-        subject_filter=headers.get(EXPECT_SUBJECT_FILTER, ""),
-        last_sequence=_number(headers, EXPECT_LAST),
-        last_msg_id=headers.get(EXPECT_LAST_ID),
-        stream=headers.get(EXPECT_STREAM),
-    )
-
-
-def _number(headers: Headers, key: str) -> int | None:
-    value = headers.get(key)
-    if value is None:
-        return None
-    if not value.isdecimal():
-        raise StreamRefused(f"header {key} is {value!r}; it must be a sequence, such as 0 or 17")
-    return int(value)

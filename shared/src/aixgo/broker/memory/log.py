@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
+from aixgo.broker import headers as names
 from aixgo.broker.headers import scheduled
 from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.connection import BURST, RETRY_SECONDS, Connection
 from aixgo.broker.memory.consumption import Handler, MemoryConsumption
 from aixgo.broker.memory.follow import Follower
 from aixgo.broker.memory.matching import check_filter, check_subject, is_wild
-from aixgo.broker.port import Appended, Expect, Headers, Record, check_sequence
-from aixgo.errors import ConsumerNotFound, RequestTimeout, StreamRefused, WrongSequence
+from aixgo.broker.port import (
+    Appended,
+    Expect,
+    Headers,
+    Record,
+    check_sequence,
+    check_slots,
+    check_timeout,
+    whole_seconds,
+)
+from aixgo.errors import ConsumerNotFound, RequestTimeout, WrongSequence
 
 HEADER_ROOM = 128
 """Bytes that a header block with one key takes beside its value, and some more."""
@@ -36,16 +45,16 @@ class MemoryLog(Connection):
     ) -> Appended:
         """See `Log.append`."""
         sent = h.EMPTY
-        if msg_id and not headers and (not ttl or ttl >= 1) and self._fits(msg_id, data):
-            own = {h.MSG_ID: msg_id}
+        if not timeout >= 0:
+            check_timeout(timeout)
+        if msg_id and not headers and self._fits(msg_id, data):
+            own = {names.MSG_ID: msg_id}
             if ttl:
-                ttl = float(math.ceil(ttl))
-                own[h.TTL] = f"{ttl:.0f}"
+                ttl = float(whole_seconds(subject, ttl))
+                own[names.TTL] = f"{ttl:.0f}"
             sent = h.sealed(own)
         elif headers or msg_id or ttl or type(data) is not bytes or len(data) > self.max_payload:
             cleaned = h.clean(headers) if headers else {}
-            if headers and expect is None:
-                expect = h.conditions(cleaned)
             msg_id, ttl = _complete(subject, cleaned, msg_id, ttl)
             data = self.fitting(subject, data, cleaned)
             sent = h.sealed(cleaned)
@@ -85,7 +94,7 @@ class MemoryLog(Connection):
         server, lost = self.server, False
         # without an id a repetition after a lost answer would be stored twice
         msg_id = msg_id or f"{self.inbox}{next(self.numbers)}"
-        headers = h.sealed({**headers, h.MSG_ID: msg_id})
+        headers = h.sealed({**headers, names.MSG_ID: msg_id})
         while True:
             await self.passable()
             try:
@@ -110,8 +119,7 @@ class MemoryLog(Connection):
         self, stream: str, consumer: str, handler: Handler, *, slots: int
     ) -> MemoryConsumption:
         """See `Log.consume`."""
-        if slots < 1:
-            raise ValueError(f"slots is {slots}; give at least 1")
+        check_slots(slots)
         if not self.direct:
             await self.ready()
         found = self.server.stream(stream).consumers.get(consumer)
@@ -186,13 +194,8 @@ class MemoryLog(Connection):
 def _complete(subject: str, headers: dict[str, str], msg_id: str, ttl: float) -> tuple[str, float]:
     """Put id and time to live among the headers, or take them from there; return both."""
     if msg_id:
-        headers[h.MSG_ID] = msg_id
+        headers[names.MSG_ID] = msg_id
     if ttl:
-        if ttl < 1:
-            raise StreamRefused(
-                f"time to live of a message for {subject!r} is {ttl:g} s; streams count whole "
-                "seconds from 1 on"
-            )
-        headers[h.TTL] = str(math.ceil(ttl))  # rather a little longer than asked for than shorter
-    sent_ttl = headers.get(h.TTL)
-    return headers.get(h.MSG_ID, ""), h.seconds_of(sent_ttl) if sent_ttl else 0.0
+        headers[names.TTL] = str(whole_seconds(subject, ttl))
+    sent_ttl = headers.get(names.TTL)
+    return headers.get(names.MSG_ID, ""), h.seconds_of(sent_ttl) if sent_ttl else 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from aixgo.broker import headers as names
 from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.matching import check_subject, matches
 from aixgo.broker.memory.roles import Shelf
@@ -12,7 +13,14 @@ from aixgo.broker.memory.timers import Deadlines
 from aixgo.broker.port import Headers, Record
 from aixgo.errors import BadSubject, BrokerError, StreamRefused
 
-_OWN = (h.SCHEDULE, h.SCHEDULE_TARGET, h.SCHEDULE_TTL, h.MSG_ID, h.TTL, h.ROLLUP)
+_OWN = (
+    names.SCHEDULE,
+    names.SCHEDULE_TARGET,
+    names.SCHEDULE_TTL,
+    names.MSG_ID,
+    names.TTL,
+    names.ROLLUP,
+)
 """Headers that concern the schedule, not the message that it becomes."""
 
 
@@ -41,13 +49,13 @@ class Schedules:
                 f"stream {stream.name!r} does not allow message schedules; declare it with "
                 "allow_schedules=True"
             )
-        moment = _moment(headers[h.SCHEDULE])
-        self._check_target(subject, headers.get(h.SCHEDULE_TARGET, ""))
-        if h.SCHEDULE_TTL in headers:
-            h.seconds_of(headers[h.SCHEDULE_TTL])
+        moment = _moment(headers[names.SCHEDULE])
+        self._check_target(subject, headers.get(names.SCHEDULE_TARGET, ""))
+        if names.SCHEDULE_TTL in headers:
+            h.seconds_of(headers[names.SCHEDULE_TTL])
             if not stream.allows_ttl:
                 raise StreamRefused(
-                    f"stream {stream.name!r} does not allow {h.SCHEDULE_TTL}; declare it with "
+                    f"stream {stream.name!r} does not allow {names.SCHEDULE_TTL}; declare it with "
                     "allow_ttl=True"
                 )
 
@@ -63,12 +71,12 @@ class Schedules:
         try:
             check_subject(target)
         except BadSubject as error:
-            raise StreamRefused(f"{h.SCHEDULE_TARGET} of {subject!r}: {error}") from error
+            raise StreamRefused(f"{names.SCHEDULE_TARGET} of {subject!r}: {error}") from error
         kept = any(matches(pattern, target) for pattern in stream.config.subjects)
         if target == subject or not kept:
             raise StreamRefused(
-                f"{h.SCHEDULE_TARGET} {target!r} must be another subject of stream {stream.name!r} "
-                f"({', '.join(stream.config.subjects)})"
+                f"{names.SCHEDULE_TARGET} {target!r} must be another subject of stream "
+                f"{stream.name!r} ({', '.join(stream.config.subjects)})"
             )
 
     def discard(self, sequence: int) -> None:
@@ -86,14 +94,14 @@ class Schedules:
         if record is None:
             return
         headers = {key: value for key, value in record.headers.items() if key not in _OWN}
-        headers[h.SCHEDULER], headers[h.SCHEDULE_NEXT] = record.subject, "purge"
-        ttl = record.headers.get(h.SCHEDULE_TTL, "")
+        headers[names.SCHEDULER], headers[names.SCHEDULE_NEXT] = record.subject, "purge"
+        ttl = record.headers.get(names.SCHEDULE_TTL, "")
         if ttl:
-            headers[h.TTL] = ttl
+            headers[names.TTL] = ttl
         stream.remove(sequence)
         try:
             stream.append(
-                record.headers[h.SCHEDULE_TARGET],
+                record.headers[names.SCHEDULE_TARGET],
                 record.data,
                 h.sealed(headers),
                 ttl=h.seconds_of(ttl) if ttl else 0.0,
@@ -111,7 +119,7 @@ def _moment(schedule: str) -> float:
         moment = None
     if kind != "@at" or moment is None:
         raise StreamRefused(
-            f"{h.SCHEDULE} is {schedule!r}; the memory broker knows one time, in RFC 3339: "
+            f"{names.SCHEDULE} is {schedule!r}; the memory broker knows one time, in RFC 3339: "
             "'@at 2030-01-31T12:00:00Z'"
         )
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from aixgo.broker import headers as names
 from aixgo.broker.memory import declare
 from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.dispatcher import Dispatcher
@@ -178,10 +179,10 @@ class MemoryServer:
             return
         headers = {
             **record.headers,
-            "Nats-Stream": record.stream,
-            "Nats-Subject": record.subject,
-            "Nats-Sequence": str(record.sequence),
-            "Nats-Last-Sequence": str(previous),
+            names.STREAM: record.stream,
+            names.SUBJECT: record.subject,
+            names.SEQUENCE: str(record.sequence),
+            names.LAST_SEQUENCE: str(previous),
         }
         sealed = h.sealed(headers)
         interest.deliver(BusMessage(subject, record.data, "", sealed), route.wild)
@@ -213,14 +214,13 @@ class MemoryServer:
     ) -> None:
         """Store what was published plainly; answer on `reply` as a server does."""
         try:
-            ttl = headers.get(h.TTL)
+            ttl = headers.get(names.TTL)
             appended = stream.append(
                 subject,
                 data,
                 headers,
-                headers.get(h.MSG_ID, ""),
-                h.conditions(headers) if headers else None,
-                h.seconds_of(ttl) if ttl else 0.0,
+                headers.get(names.MSG_ID, ""),
+                ttl=h.seconds_of(ttl) if ttl else 0.0,
             )
         except BrokerError as error:
             if not reply:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from aixgo.broker import headers as names
 from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.consumer import Consumer
 from aixgo.broker.memory.dedupe import SeenIds
@@ -38,7 +39,6 @@ class Stream:
         self.closed = False
         self._interest: PatternTree[Consumer] = PatternTree()
         self._takers: Memo[tuple[Consumer, ...]] = Memo()
-        self._last_id = ""
 
     @property
     def allows_ttl(self) -> bool:
@@ -66,7 +66,7 @@ class Stream:
         config, now = self.config, self.host.now()
         new = False
         if expect is not None:
-            self._check_conditions(subject, expect)
+            self._check_condition(subject, expect)
             new = expect.subject_sequence == 0 and not expect.subject_filter
         if ttl and not self.allows_ttl:
             raise StreamRefused(
@@ -81,7 +81,7 @@ class Stream:
         if config.retention == "interest" and not takers:
             return Appended(self.name, self.records.skip(), False)
         plan = None
-        if headers and (h.ROLLUP in headers or h.SCHEDULE in headers):
+        if headers and (names.ROLLUP in headers or names.SCHEDULE in headers):
             plan = self._prepare(subject, headers)
         record = Record(self.name, subject, self.records.last + 1, data, now, headers)
         size = size_of(record)
@@ -91,7 +91,6 @@ class Stream:
         self.records.add(record, size)
         if msg_id:
             self.seen.remember(msg_id, record.sequence, now)
-        self._last_id = msg_id
         if plan is not None:
             plan(record)
         if config.discard == "old" or (config.max_messages_per_subject and not new):
@@ -108,48 +107,31 @@ class Stream:
             wake()
         return Appended(self.name, record.sequence, False)
 
-    def _check_conditions(self, subject: str, expect: Expect) -> None:
-        if expect.stream is not None and expect.stream != self.name:
-            raise StreamRefused(
-                f"message for {subject!r} expects stream {expect.stream!r}, but {self.name!r} "
-                "keeps that subject; correct Expect.stream"
-            )
-        if expect.subject_sequence is not None:
-            looked_at = expect.subject_filter or subject
-            records = self.records
-            newest = records.newest(looked_at) if looked_at != subject else records.last_of(subject)
-            if newest != expect.subject_sequence:
-                raise WrongSequence(
-                    f"append to {subject!r} in {self.name!r} expects sequence "
-                    f"{expect.subject_sequence} as the newest of {looked_at!r}, but it is "
-                    f"{newest}; read it and decide anew"
-                )
-        if expect.last_sequence is not None and expect.last_sequence != self.records.last:
+    def _check_condition(self, subject: str, expect: Expect) -> None:
+        looked_at = expect.subject_filter or subject
+        newest = self.records.newest(looked_at)
+        if newest != expect.subject_sequence:
             raise WrongSequence(
-                f"append to {subject!r} expects {expect.last_sequence} as the last sequence of "
-                f"{self.name!r}, but it is {self.records.last}; read it and decide anew"
-            )
-        if expect.last_msg_id is not None and expect.last_msg_id != self._last_id:
-            raise WrongSequence(
-                f"append to {subject!r} expects {expect.last_msg_id!r} as the last message id of "
-                f"{self.name!r}, but it is {self._last_id!r}; read it and decide anew"
+                f"append to {subject!r} expects {expect.subject_sequence} as the newest of "
+                f"{looked_at!r}, but it is {newest}; read it and decide anew"
             )
 
     def _prepare(self, subject: str, headers: Headers) -> Callable[[Record], None] | None:
         """Check the headers that act on the stream; return what to do once it is stored."""
-        if h.SCHEDULE in headers:
+        if names.SCHEDULE in headers:
             return self.schedules.prepare(subject, headers)
-        rollup = headers[h.ROLLUP].lower()
+        rollup = headers[names.ROLLUP].lower()
         config = self.config  # markers and schedules are roll-ups themselves
         if not (config.allow_rollup or config.marker_ttl or config.allow_schedules):
             raise StreamRefused(
-                f"stream {self.name!r} does not allow {h.ROLLUP}; declare it with allow_rollup=True"
+                f"stream {self.name!r} does not allow {names.ROLLUP}; declare it with "
+                "allow_rollup=True"
             )
         if rollup == "sub":
             return self.drop_older
         if rollup == "all":
             return lambda record: self._drop_all_before(record.sequence)
-        raise StreamRefused(f"{h.ROLLUP} is {rollup!r}; it must be 'sub' or 'all'")
+        raise StreamRefused(f"{names.ROLLUP} is {rollup!r}; it must be 'sub' or 'all'")
 
     def drop_older(self, record: Record) -> None:
         """Remove what the record's subject had before it."""
@@ -325,7 +307,7 @@ class Stream:
         ttl = self.config.marker_ttl
         if not ttl or self.records.count_of(subject):
             return
-        marker = {h.MARKER_REASON: "MaxAge", h.TTL: f"{int(ttl)}s", h.ROLLUP: "sub"}
+        marker = {names.MARKER_REASON: "MaxAge", names.TTL: f"{int(ttl)}s", names.ROLLUP: "sub"}
         try:
             self.append(subject, b"", h.sealed(marker), ttl=int(ttl))
         except BrokerError as error:  # a full stream has no room for a marker

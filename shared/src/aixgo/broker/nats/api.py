@@ -26,6 +26,9 @@ ELECTION_SECONDS = 5.0
 
 PAUSE_SECONDS = 0.1
 
+NO_SUBJECT = "aixgo.nothing.is.kept.here"
+"""Removing it removes nothing and concerns no consumer."""
+
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What every answer has; `ts` is the server's time, where it says so."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 from contextlib import suppress
 
@@ -21,7 +20,7 @@ from aixgo.broker.nats.refusals import (
 from aixgo.broker.nats.replies import no_stream
 from aixgo.broker.nats.streams import Streams
 from aixgo.broker.nats.wire import check_subject, encode_headers
-from aixgo.broker.port import Appended, Expect, Headers
+from aixgo.broker.port import Appended, Expect, Headers, check_timeout, whole_seconds
 from aixgo.errors import (
     BrokerError,
     NoResponders,
@@ -29,7 +28,6 @@ from aixgo.errors import (
     PermissionDenied,
     RequestTimeout,
     StreamNotFound,
-    StreamRefused,
 )
 
 ATTEMPT_SECONDS = 2.0
@@ -82,13 +80,14 @@ class Appends:
         """See `Log.append`."""
         self._connection.check_open()
         check_subject(subject)
+        check_timeout(timeout)
         writer = ""
         if msg_id or expect is not None or ttl or headers:
             fields = {} if headers is None else dict(headers)
             if msg_id:
                 fields[h.MSG_ID] = msg_id
             if ttl:
-                fields[h.TTL] = _ttl(subject, ttl)
+                fields[h.TTL] = str(whole_seconds(subject, ttl))
             if expect is not None:
                 _expect(fields, expect)
                 self._count += 1
@@ -185,25 +184,9 @@ class Appends:
 
 
 def _expect(fields: dict[str, str], expect: Expect) -> None:
-    if expect.subject_sequence is not None:
-        fields["Nats-Expected-Last-Subject-Sequence"] = str(expect.subject_sequence)
+    fields[h.EXPECT_SUBJECT] = str(expect.subject_sequence)
     if expect.subject_filter:
-        fields["Nats-Expected-Last-Subject-Sequence-Subject"] = expect.subject_filter
-    if expect.last_sequence is not None:
-        fields["Nats-Expected-Last-Sequence"] = str(expect.last_sequence)
-    if expect.last_msg_id is not None:
-        fields["Nats-Expected-Last-Msg-Id"] = expect.last_msg_id
-    if expect.stream is not None:
-        fields["Nats-Expected-Stream"] = expect.stream
-
-
-def _ttl(subject: str, ttl: float) -> str:
-    if ttl < 1:
-        raise StreamRefused(
-            f"a TTL of {ttl:g} s for {subject!r} cannot be kept: streams count whole seconds, at "
-            "least 1 s"
-        )
-    return str(math.ceil(ttl))
+        fields[h.EXPECT_SUBJECT_FILTER] = expect.subject_filter
 
 
 def _answer(data: bytes, subject: str) -> _Ack:

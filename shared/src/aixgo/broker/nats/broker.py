@@ -38,6 +38,8 @@ from aixgo.broker.port import (
     StreamConfig,
     StreamInfo,
     Subscription,
+    check_slots,
+    check_timeout,
 )
 from aixgo.config.servers import parse_servers
 from aixgo.errors import BrokerError, ConfigError, PayloadTooLarge
@@ -205,6 +207,7 @@ class NatsBroker:
         self, subject: str, data: bytes, *, timeout: float, headers: Headers | None = None
     ) -> BusMessage:
         """See `Bus.request`."""
+        check_timeout(timeout)
         block = self._checked(subject, data, headers)
         return await self._replies.request(subject, data, timeout=timeout, headers=block)
 
@@ -273,8 +276,7 @@ class NatsBroker:
     ) -> Consumption:
         """See `Log.consume`."""
         self._connection.check_open()
-        if slots < 1:
-            raise ConfigError(f"slots is {slots}; a consumption needs at least 1")
+        check_slots(slots)
         ack_wait = await self._streams.ack_wait(stream, consumer)
         pull = Pull(
             self._connection, stream, consumer, handler, slots, ack_wait, self._pulls.discard

@@ -14,6 +14,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
+from aixgo.broker.headers import PENDING_MESSAGES
 from aixgo.broker.nats.api import Api, ConsumerAnswer
 from aixgo.broker.nats.connection import Connection
 from aixgo.broker.nats.deliveries import ACK_PREFIX, NatsDelivery
@@ -230,7 +231,7 @@ class Follower:
         status = message.headers.get(STATUS, "")
         if status == HEARTBEAT:
             return
-        left = message.headers.get("Nats-Pending-Messages")
+        left = message.headers.get(PENDING_MESSAGES)
         self._asked = max(self._asked - int(left), 0) if left else 0
         if status in EXPIRED:
             self._ask()

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
+from aixgo.broker.headers import PENDING_MESSAGES
 from aixgo.broker.nats.connection import Connection
 from aixgo.broker.nats.deliveries import ACK_PREFIX, NatsDelivery
 from aixgo.broker.nats.link import Listener
@@ -252,7 +253,7 @@ class Pull:
         status = message.headers.get(STATUS, "")
         if status == HEARTBEAT or self._inbox is None or self._stopping:
             return
-        left = message.headers.get("Nats-Pending-Messages")
+        left = message.headers.get(PENDING_MESSAGES)
         self._asked = max(self._asked - int(left), 0) if left else 0
         if status in EXPIRED:
             self._ask()

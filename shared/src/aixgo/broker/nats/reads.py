@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 
 from aixgo.broker import headers as h
-from aixgo.broker.nats.api import API_SECONDS, ATTEMPT_SECONDS, Api, MessageAnswer, StoredMessage
+from aixgo.broker.nats.api import (
+    API_SECONDS,
+    ATTEMPT_SECONDS,
+    NO_SUBJECT,
+    Api,
+    Done,
+    MessageAnswer,
+    StoredMessage,
+)
 from aixgo.broker.nats.configs import unix_time
 from aixgo.broker.nats.connection import Connection
 from aixgo.broker.nats.refusals import NO_MESSAGE, refused_api
@@ -54,6 +63,7 @@ class Reads:
         self._connection.check_open()
         check_filter(subject)
         if decisive and self._connection.clustered:
+            await self._pass_majority(stream)
             return await self._get_from_leader(stream, {"last_by_subj": subject})
         where = f"$JS.API.DIRECT.GET.{stream}"
         check_subject(where)
@@ -62,6 +72,19 @@ class Reads:
         except _NoDirectGet:
             return await self._get_from_leader(stream, {"last_by_subj": subject})
         return _found(stream, subject, answer)
+
+    async def _pass_majority(self, stream: str) -> None:
+        """Return when a majority of the stream's servers has agreed to something new.
+
+        A leader that was cut off or frozen believes in itself until it hears of another, and
+        answers reads from before. It cannot answer this: removing nothing is an entry of the
+        stream's log, and it is answered when a majority has it.
+        """
+        body = {"filter": NO_SUBJECT}
+        with suppress(PermissionDenied):  # who may not has the word of a leader only
+            answer, _ = await self._api.ask(f"STREAM.PURGE.{stream}", body, Done)
+            if answer.error is not None:
+                raise refused_api(answer.error, stream)
 
     async def at(self, stream: str, sequence: int) -> Record | None:
         """See `Log.at`.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aixgo.broker.nats.api import (
+    NO_SUBJECT,
     Answer,
     Api,
     ConsumerAnswer,
@@ -35,9 +36,6 @@ from aixgo.clock import now, rfc3339
 from aixgo.errors import PermissionDenied, StreamRefused
 
 NOT_FOUND = {STREAM_NOT_FOUND, CONSUMER_NOT_FOUND}
-
-NO_SUBJECT = "aixgo.nothing.is.kept.here"
-"""Removing it removes nothing and concerns no consumer."""
 
 
 def _code(answer: Answer) -> int:

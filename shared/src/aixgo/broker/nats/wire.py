@@ -34,10 +34,10 @@ def check_subject(subject: str) -> None:
     Raises:
         BadSubject: it is empty, too long, or could be read as more than one word.
     """
-    if _SUBJECT.fullmatch(subject) is None:
+    if _SUBJECT.fullmatch(subject) is None or ".." in f".{subject}.":
         raise BadSubject(
-            f"subject {subject!r} cannot be sent: it must have at least one character and no white "
-            "space; build it with `aixgo.subjects`"
+            f"subject {subject!r} has an empty token or white space; write tokens joined by single "
+            "dots, or build it with `aixgo.subjects`"
         )
     if 4 * len(subject) > MAX_SUBJECT_BYTES and len(subject.encode()) > MAX_SUBJECT_BYTES:
         raise BadSubject(

@@ -21,7 +21,7 @@ PROMISES: dict[int, str] = {
     14: "compare-and-set comes before deduplication, and a lost one burns no id",
     15: "compare-and-set on the subject's newest sequence; 0 means absent",
     16: "compare-and-set on a filter with wildcards",
-    17: "expected stream, last sequence and last message id; what can never fit is refused",
+    17: "what can never be done is refused: a time to live, a time-out, slots, a declaration",
     18: "limits refuse the new or drop the old, for the stream and per subject",
     19: "ages and TTLs remove, also what is delivered and unanswered",
     20: "work queue, interest and limits retention",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from aixgo.broker import Appended, Expect
-from aixgo.errors import AixgoError, StreamRefused, WrongSequence
+from aixgo.errors import AixgoError, WrongSequence
 from aixgo.testing.broker_checks._stage import Stage
 from aixgo.testing.expect import equal, expect, refused
 from aixgo.testing.waiting import eventually
@@ -195,29 +195,6 @@ async def a_condition_can_look_at_a_whole_filter(stage: Stage) -> None:
     newest = Expect(subject_sequence=one.sequence, subject_filter=f"{root}.*")
     two = await broker.append(f"{root}.b", b"", expect=newest)
     equal("sequence", two.sequence, one.sequence + 1)
-
-
-async def an_append_meant_for_another_stream_is_refused(stage: Stage) -> None:
-    """§10 line 17: StreamRefused, which no retry cures."""
-    broker = await stage.connect()
-    stream = await stage.stream(broker)
-    with refused(StreamRefused, what="append that expects another stream"):
-        await broker.append(f"{stream.name}.a", b"", expect=Expect(stream="elsewhere"))
-    stored = await broker.append(f"{stream.name}.a", b"", expect=Expect(stream=stream.name))
-    equal("into the right stream", stored.sequence, 1)
-
-
-async def an_append_can_expect_the_newest_record_of_the_stream(stage: Stage) -> None:
-    """§10 line 17: `last_sequence` and `last_msg_id` look at the whole stream."""
-    broker = await stage.connect()
-    stream = await stage.stream(broker)
-    await broker.append(f"{stream.name}.a", b"", expect=Expect(last_sequence=0), msg_id="one")
-    with refused(WrongSequence, what="wrong last sequence"):
-        await broker.append(f"{stream.name}.b", b"", expect=Expect(last_sequence=7))
-    with refused(WrongSequence, what="wrong last message id"):
-        await broker.append(f"{stream.name}.b", b"", expect=Expect(last_msg_id="zero"))
-    held = Expect(last_sequence=1, last_msg_id="one")
-    equal("sequence", (await broker.append(f"{stream.name}.b", b"", expect=held)).sequence, 2)
 
 
 async def a_refusal_names_what_was_refused(stage: Stage) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from aixgo.broker import ConsumerConfig
-from aixgo.errors import ConsumerConflict, StreamFull, StreamRefused
+from aixgo.errors import ConfigError, ConsumerConflict, StreamFull, StreamRefused
 from aixgo.testing.broker_checks._stage import Stage
 from aixgo.testing.expect import Stopwatch, equal, expect, refused
 
@@ -218,3 +220,23 @@ async def a_stream_by_limits_keeps_what_was_acknowledged(stage: Stage) -> None:
         done, _ = await stage.acknowledged(broker, stream, consumer)
         await done.exactly(1)
     equal("messages", await stage.messages_in(broker, stream), 1)
+
+
+async def seconds_that_are_none_are_refused(stage: Stage) -> None:
+    """§10 line 17: a time to live or time-out that is not a number, or has no end."""
+    broker = await stage.connect()
+    stream = await stage.stream(broker, allow_ttl=True, allow_schedules=True)
+    subject = f"{stream.name}.a"
+    for ttl in (math.nan, math.inf, -1.0):
+        with refused(StreamRefused, what=f"time to live of {ttl}"):
+            await broker.append(subject, b"", ttl=ttl)
+    for timeout in (math.nan, -1.0):
+        with refused(ConfigError, what=f"append within {timeout} s"):
+            await broker.append(subject, b"", timeout=timeout)
+        with refused(ConfigError, what=f"request within {timeout} s"):
+            await broker.request(subject, b"", timeout=timeout)
+    with refused(ConfigError, what="a schedule at nan s"):
+        await broker.schedule(subject, b"", at=math.nan, target=f"{stream.name}.b")
+    await broker.schedule(subject, b"", at=1e15, target=f"{stream.name}.b")
+    record = await broker.last(stream.name, subject)
+    equal("a schedule that is due after the last year", record and record.data, b"")

@@ -5,13 +5,26 @@ from __future__ import annotations
 import asyncio
 
 from aixgo.broker import Delivery
+from aixgo.errors import ConfigError
 from aixgo.testing.broker_checks._stage import Stage
 from aixgo.testing.expect import (
     Collected,
     Stopwatch,
     equal,
     expect,
+    refused,
 )
+
+
+async def a_pull_without_slots_is_refused(stage: Stage) -> None:
+    """§10 line 17: it would wait for ever and handle nothing."""
+    broker = await stage.connect()
+    stream = await stage.stream(broker, retention="workqueue")
+    consumer = await stage.consumer(broker, stream)
+    inbox = Collected[Delivery]("deliveries")
+    for slots in (0, -1):
+        with refused(ConfigError, what=f"{slots} slots"):
+            await broker.consume(stream.name, consumer.name, inbox.take, slots=slots)
 
 
 async def no_more_than_max_ack_pending_are_out_at_once(stage: Stage) -> None:

@@ -103,6 +103,18 @@ async def a_subscription_to_a_malformed_subject_is_refused(stage: Stage) -> None
     await inbox.count(1)
 
 
+async def a_malformed_subject_is_not_published_to(stage: Stage) -> None:
+    """§10 line 7: no server would tell; with a stream behind it the message would be gone."""
+    broker = await stage.connect()
+    for subject in ("", "a..b", ".a", "a.", "a b"):
+        with refused(BadSubject, what=f"publish to {subject!r}"):
+            await broker.publish(subject, b"")
+        with refused(BadSubject, what=f"request to {subject!r}"):
+            await broker.request(subject, b"", timeout=1.0)
+        with refused(BadSubject, what=f"append to {subject!r}"):
+            await broker.append(subject, b"", timeout=1.0)
+
+
 async def a_message_over_the_limit_is_refused_and_the_connection_stays(stage: Stage) -> None:
     """§10 line 8: payload and headers together count; the server is never made to hang up."""
     broker = await stage.connect()
