@@ -76,7 +76,7 @@ async def audit(client: Client, row: Row, lines: list[Line], asked: Counter[str]
             row.again.append(f"{line.subject} in process {line.pid}, {late:.3f} s after its result")
     row.executions = executions.total()
     row.repeated = row.executions - len(executions)
-    _check_the_ledger(client, stored, executions)
+    _check_the_ledger(client, records, executions)
     questions = dict.fromkeys(asked, "")
     for record in records:
         if ".res.llm." in record.subject:
