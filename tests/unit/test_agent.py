@@ -190,7 +190,7 @@ def test_a_result_of_another_type_than_annotated_is_refused() -> None:
 
     shape = HandlerShape("a", lies)
     shape.check(Label("x"))
-    with pytest.raises(InvalidPayload, match="gave a str, but is annotated to give Label"):
+    with pytest.raises(InvalidPayload, match="returned str but is annotated `-> Label`"):
         shape.check("x")
 
 

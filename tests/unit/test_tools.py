@@ -258,7 +258,7 @@ def test_a_persons_answer_is_a_verdict(answer: Any, done: bool, value: bytes) ->
 
 @pytest.mark.parametrize("answer", ["maybe", 7, None, {}, {"done": 1, "not done": 1}])
 def test_an_answer_that_is_none_is_no_verdict(answer: Any) -> None:
-    with pytest.raises(InvalidPayload, match="is no answer to whether step 'tool/pay/1' was done"):
+    with pytest.raises(InvalidPayload, match="does not answer whether step 'tool/pay/1' was done"):
         _answered(msgspec.json.encode(answer), "tool/pay/1")
 
 

@@ -65,7 +65,7 @@ class Question:
     """JSON schema of the value in an answer `{option: value}`, by option."""
 
     def check(self, answer: Any) -> None:
-        """Refuse what is no answer to it.
+        """Refuse what is not an answer to it.
 
         Raises:
             InvalidPayload: it is none of the options, or its value does not fit.
@@ -128,7 +128,7 @@ class Client:
     ) -> Message:
         """Start a run: call an agent durably and return its one result.
 
-        Cancelling the wait cancels the run; `send` starts one that nobody waits for.
+        Cancelling the wait cancels the run; `send` starts one without waiting for it.
 
         Args:
             timeout: seconds; everything below inherits the deadline.
@@ -140,7 +140,7 @@ class Client:
             UnknownAgent: no agent of that name is provisioned.
             RemoteError: the agent failed for good.
             DeadlineExceeded: no result within `timeout`.
-            Cancelled: somebody cancelled the run.
+            Cancelled: the run was cancelled.
             InvalidPayload: `data` cannot be sent.
             StreamFull: the system has more work queued than it may keep (backpressure).
         """
@@ -233,7 +233,7 @@ class Client:
         """Send to several agents (all that are served, without a list), best effort.
 
         Returns:
-            The run id for each agent, or why it could not be sent to; nobody stops the others.
+            The run id for each agent, or why it could not be sent to; none stops the others.
         """
         wanted = list(agents) if agents is not None else await self.agents()
 
@@ -268,7 +268,7 @@ class Client:
             ) from error
         except RequestTimeout as error:
             raise DeadlineExceeded(
-                f"agent {agent!r} did not answer an rpc within {timeout:g} s; give it a longer "
+                f"agent {agent!r} did not answer an rpc within {timeout:g} s; allow a longer "
                 "`timeout`, or use `call`"
             ) from error
         result = decode(answer.data)
@@ -417,7 +417,7 @@ class Client:
             deadline=None if timeout is None else moment + timeout,
             traceparent=tracing.root_context(run, checked=not run_id),
             sent_at=moment,
-            # nobody can ask for another thing under an id that is made here
+            # no other request can have an id that is made here
             fingerprint=fingerprint(agent, payload) if run_id else "",
         )
 

@@ -136,7 +136,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
         payload: JSON, never decoded on the way.
         meta: the metadata contract (category, confidence, routed_to, …); arrives as it was set.
         usage: of this result and everything below it; a call has none.
-        deadline: Unix seconds after which nobody waits; None for no deadline.
+        deadline: Unix seconds after which no caller waits; None for no deadline.
         depth: calls above this one; a call from outside has 0.
         parent: step of the call that made this one, when `depth` is not 0; a result has its call's.
         budget: name of the budget that pays for the run; empty for none.
@@ -226,7 +226,7 @@ def decode(data: bytes) -> Envelope:
         raise InvalidPayload(
             f"not an envelope: {error} (in {len(data):,} bytes beginning {data[:60]!r}); "
             "publish with an Aixgo client "
-            "or give at least `id` and `kind` (subjects.md, 'Envelope')"
+            "or send at least `id` and `kind` (subjects.md, 'Envelope')"
         ) from error
 
 
@@ -257,7 +257,7 @@ def forget_randomness() -> None:
     _randomness = iter(())
 
 
-if hasattr(os, "register_at_fork"):  # two processes must not give the same ids
+if hasattr(os, "register_at_fork"):  # two processes must not make the same ids
     os.register_at_fork(after_in_child=forget_randomness)
 
 

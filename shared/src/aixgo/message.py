@@ -1,4 +1,4 @@
-"""What handlers see and give: `Message` in, `Reply` (or a plain value) out."""
+"""What handlers receive and return: `Message` in, `Reply` (or a plain value) out."""
 
 from __future__ import annotations
 

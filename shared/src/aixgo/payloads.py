@@ -116,7 +116,7 @@ def members_shape(members: Mapping[str, Any], optional: Collection[str] = ()) ->
 
 
 def to_payload(value: Any) -> msgspec.Raw:
-    """Return what a handler gave as a payload.
+    """Return what a handler returned as a payload.
 
     Raises:
         InvalidPayload: it cannot be written as JSON.
@@ -166,7 +166,7 @@ def _builtins(value: Any) -> Any:
 
 
 def to_seconds(value: Any, what: str, *, zero: bool = False) -> float:
-    """Return a duration that a caller gave.
+    """Return a duration that a caller passed.
 
     Args:
         what: names it in the error.

@@ -147,7 +147,7 @@ class Names:
     def parse(self, subject: str) -> StepSubject | None:
         """Return what a subject about one step says; None if it is not one of this namespace.
 
-        Anybody who is connected can publish under any subject, so readers of streams skip what
+        Every connected client can publish under any subject, so readers of streams skip what
         this does not understand.
         """
         if not subject.startswith(self.prefix):
@@ -160,7 +160,7 @@ class Names:
         return f"{self.prefix}{verb}.{subject.removeprefix(self.prefix).partition('.')[2]}"
 
     def live_result(self, agent: str, run: str, step: str) -> str:
-        """Where a stored result is republished to whoever waits."""
+        """Where a stored result is republished to waiting callers."""
         return self._step("live.res", agent, run, step)
 
     def live_results_of(self, run: str) -> str:
@@ -168,7 +168,7 @@ class Names:
         return f"aixgo.{self.namespace}.live.res.*.{token(run, 'run')}.>"
 
     def calls_in(self, run: str) -> str:
-        """Filter of all calls of a run, for whoever watches it."""
+        """Filter of all calls of a run, for those who watch it."""
         return f"aixgo.{self.namespace}.call.*.{token(run, 'run')}.>"
 
     @property

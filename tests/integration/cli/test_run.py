@@ -318,5 +318,5 @@ def test_a_server_that_does_not_answer_ends_with_1(aixgo: Any) -> None:
     done = aixgo("run", file, "-i", "x", "--broker", "nats://127.0.0.1:1")
 
     assert done.returncode == 1
-    assert done.stderr.startswith("nobody speaks NATS at nats://127.0.0.1:1")
+    assert done.stderr.startswith("no NATS server answered at nats://127.0.0.1:1")
     assert "Traceback" not in done.stderr

@@ -167,4 +167,4 @@ def test_doctor_fails_when_the_broker_does_not_answer(aixgo: Any) -> None:
 
     assert done.returncode == 1
     assert "✗ server 127.0.0.1:1" in done.stdout
-    assert "nobody speaks NATS at nats://127.0.0.1:1" in done.stdout
+    assert "no NATS server answered at nats://127.0.0.1:1" in done.stdout

@@ -22,8 +22,8 @@ class Agent:
     """A named agent: a role that is installed, or a handler of your own.
 
     A handler is an async function of a message, and of a `Context` if it wants one. Its annotations
-    say what it takes and gives: `Message`, `str`, JSON values, pydantic models, msgspec Structs or
-    dataclasses; what does not fit is refused before it runs.
+    say what it takes and returns: `Message`, `str`, JSON values, pydantic models, msgspec Structs
+    or dataclasses; what does not fit is refused before it runs.
 
     Everything is checked here, before anything starts.
 

@@ -162,7 +162,7 @@ def _behaviour(
     if handler is not None or isinstance(written, str):
         if role not in (None, "", CUSTOM):
             problems.append(
-                Wrong(("role",), f"has a handler and the role {role!r}; give it one of the two")
+                Wrong(("role",), f"has a handler and the role {role!r}; use one of the two")
             )
             return None, None
         if handler is None:
@@ -185,7 +185,7 @@ def _behaviour(
         problems.append(
             Wrong(
                 ("role",),
-                "the role 'custom' has no handler; give one with `handler: module:function`, or in "
+                "the role 'custom' has no handler; add one with `handler: module:function`, or in "
                 "Python as Agent(name, handler)",
             )
         )
@@ -210,7 +210,7 @@ def _validated(
 def _toolbox(given: Mapping[str, Any], role: type[Role], tools: Sequence[Tool[Any]]) -> Toolbox:
     if not issubclass(role, HandlerRole):
         raise ConfigError(
-            f"an agent of role {given.get('role')!r} takes no Python tools; give the tools to an "
+            f"an agent of role {given.get('role')!r} takes no Python tools; put the tools on an "
             "agent with a handler"
         )
     return Toolbox(_name(given), tools)

@@ -17,10 +17,11 @@ Handler = Callable[..., Awaitable[Any]]
 
 
 class HandlerShape:
-    """What a handler takes and gives, read from its annotations once.
+    """What a handler takes and returns, read from its annotations once.
 
     Raises:
-        ConfigError: it is no async function of one or two parameters, or an annotation is unknown.
+        ConfigError: it is not an async function of one or two parameters, or an annotation is not
+            known.
     """
 
     def __init__(self, agent: str, handler: Handler) -> None:
@@ -88,10 +89,10 @@ class HandlerShape:
         return message.text if self._take is str else message
 
     def check(self, value: Any) -> None:
-        """Check what the handler gave against its annotation.
+        """Check what the handler returned against its annotation.
 
         Raises:
-            InvalidPayload: it gave something else.
+            InvalidPayload: it returned something else.
         """
         given = value.data if isinstance(value, Reply) else value
         if self._output is None or isinstance(given, Message):
@@ -100,8 +101,9 @@ class HandlerShape:
         fits = isinstance(given, kind) if isinstance(kind, type) else self._output.accepts(given)
         if not fits:
             raise InvalidPayload(
-                f"the handler of agent {self.agent!r} gave a {type(given).__name__}, but is "
-                f"annotated to give {getattr(kind, '__name__', kind)}; mend the one or the other"
+                f"the handler of agent {self.agent!r} returned {type(given).__name__} but is "
+                f"annotated `-> {getattr(kind, '__name__', kind)}`; change the return value or "
+                "the annotation"
             )
 
 

@@ -14,7 +14,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 def model_text(message: Message, *, max_chars: int = MAX_CHARS) -> str:
-    """Return the payload for a prompt: its text, or the JSON of anything that is no text.
+    """Return the payload for a prompt: its text, or the JSON of anything that is not text.
 
     Args:
         max_chars: longest text, in characters.
@@ -32,7 +32,7 @@ def model_text(message: Message, *, max_chars: int = MAX_CHARS) -> str:
     if len(text) > max_chars:
         raise InvalidPayload(
             f"message from {sender!r} has {len(text):,} characters, over the {max_chars:,} "
-            "characters that an agent gives to a model; send a shorter text, or split it"
+            "characters that an agent sends to a model; send a shorter text, or split it"
         )
     found = _CONTROL.search(text)
     if found is not None:

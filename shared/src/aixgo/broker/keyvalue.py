@@ -108,7 +108,7 @@ def _stream(bucket: str) -> str:
 class Bucket:
     """A bucket that is provisioned (`bucket_stream`); every operation is one of the log's.
 
-    All methods raise what the log raises, `StreamNotFound` if nobody provisioned the bucket, and
+    All methods raise what the log raises, `StreamNotFound` if none is provisioned the bucket, and
     `BadSubject` for a key that breaks the rules: letters, digits, `-/_=`, and single dots between.
     """
 

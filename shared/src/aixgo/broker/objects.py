@@ -100,8 +100,8 @@ def _stream(store: str) -> str:
 class ObjectStore:
     """An object store that is provisioned (`store_stream`).
 
-    Keys are any text. All methods raise what the log raises, `StreamNotFound` if nobody provisioned
-    the store.
+    Keys are any text. All methods raise what the log raises, `StreamNotFound` if the store is not
+    provisioned.
     """
 
     def __init__(self, broker: ObjectLog, name: str) -> None:
@@ -187,7 +187,7 @@ class ObjectStore:
             return _decoder.decode(record.data)
         except msgspec.DecodeError as error:
             raise BlobCorrupt(
-                f"record {record.sequence} of store {self.name!r} is no description of an object: "
+                f"record {record.sequence} of store {self.name!r} does not describe an object: "
                 f"{error}; put the object again"
             ) from error
 
@@ -213,7 +213,7 @@ class ObjectStore:
         return b"".join([record.data for record in records])
 
     async def _clean_up(self, identity: str) -> None:
-        """Remove chunks that nobody can read; what cannot be removed is only wasted room."""
+        """Remove chunks that cannot be read; what cannot be removed is only wasted room."""
         try:
             await self._log.purge(self._stream, self._chunks(identity))
         except BrokerError as error:

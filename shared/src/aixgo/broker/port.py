@@ -312,8 +312,8 @@ class Bus(Protocol):
         """Return the first answer within `timeout` seconds; later ones are dropped.
 
         Raises:
-            NoResponders: nobody listens; known at once.
-            RequestTimeout: somebody listens but did not answer.
+            NoResponders: no process listens; known at once.
+            RequestTimeout: a process listens but did not answer.
         """
         ...
 

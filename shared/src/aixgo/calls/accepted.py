@@ -27,7 +27,7 @@ class Accepted:
 
     Attributes:
         wanted: whether CALLS is written behind; None until the first call asks the broker. It does
-            not change while anybody is connected: a stream is created with it or without.
+            not change while a client is connected: a stream is created with it or without.
     """
 
     def __init__(self, broker: Broker, names: Names) -> None:

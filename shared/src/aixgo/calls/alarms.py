@@ -90,7 +90,7 @@ class Limit(Alarm):
         trace: TracebackType | None,
     ) -> None:
         self.cancel()
-        # somebody else may have cancelled the task too: then it stays cancelled
+        # the task may have been cancelled for another reason too: then it stays cancelled
         if (
             self.expired
             and self._task.uncancel() <= self._cancelling

@@ -42,13 +42,13 @@ from aixgo.telemetry import tracing
 log = logging.getLogger("aixgo.calls")
 
 LOOK_SECONDS = 2.0
-"""A lost republish is noticed after so long; the look itself costs a tenth of a millisecond."""
+"""A lost republish is noticed after this time; the look itself costs a tenth of a millisecond."""
 
 SHORTEST_WAIT_SECONDS = 0.05
 """Between two looks after the deadline, when the broker does not answer."""
 
 TTL_SLACK_SECONDS = 60
-"""A call stays in the queue so long past its deadline, so that a worker can still say `expired`."""
+"""A call stays in the queue past its deadline for a worker that can still say `expired`."""
 
 REFUSED = (StreamFull, StreamRefused, PayloadTooLarge, NoResponders)
 """What says for sure that a call was not queued."""

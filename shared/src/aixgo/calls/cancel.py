@@ -1,7 +1,7 @@
 """Cancelling a call and everything below it: running, queued and parked.
 
 The record comes first: it wins or loses against the call's own result. Then workers are told to
-stop what runs, and what is queued or parked gets its cancelled record, so that nobody begins it.
+stop what runs, and what is queued or parked gets its cancelled record, so that no worker begins it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ REMEMBERED_RUNS = 4_096
 """Cancelled runs that a worker remembers, to refuse what was published at the same moment."""
 
 OVERLAP_SECONDS = 5.0
-"""A call published so long after the cancel comes from somebody who knows of it, as a replay does.
-"""
+"""A call published later than this after the cancel knows of it, as a replay does."""
 
 
 class Cancels:

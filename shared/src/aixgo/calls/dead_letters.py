@@ -27,7 +27,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         failure: cause and attempts.
         at: Unix seconds.
         envelope: the original message; None when it could not be read.
-        raw: Base64 of the original bytes when they are no envelope.
+        raw: Base64 of the original bytes when they are not an envelope.
         usage: what the failed executions used.
         edited: whether a person has changed the payload since.
     """

@@ -121,7 +121,7 @@ class Hold:
     async def holds(self) -> bool:
         """Return whether it is still this worker's; asks only when its time is over.
 
-        An unreachable broker is no proof that it is lost, and the first result wins anyway.
+        An unreachable broker does not prove that it is lost, and the first result wins anyway.
         """
         if self.lost:
             return False

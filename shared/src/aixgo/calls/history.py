@@ -103,7 +103,7 @@ class History:
         awaited: tuple[str, ...] = (),
         detail: str = "",
     ) -> None:
-        """Write what happened to a call; waits for nobody and never fails."""
+        """Write what happened to a call; never waits and never fails."""
         if error is not None and len(error.message) > MESSAGE_CHARS:
             error = replace(error, message=f"{error.message[:MESSAGE_CHARS]}…")
         record = Happened(

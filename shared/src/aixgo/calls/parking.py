@@ -3,7 +3,7 @@
 A handler that has to wait ends with `Parked`. Its call is kept in the `parked` bucket, the
 delivery is acknowledged without a result, and a durable timer is set where there is something to
 wait until. What it waits for (an answer, a child's result, the timer) publishes the call again; the
-handler then runs from its first line, and finished steps give their recorded results.
+handler then runs from its first line, and finished steps return their recorded results.
 
 No wake-up can be lost between the look and the parking: the parked call is stored *before* the
 worker looks a last time for what it waits for, and whoever stores that looks for the parked call
@@ -74,7 +74,7 @@ class Awaited(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Parked(BaseException):
     """A handler must wait longer than it may hold a delivery.
 
-    Not an `Exception`: nobody but the runtime should catch it.
+    Not an `Exception`: only the runtime should catch it.
 
     Args:
         until: Unix seconds to wake at; None when only results wake it.
@@ -110,7 +110,7 @@ LONGEST_SECONDS = 50 * 365 * 86_400.0
 for longer is woken then, and waits again."""
 
 WAKE_SECONDS = 24 * 3600.0
-"""A fired timer that nobody took for that long belongs to a call that expired long before."""
+"""A fired timer that was not taken for that long belongs to a call that expired long before."""
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(ParkedCall)
@@ -162,7 +162,7 @@ class Parking:
         await self.set_timer(request, until)
 
     async def wake(self, run: str, step: str) -> bool:
-        """Publish a parked call again; False when it is not parked (any more)."""
+        """Publish a parked call again; False when it is not parked, or no longer."""
         entry = await self._bucket.get(f"{run}.{step_token(step)}")
         if entry is None:
             return False

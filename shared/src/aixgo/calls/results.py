@@ -41,7 +41,7 @@ from aixgo.subjects import RESULTS, Names, step_of
 _ABSENT = Expect(subject_sequence=0)
 
 SETTLE_ATTEMPTS = 10
-"""Tries to store a result that is refused because of one that nobody finds."""
+"""Tries to store a result that is refused because of one that cannot be found."""
 
 SETTLE_PAUSE_SECONDS = 0.5
 """Between two of them; together longer than an election."""
@@ -267,7 +267,7 @@ def expired_result(request: Envelope, agent: str) -> Envelope:
 
 
 def cancelled_result(request: Envelope, agent: str, reason: str) -> Envelope:
-    """Return the result of a call that somebody cancelled."""
+    """Return the result of a cancelled call."""
     return result_of(
         request, agent, "cancelled", error=Failure(code="cancelled", message=reason, agent=agent)
     )
@@ -279,7 +279,7 @@ def raise_for_status(result: Envelope) -> None:
     Raises:
         RemoteError: the agent failed; `cause` is the original error's code.
         DeadlineExceeded: the deadline passed.
-        Cancelled: somebody cancelled it.
+        Cancelled: it was cancelled.
     """
     if result.status in (None, "done"):
         return

@@ -54,7 +54,7 @@ def next_delay(policy: Retry, attempt: int, error: BaseException) -> float | Non
     """Return seconds until the next execution, or None when there is none.
 
     A rate limit's `retry_after` is honoured when it is longer than the back-off. While the broker
-    is away the policy's attempts are not used up: like a crash, an outage is no failure of the
+    is away the policy's attempts are not used up: like a crash, an outage is not a failure of the
     agent.
     """
     if isinstance(error, BROKER_AWAY):

@@ -64,7 +64,7 @@ def _depth(one: Numbered) -> float:
 
 
 async def _forget_failures(space: Space, run: str) -> None:
-    """Take away the results of a run that are no values."""
+    """Take away the results of a run that are not values."""
     for subject, result in (await space.results.of_run(run)).items():
         if result.status != "done":
             await space.broker.purge(space.names.stream(RESULTS), subject)

@@ -177,7 +177,7 @@ class Settler:
         call = await self._parking.park(request, parked, attempts, excused)
         for step in parked.awaited:
             if await self._results.stands(step.agent, request.run, step.step):
-                # woken as it would be by whoever stored it, so that no attempt is used up
+                # woken as it would be by the process that stored it, so that no attempt is used up
                 await self._parking.wake(request.run, request.step)
                 await delivery.ack()
                 return
@@ -240,7 +240,7 @@ class Settler:
         return failed if standing.status == "error" else Done(standing)
 
     async def refuse(self, delivery: Delivery, error: BaseException) -> None:
-        """Answer a delivery whose bytes are no envelope: dead letter, error result, gone."""
+        """Answer a delivery whose bytes are not an envelope: dead letter, error result, gone."""
         failure = failure_of(error, self._agent, delivery.attempt)
         await self._dead_letters.add(
             delivery.subject,

@@ -146,7 +146,7 @@ class Worker:
             )
 
     async def stop(self, grace: float = 0.0) -> None:
-        """Take no more; give what runs `grace` seconds, then hand it over at once. Idempotent."""
+        """Take no more; let what runs finish in `grace` seconds, then hand it over. Idempotent."""
         self._stopping = True
         consumptions, self._consumptions = self._consumptions, []
         extra = [work.instead for work in self._care.left if work.instead is not None]
@@ -196,7 +196,7 @@ class Worker:
             await self._settler.refuse(delivery, error)
             return
         if request.woken:
-            # an answer may have woken it before; then it is not parked any more
+            # an answer may have woken it before; then it is no longer parked
             await self._space.parking.wake(request.run, request.step)
         else:
             await self._space.parking.publish(request)
@@ -287,7 +287,7 @@ class Worker:
                 return
             except BrokerError as error:
                 if isinstance(error, _TOO_LARGE) and isinstance(outcome, (Done, Waits)):
-                    # it will be no smaller the next time: say so, instead of executing it again
+                    # it will not be smaller the next time: say so, instead of executing it again
                     outcome = self._instead(work, outcome, error)
                     continue
                 deadline = work.request.deadline
@@ -362,7 +362,7 @@ class Worker:
         """
         task = asyncio.current_task(self._loop)
         if task is None or not task.cancelling():
-            # nobody cancelled this task: the handler awaited something that was cancelled
+            # this task was not cancelled: the handler awaited something that was cancelled
             return Failed(error, attempt, work.tries.excused)
         if work.cancelled is not None:
             task.uncancel()

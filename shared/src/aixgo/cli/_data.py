@@ -82,7 +82,7 @@ def read_file(path: Path, where: str) -> bytes:
 
 
 def text_of(given: str, option: str) -> str:
-    """Return the text that an option gives, or that the file behind its `@` has.
+    """Return the text of an option, or the one that the file behind its `@` has.
 
     Raises:
         ConfigError: the file cannot be read, or is not text.
@@ -107,7 +107,7 @@ def check_text(given: str, option: str) -> None:
 
 
 def json_text(given: str, option: str = "--data") -> bytes:
-    """Return the JSON text that an option gives, or that the file behind its `@` has.
+    """Return the JSON text of an option, or the one that the file behind its `@` has.
 
     Raises:
         ConfigError: the file cannot be read, or it is not JSON.

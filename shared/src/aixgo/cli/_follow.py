@@ -57,7 +57,7 @@ class Follower:
         return tree
 
     async def _listen(self, events: RunEvents) -> None:
-        """Tell what comes, until the run's own result or until nothing comes any more."""
+        """Tell what comes, until the run's own result or until nothing more comes."""
         try:
             while True:
                 async with asyncio.timeout(SILENCE_SECONDS):

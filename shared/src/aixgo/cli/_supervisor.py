@@ -25,7 +25,7 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 30.0
 """Before a restart; twice as long after each, so that a broken agent does not burn a processor."""
 
 STEADY_SECONDS = 60.0
-"""An agent that lived so long begins again with the first wait."""
+"""An agent that lived for this time begins again with the first wait."""
 
 EXIT_SECONDS = DRAIN_SECONDS + 5.0
 """From SIGTERM to SIGKILL: the drain, and time for telemetry to flush."""

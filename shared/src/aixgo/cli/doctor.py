@@ -171,7 +171,7 @@ async def _broker(address: str, names: Names) -> list[Check]:
 
 
 async def _writable(broker: Broker, names: Names) -> list[Check]:
-    """Say which streams the server does not write to any more: it keeps a failed write in mind.
+    """Say which streams the server no longer writes to: it keeps a failed write in mind.
 
     It tells that to who wants to remove something, even if there is nothing to remove.
     """

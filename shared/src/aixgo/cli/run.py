@@ -40,7 +40,7 @@ from aixgo.hosting.process import run as run_process
 from aixgo.telemetry import logs, otel
 
 GRACE_SECONDS = 2.0
-"""For work that nobody waits for any more: every message has its answer by then."""
+"""For work that is no longer waited for: every message has its answer by then."""
 
 
 def command(

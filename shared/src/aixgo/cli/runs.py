@@ -36,13 +36,11 @@ Status = Annotated[
         "--status", help=f"Only these: {', '.join(get_args(RunStatus))}.", show_default=False
     ),
 ]
-Reason = Annotated[str, typer.Option("--reason", help="Told to whoever waits for the run.")]
-Answer = Annotated[
-    str, typer.Argument(metavar="TEXT", help="The answer; `--data` gives another than text.")
-]
+Reason = Annotated[str, typer.Option("--reason", help="Told to callers that wait for the run.")]
+Answer = Annotated[str, typer.Argument(metavar="TEXT", help="The answer; `--data` is for JSON.")]
 Input = Annotated[
     str,
-    typer.Argument(metavar="TEXT", help="Input of the new run; `--data` gives another than text."),
+    typer.Argument(metavar="TEXT", help="Input of the new run; `--data` is for JSON."),
 ]
 AskedStep = Annotated[
     str,

@@ -100,7 +100,7 @@ def command(
 ) -> None:
     """Serve agents of a system as a service: one process, until SIGTERM, then drain.
 
-    Name them, or give a `--role` for all agents of that role. A name counts more than AIXGO_AGENTS,
+    Name them, or add `--role` for all agents of that role. A name counts more than AIXGO_AGENTS,
     and that more than AIXGO_ROLE. The agents of a Python `App` are all served without a name.
     """
     if log_format not in ("auto", "json", "human"):

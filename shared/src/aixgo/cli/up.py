@@ -69,7 +69,7 @@ def command(
 ) -> None:
     """Run every agent of a document as a process of its own, until Ctrl-C.
 
-    The server is an embedded one unless `--broker` (or the document) gives an address. Processes
+    The server is an embedded one unless `--broker` (or the document) has an address. Processes
     that end are started again. With `--input` the messages are sent when all agents serve, and
     everything stops after the last answer.
     """

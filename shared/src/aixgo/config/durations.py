@@ -37,7 +37,7 @@ def parse_duration(value: Any) -> float:
 
 
 def checked_seconds(name: str, value: Any) -> float:
-    """Return the seconds of an argument that a caller of the library gave, more than zero.
+    """Return the seconds of an argument of the library, more than zero.
 
     Raises:
         ConfigError: it is not a duration, not more than zero, or not finite; names the argument.

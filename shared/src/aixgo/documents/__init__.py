@@ -1,6 +1,6 @@
 """The configuration document: YAML or JSON → the declarations of a system, or every error at once.
 
-`load_document(path)` gives a `Document`, whose agents are those that Python would declare.
+`load_document(path)` returns a `Document`, whose agents are those that Python would declare.
 """
 
 from aixgo.documents.document import Document

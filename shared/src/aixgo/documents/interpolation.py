@@ -39,7 +39,7 @@ def _value(name: str, operator: str | None, word: str, environment: Mapping[str,
     if "${" in word:
         raise ValueError(
             f"the text after ${{{name}{operator} holds a variable itself; variables do not nest, "
-            "so give one of them its default elsewhere"
+            "so set the default of one of them elsewhere"
         )
     value = environment.get(name)
     if value or (value is not None and operator is None):

@@ -253,7 +253,7 @@ class AgentService:
     async def _execute(
         self, request: Envelope, ctx: Context, seconds: float, bounded: bool
     ) -> Envelope:
-        """Run the role for so long; `bounded` says that it is the agent's own limit."""
+        """Run the role for at most this time; `bounded` says that it is the agent's own limit."""
         name, alarms = self._name, self._alarms
         began = alarms.time()
         limit = alarms.limit(began + seconds)
@@ -301,7 +301,7 @@ class AgentService:
                 await ctx.finish()
 
     def _result(self, request: Envelope, ctx: Context, value: Any, began: float) -> Envelope:
-        """Return the result of what a role gave: a `Reply`, or its data alone."""
+        """Return the result of what a role returned: a `Reply`, or its data alone."""
         ctx.check_end()
         data, meta = (value.data, value.meta) if isinstance(value, Reply) else (value, {})
         if isinstance(data, Message):

@@ -215,7 +215,7 @@ class App:
             if agent.role_class.elsewhere:
                 raise ConfigError(
                     f"agent {agent.name!r} has the role {agent.spec.role!r}: another program "
-                    "serves it (subjects.md); start that one, or give the agent a handler"
+                    "serves it (subjects.md); start that one, or add a handler to the agent"
                 )
         return [agent.name for agent in chosen]
 

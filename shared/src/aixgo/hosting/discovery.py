@@ -40,7 +40,7 @@ class Endpoint:
     seconds: float = 0.0
 
     def info(self) -> dict[str, Any]:
-        """Return the endpoint as `$SRV.INFO` gives it."""
+        """Return the endpoint as `$SRV.INFO` shows it."""
         return {
             "name": self.name,
             "subject": self.subject,
@@ -49,7 +49,7 @@ class Endpoint:
         }
 
     def stats(self) -> dict[str, Any]:
-        """Return the endpoint as `$SRV.STATS` gives it; times are nanoseconds."""
+        """Return the endpoint as `$SRV.STATS` shows it; times are nanoseconds."""
         total = int(self.seconds * 1e9)
         return {
             "name": self.name,
@@ -70,7 +70,7 @@ class Discovery:
     Args:
         service: name of the service, one token.
         instance: id of this instance, one token.
-        endpoints: gives the served agents at the moment of asking.
+        endpoints: returns the served agents at the moment of asking.
     """
 
     def __init__(

@@ -233,7 +233,7 @@ class Events:
     Attributes:
         seen: what was read before the first event, by `is_another_format`.
         done: nothing more is wanted of it.
-        stray: beginning of a line that is no part of the format, for error messages.
+        stray: beginning of a line that is not part of the format, for error messages.
     """
 
     def __init__(self, response: aiohttp.ClientResponse, target: Target, limit: int) -> None:
@@ -248,7 +248,7 @@ class Events:
 
     @property
     def stray(self) -> bytes:
-        """Beginning of a line that is no part of the format."""
+        """Beginning of a line that is not part of the format."""
         return self._parser.stray
 
     def __aiter__(self) -> AsyncIterator[Event]:

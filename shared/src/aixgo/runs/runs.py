@@ -23,7 +23,7 @@ FIRST_WINDOW = 256
 """Sequences of RESULTS that the first look backwards spans; each next one spans twice as many."""
 
 PLAUSIBLE_SECONDS = 366 * 86_400.0
-"""Few runs live for longer, so an id that says so was chosen by somebody."""
+"""Few runs live for longer, so an id that says so was chosen by a caller."""
 
 FORK_TIMEOUT = 300.0
 """Seconds that a fork has when nothing is said, as for any call."""
@@ -115,7 +115,7 @@ class Runs:
     ) -> tuple[str, str]:
         """Begin a new run that takes over what a run had recorded before a step.
 
-        The steps before it give their recorded results and are not paid again; the step itself,
+        The steps before it return their recorded results and are not paid again; the step itself,
         what is below it and what came after it are executed, with the prompts, models and code
         that agents have now. A reused step whose request is not the recorded one, because it
         depends on other input or on changed code, ends the new run with `ReplayMismatch`.
@@ -137,7 +137,7 @@ class Runs:
 
         Raises:
             NoRun: nothing is known of the run.
-            NotSupported: an event began it, or its own call is not known any more.
+            NotSupported: an event began it, or its own call is no longer known.
             NoStep: it has no such step.
             InvalidPayload: `data` is needed, or cannot be sent.
             EffectsRepeated: it would do again what must not be done twice.
@@ -221,7 +221,7 @@ class Runs:
 
 
 def started(run: str, earliest: float) -> float:
-    """Return Unix seconds of a run's start: its id says it, unless somebody chose the id.
+    """Return Unix seconds of a run's start: its id says it, unless a caller chose the id.
 
     Args:
         earliest: Unix seconds of the first thing that is known of the run.

@@ -101,7 +101,7 @@ class RunTree(Run, frozen=True, kw_only=True):
         """Refuse what needs the call that began the run.
 
         Raises:
-            NotSupported: there is none, or it is not known any more.
+            NotSupported: there is none, or it is no longer known.
         """
         if not self.agent:
             raise NotSupported(

@@ -150,7 +150,7 @@ def _waits(nodes: Mapping[str, _Node], asked: str) -> None:
 
 
 def _leave_in_doubt(nodes: Mapping[str, _Node]) -> None:
-    """Say of the tools of a run that is over that nobody knows whether they took place."""
+    """Say of the tools of a run that is over that it is not known whether they took place."""
     root = nodes.get("")
     if root is None or root.ended is None:
         return

@@ -1,6 +1,6 @@
 """Watch a run while it happens: its steps as they start and finish, and the tokens on their way.
 
-Best effort, for people: whoever watches listens on the broker and costs the run nothing. What
+Best effort, for people: a watcher listens on the broker and costs the run nothing. What
 counts are the recorded results.
 """
 
@@ -72,7 +72,7 @@ class RunEvents:
         self._pieces: dict[str, int] = {}
         self._over = False
         self.dropped = 0
-        """Events that nobody read in time."""
+        """Events that were not read in time."""
 
     def __aiter__(self) -> Self:
         return self

@@ -2,7 +2,7 @@
 
 A step's path inside the run is deterministic: the handler's own path, what is called, and an
 explicit `key` or the order of use. Its result is recorded once and for ever, so when a crashed
-handler runs again from its first line, every finished step gives its recorded result at once and
+handler runs again from its first line, every finished step returns its recorded result at once and
 nothing is called or paid twice. Keep randomness, clocks and I/O inside steps (`record`) and any
 async function is a durable workflow.
 """
@@ -47,7 +47,7 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 
 PARK_SECONDS = 5.0
-"""A handler that has to wait longer gives its delivery back; below it, waiting is cheaper."""
+"""A handler that has to wait longer hands its delivery back; below it, waiting is cheaper."""
 
 
 class Context(Execution):
@@ -183,7 +183,7 @@ class Context(Execution):
         """Choose a value once: the first run's value is returned for ever after.
 
         Args:
-            value: a JSON-able value, or a function (sync or async) that gives one. It is only
+            value: a JSON-able value, or a function (sync or async) that returns one. It is only
                 called when nothing is recorded yet.
             key: names the step, instead of the order of use.
         """
@@ -269,7 +269,7 @@ class Context(Execution):
         Give the run a `timeout` that leaves a person time: when it is over, the run expires.
 
         Args:
-            question: text or JSON values, shown to whoever answers; at most 64 kB with its options.
+            question: text or JSON values, shown to the person; at most 64 kB with its options.
             options: the answers to choose from; anything can be answered without them.
             key: names the step, instead of the order of use.
 
@@ -306,7 +306,7 @@ class Context(Execution):
     async def emit(
         self, data: Any, *, key: str = "", meta: Mapping[str, Any] | None = None
     ) -> None:
-        """Publish an event to whoever has this agent in its `inputs`; once, even if repeated."""
+        """Publish an event to agents with this one in their `inputs`; once, even if repeated."""
         path = self._path("emit", key)
         # looked for in a first execution too: what the subscribers do with a second one is theirs
         if await self._space.results.stands(self.agent, self.run_id, path, decisive=True):

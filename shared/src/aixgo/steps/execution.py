@@ -98,7 +98,7 @@ class Execution:
 
     @property
     def deadline(self) -> float | None:
-        """Unix seconds after which nobody waits for the result; children inherit it."""
+        """Unix seconds after which the result is not waited for; children inherit it."""
         return self._request.deadline
 
     @property
@@ -290,7 +290,7 @@ class Execution:
         return Message(result)
 
     async def _cancel_step(self, agent: str, path: str) -> None:
-        """Tell whoever works on a step of ours that nobody wants its result any more."""
+        """Tell the worker of a step of ours that its result is no longer wanted."""
         frame = self._frame(agent, path, JSON_NULL, None, {})
         await self._space.cancels.cancel(frame, f"agent {self.agent!r} stopped listening")
 

@@ -119,8 +119,8 @@ class Gather:
         errors = {index: _error(self._tasks[index]) for index in failed}
         final = [index for index, error in errors.items() if error and not _may_pass(error)]
         if len(self._tasks) - len(final) >= self._need:
-            # the broker was away, which is no outcome of a step: nothing is decided, and the others
-            # shall go on until the handler runs again
+            # the broker was away, which is not an outcome of a step: nothing is decided, and the
+            # others go on until the handler runs again
             self._undecided = True
             raise next(error for index, error in errors.items() if error and index not in final)
         if self._need == len(self._tasks):

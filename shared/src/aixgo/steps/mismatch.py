@@ -76,7 +76,7 @@ def untaken(
 ) -> Iterable[str]:
     """Yield the steps of a handler below a place that were not taken.
 
-    Markers alone prove nothing, and what handled an event of this handler's is no step of it.
+    Markers alone prove nothing, and what handled an event of this handler's is not a step of it.
     """
     for one in steps:
         if not scope.is_untaken(one.step):

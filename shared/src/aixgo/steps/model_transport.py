@@ -27,7 +27,7 @@ class StepTransport:
     Args:
         tokens: subject on which the gateway streams the step's tokens.
         ask: makes the step and returns its result.
-        drop: tells the gateway that nobody wants the result any more.
+        drop: tells the gateway that the result is no longer wanted.
     """
 
     def __init__(

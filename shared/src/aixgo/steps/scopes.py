@@ -18,8 +18,8 @@ class Scope:
     """Hands out the paths below one place of a run.
 
     Attributes:
-        owner: whose paths they are; another owner's branch means nothing to him.
-        dropped: nobody wants the branch's results any more, so what it waits for is cancelled.
+        owner: whose paths they are; another owner's branch means nothing to it.
+        dropped: the branch's results are no longer wanted, so what it waits for is cancelled.
     """
 
     __slots__ = ("_base", "_counts", "_markers", "_used", "dropped", "owner")
@@ -71,7 +71,7 @@ class Scope:
         return path
 
     def is_marker(self, step: str, name: str) -> bool:
-        """Whether a path is one that `marker` gives for this name."""
+        """Whether a path is one that `marker` makes for this name."""
         return step.startswith(f"{self._below}{name}/")
 
     def is_untaken(self, step: str) -> bool:

@@ -57,7 +57,7 @@ class Classifier(Role):
 
         Raises:
             InvalidPayload: the message cannot be given to a model.
-            BadModelAnswer: a vote gave no category in `TRIES` answers; final.
+            BadModelAnswer: a vote had no category in `TRIES` answers; final.
             ModelError: the model did not answer.
         """
         text = model_text(message)
@@ -116,7 +116,7 @@ class Classifier(Role):
         """Return the model's answer; a wrong one joins the conversation.
 
         Raises:
-            BadModelAnswer: it is no answer to this question; says why.
+            BadModelAnswer: it does not answer this question; says why.
         """
         response = await ctx.model.chat(
             messages,
@@ -137,9 +137,11 @@ class Classifier(Role):
         except msgspec.DecodeError as error:
             raise BadModelAnswer(f"the answer {text[:200]!r} does not fit: {error}") from error
         if answer.category not in self._names:
-            raise BadModelAnswer(f"{answer.category!r} is no category")
+            raise BadModelAnswer(f"{answer.category!r} is not a category")
         if self._votes == 1 and (answer.confidence is None or not 0 <= answer.confidence <= 1):
-            raise BadModelAnswer(f"the confidence {answer.confidence!r} is no number from 0 to 1")
+            raise BadModelAnswer(
+                f"the confidence {answer.confidence!r} is not a number from 0 to 1"
+            )
         return answer
 
 

@@ -11,7 +11,7 @@ MAX_VOTES = 15
 
 
 class Category(Options):
-    """One of the answers that a classifier may give."""
+    """One of the answers of a classifier."""
 
     name: str = Field(min_length=1, max_length=64)
     """The answer itself; a router's routes use it."""
@@ -31,7 +31,7 @@ class FewShot(Options):
     category: str
     """Name of its category."""
     reason: str = ""
-    """Why; shown when the classifier gives reasons."""
+    """Why; shown when the classifier states reasons."""
 
 
 class ClassifierOptions(Options):
@@ -45,7 +45,7 @@ class ClassifierOptions(Options):
     """Answers below it are marked `below_threshold`, so that a router takes its fallback."""
     votes: int = Field(default=1, ge=1, le=MAX_VOTES)
     """Independent answers for each message. With 1 the confidence is the model's own number, which
-    only large models give honestly; with more it is the share of votes for the winner."""
+    only large models state honestly; with more it is the share of votes for the winner."""
     reasoning: bool = False
     """Ask for a sentence of reasoning before the category; large models decide better so."""
 

@@ -25,7 +25,7 @@ from aixgo.errors import Disconnected
 CHECKED_VERSION = "2.16.0"
 
 MAX_CONTROL_LINE = 64 * 1024
-"""Bytes; only the INFO of a large cluster is over 4096, so a longer line is no protocol."""
+"""Bytes; only the INFO of a large cluster is over 4096, so a longer line is not the protocol."""
 
 WRITE_BYTES = 64 * 1024
 """Unwritten bytes over which a command is not held back for the next turn of the loop."""

@@ -22,7 +22,7 @@ ATTEMPT_SECONDS = 1.0
 """A server that has just started does not answer its first request at all."""
 
 ELECTION_SECONDS = 5.0
-"""For which a cluster may have nobody who answers."""
+"""For which a cluster may have no server that answers."""
 
 PAUSE_SECONDS = 0.1
 
@@ -140,7 +140,7 @@ class Api:
         Raises:
             BadSubject: a name of a stream or consumer cannot be sent.
             RequestTimeout: no answer, or only that it is not possible at this moment.
-            JetStreamDisabled: nobody keeps streams here.
+            JetStreamDisabled: no server keeps streams here.
             PermissionDenied: this user may not do that.
         """
         subject = f"$JS.API.{verb}"
@@ -160,7 +160,7 @@ class Api:
             except NoResponders as error:
                 if loop.time() - begun > min(ELECTION_SECONDS, within):
                     raise JetStreamDisabled(
-                        f"nobody answers {subject!r}: JetStream is off, or its cluster has no "
+                        f"no server answers {subject!r}: JetStream is off, or its cluster has no "
                         "leader; look at the server's log"
                     ) from error
                 tries, last = 1, error

@@ -31,7 +31,7 @@ from aixgo.errors import (
 )
 
 ATTEMPT_SECONDS = 2.0
-"""Without an answer for so long the message is sent again; the stream knows it by its id."""
+"""Without an answer for this time the message is sent again; the stream knows it by its id."""
 
 PATIENCE_SECONDS = 3.0
 """Without any answer for this long it is asked why."""
@@ -166,7 +166,7 @@ class Appends:
             async with asyncio.timeout(left):
                 return bool(await self._streams.stream_names(subject))
         except (BrokerError, TimeoutError):
-            return False  # whoever may not ask is told what he would be told without us
+            return False  # a user that may not ask is told the same as without us
 
     async def _own(self, subject: str, ack: _Ack, error: ApiError, writer: str) -> Appended:
         """Tell a compare-and-set that lost against others from one whose first answer was lost.

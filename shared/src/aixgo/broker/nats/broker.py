@@ -108,7 +108,7 @@ class NatsBroker:
 
         Raises:
             ConfigError: the address or an option cannot be used.
-            Unreachable: nobody answers, for as long as `wait`.
+            Unreachable: no server answers, for as long as `wait`.
             AuthenticationFailed: wrong credentials or certificates.
             ServerTooOld, JetStreamDisabled: this server cannot do it.
         """

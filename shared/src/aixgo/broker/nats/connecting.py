@@ -67,7 +67,7 @@ class ConnectOptions:
         return str(self.nkeys_seed).startswith("SU")
 
     def check_files(self) -> None:
-        """Check that the files can be read; nats-py ignores credentials that nobody asks for.
+        """Check that the files can be read; nats-py ignores credentials that no server asks for.
 
         Raises:
             ConfigError: one cannot be.
@@ -108,7 +108,7 @@ async def with_patience(attempt: Callable[[], Awaitable[Client]], seconds: float
     Only an absent server is waited for; one that answers and refuses ends it at once.
 
     Raises:
-        Unreachable: nobody answered so long.
+        Unreachable: no server answered in that time.
         AuthenticationFailed, ServerTooOld, ConfigError: from the attempt.
     """
     loop = asyncio.get_running_loop()
@@ -234,8 +234,8 @@ class _Attempts:
                 )
         detail = _text(self._failures[-1]) if self._failures else "no answer"
         return Unreachable(
-            f"nobody speaks NATS at {address} within {self._timeout:g} s: {detail}. Is the server "
-            "running there? 'embedded' starts one, 'memory' needs none"
+            f"no NATS server answered at {address} within {self._timeout:g} s: {detail}. Start "
+            "one there, or use 'embedded' (starts its own) or 'memory' (needs none)"
         )
 
 

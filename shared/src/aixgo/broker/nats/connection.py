@@ -114,7 +114,7 @@ class Connection:
                 "with `nats-server -js`, or add a `jetstream` block to its configuration"
             ) from error
         except PermissionDenied:
-            return  # a user with few permissions may still use the streams that he was given
+            return  # a user with few permissions may still use some streams
 
     async def _new_client(self) -> Client:
         client = self.link.new_client()
@@ -222,7 +222,7 @@ class Connection:
             stuck = False
 
     async def close(self) -> None:
-        """Disconnect for good; whoever waits gets `ConnectionClosed`. Idempotent."""
+        """Disconnect for good; everything that waits gets `ConnectionClosed`. Idempotent."""
         if self._closed:
             return
         self._closed = True

@@ -70,7 +70,7 @@ class NatsDelivery:
 
     @property
     def answered(self) -> bool:
-        """Whether somebody has said what became of it."""
+        """Whether it was said what became of it."""
         return self._answered
 
     async def ack(self, *, confirm: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""What happens to a connection, told to whoever listens."""
+"""What happens to a connection, told to its listeners."""
 
 from __future__ import annotations
 

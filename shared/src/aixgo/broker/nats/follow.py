@@ -36,7 +36,7 @@ AHEAD = 256
 """Records that may wait for the reader; it is what bounds the memory of a slow one."""
 
 FORGOTTEN_SECONDS = 60
-"""After which the server forgets a consumer that nobody pulls from."""
+"""After which the server forgets a consumer without pulls."""
 
 PAUSE_SECONDS = 0.2
 """Between two attempts to begin again."""
@@ -92,7 +92,7 @@ class Follower:
             await asyncio.wait([self._keeper])
         self._end()
         if self._connection.connected and self._consumer:
-            # nobody waits for the answer; the server forgets it by itself later
+            # the answer is not waited for; the server forgets it by itself later
             with suppress(BrokerError):
                 self._connection.link.send(
                     f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._consumer}", b""

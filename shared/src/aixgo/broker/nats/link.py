@@ -125,7 +125,7 @@ class Link(Protocol):
 
 
 def buffer_is_full(subject: str, waiting: int) -> Disconnected:
-    """Return the error of a publisher whose message does not fit the buffer any more."""
+    """Return the error of a publisher whose message no longer fits the buffer."""
     return Disconnected(
         f"the connection to the broker is down and {waiting:,} bytes wait to be sent, near the "
         f"limit of {BUFFER_BYTES:,} bytes; the message for {subject!r} was not taken. Try again "

@@ -68,7 +68,7 @@ class PlainLink:
         self._wake.clear()
         self._idle.set()
         for flush in self._flushes:
-            flush.cancel()  # its PONG cannot come any more
+            flush.cancel()  # its PONG can no longer come
 
     def close(self) -> None:
         """See `Link.close`."""
@@ -224,7 +224,7 @@ class PlainLink:
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._flushes.discard(task)
         if not task.cancelled():
-            task.exception()  # nobody may be waiting for it any more
+            task.exception()  # no task may be waiting for it
 
     def listeners(self) -> list[Listener]:
         """See `Link.listeners`."""

@@ -81,7 +81,7 @@ class Pull:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: set[NatsDelivery] = set()
-        """Deliveries that nobody has answered and whose handler runs."""
+        """Unanswered deliveries whose handler runs."""
         self._left: dict[int, tuple[NatsDelivery, float]] = {}
         """Deliveries by sequence that their handler has left unanswered, and since when."""
         self._held: deque[tuple[NatsDelivery, float]] = deque()
@@ -262,7 +262,7 @@ class Pull:
             self._refused = True
             self._connection.events.emit(
                 "error",
-                f"{self._what} is gone: {message.headers.get(DESCRIPTION) or 'nobody answers'}; "
+                f"{self._what} is gone: {message.headers.get(DESCRIPTION) or 'no server answers'}; "
                 "its worker goes on as soon as it is declared again (`aixgo provision`)",
             )
         if self._later is None:
@@ -306,7 +306,7 @@ class Pull:
             return
         while self._held and len(self._tasks) < self._slots:
             delivery, since = self._held.popleft()
-            # one that waited too long is being redelivered to somebody else
+            # one that waited too long is being redelivered to another client
             if self._loop.time() - since < self._ack_wait / 2:
                 self._begin(delivery)
         self._ask()

@@ -48,7 +48,7 @@ TRANSIENT: Final = {
     10004: "incomplete results: a server of the cluster did not answer",
     10007: "the stream is not assigned to this server yet",
     10008: "the cluster has no leader",
-    10009: "this server is not the leader any more",
+    10009: "this server is no longer the leader",
     10035: "the account is not loaded yet",
     10041: "the consensus group of the stream is not ready",
     10049: "the store of a stream of that name is still being removed",
@@ -173,9 +173,9 @@ def violation(text: str) -> tuple[str, str] | None:
 
 
 def denied(verb: str, subject: str) -> PermissionDenied:
-    """Return the error of somebody who may not do that."""
+    """Return the error of a user who may not do that."""
     doing = "publish to" if verb == "publish" else "subscribe to"
     return PermissionDenied(
-        f"the server refuses this user to {doing} {subject!r}; give the user that permission in "
+        f"the server refuses this user to {doing} {subject!r}; add that permission in "
         "the server's configuration (deploy/nats), or check the address and credentials"
     )

@@ -17,9 +17,9 @@ NO_RESPONDERS = "503"
 
 
 def no_responders(subject: str) -> NoResponders:
-    """Return the error of a question that nobody hears."""
+    """Return the error of a question that reaches no process."""
     return NoResponders(
-        f"nobody listens on {subject!r}; is the service up? Look with `aixgo doctor`"
+        f"no process listens on {subject!r}; is the service up? Look with `aixgo doctor`"
     )
 
 
@@ -67,7 +67,7 @@ class _One:
     def expire(self, timeout: float) -> None:
         self.fail(
             RequestTimeout(
-                f"no answer on {self.subject!r} within {timeout:g} s; somebody listens, so it is "
+                f"no answer on {self.subject!r} within {timeout:g} s; a process listens, so it is "
                 "slow or stuck: allow more time or look at its logs"
             )
         )
@@ -195,7 +195,7 @@ class Replies:
             waiting.fail(error)
 
     def lost(self) -> None:
-        """The connection is down: whoever can ask again should not wait."""
+        """The connection is down: what can ask again should not wait."""
         self.fail(
             lambda waiting: waiting.fragile,
             Disconnected("the connection was lost before the answer came"),

@@ -64,7 +64,7 @@ class Streams:
             if _code(created) != STREAM_EXISTS:
                 _check(created, config.name)
                 return Change(what=what, action="created")
-            standing = await self._stream(config.name)  # somebody else declared it just now
+            standing = await self._stream(config.name)  # another process declared it just now
         kept = {} if standing is None else standing.config
         changed = differences(stream_from_json(kept), config, stream_from_json(document))
         if not changed:
@@ -73,7 +73,7 @@ class Streams:
             old, new = changed["persist"]
             raise StreamRefused(
                 f"stream {config.name!r} cannot change persist {old!r} → {new!r}: that is chosen "
-                f"when it is created. Stop the services when nothing is queued any more, delete it "
+                f"when it is created. Stop the services when nothing is queued, delete it "
                 f"(`nats stream rm {config.name}`), provision again and start them"
             )
         updated, _ = await self._api.ask(

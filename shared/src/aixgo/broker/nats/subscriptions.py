@@ -51,7 +51,7 @@ class Called:
         await retire(self._connection, self._listener)
 
     def end(self) -> None:
-        """The connection is closed; nobody waits here."""
+        """The connection is closed; nothing waits here."""
 
 
 class Iterated:

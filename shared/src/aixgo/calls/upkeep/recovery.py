@@ -4,12 +4,12 @@ Runs only where CALLS has `persist="async"`: at the start of a process, after it
 was restored, and every minute. A noted call (`calls.accepted`) is lost when it has no result and
 is in none of the places that keep calls. Whoever moves a call keeps it in its new place before it
 leaves the old one, and notes it anew before it is queued, so a note that is still the newest
-of its call when it is replaced (compare-and-set) belongs to a call that nobody moved meanwhile.
+of its call when it is replaced (compare-and-set) belongs to a call that was not moved meanwhile.
 Only between a note and its publication is a call nowhere: so it is looked for twice.
 
 A server that died can also keep calls that it will never deliver: their removal was not written, or
 their sequence was given before. They go, and those that have no result are published again, noted
-or not, because to the server they are queued and it takes them from nobody else.
+or not, because to the server they are queued and it takes them from no other stream.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class Recovery:
         return record is not None and not await self._is_kept(record)
 
     async def _record(self, place: _Place) -> Record | None:
-        """Return what is known of a call; None when somebody moved it just now."""
+        """Return what is known of a call; None when it was moved just now."""
         if place.note:
             return await self._broker.at(self._names.stream(RESULTS), place.note)
         return await self._broker.at(self._names.stream(CALLS), place.stuck)
@@ -231,7 +231,7 @@ class Recovery:
                 await self._broker.append(
                     record.subject, encode(again), expect=Expect(subject_sequence=place.note)
                 )
-            except WrongSequence:  # somebody moved it, or recovered it, just now
+            except WrongSequence:  # it was moved, or recovered, just now
                 return
         await self._broker.append(
             subject,
@@ -248,7 +248,7 @@ class Recovery:
         )
 
     async def _expire(self, lost: Envelope) -> None:
-        """End a call for which nobody waits any more, without an agent's help."""
+        """End a call that no caller waits for, without an agent's help."""
         await self._space.results.settle(lost.target, expired_result(lost, lost.target))
         if lost.depth:
             await self._space.parking.wake(lost.run, lost.parent)

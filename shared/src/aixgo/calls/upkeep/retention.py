@@ -72,7 +72,7 @@ class Swept:
 
 
 class Sweeper:
-    """Removes results of a namespace that nobody needs any more.
+    """Removes results of a namespace that are no longer needed.
 
     Args:
         subscribers: agents that handle events.
@@ -255,7 +255,7 @@ class Sweeper:
                     record.subject, record.data, expect=Expect(subject_sequence=record.sequence)
                 )
                 moved += 1
-            except WrongSequence:  # replayed or moved by somebody else just now
+            except WrongSequence:  # replayed or moved by another process just now
                 continue
         return moved
 

@@ -44,7 +44,7 @@ class Unsettled:
         return dict(self._noted)
 
     def forget(self, subject: str) -> None:
-        """Look no more for a call: it is kept elsewhere, and noted again when it leaves there."""
+        """Stop looking for a call: it is kept elsewhere, and noted again when it leaves there."""
         self._noted.pop(subject, None)
 
     async def remember(self) -> None:

@@ -93,7 +93,7 @@ def runtime_directory() -> Path:
     """Return the user's directory for files of running processes, made if it is not there.
 
     Raises:
-        ConfigError: it belongs to somebody else, or others may write to it.
+        ConfigError: it belongs to another user, or others may write to it.
     """
     if chosen := os.environ.get("AIXGO_RUNTIME_DIR"):
         directory = Path(chosen)
@@ -119,7 +119,7 @@ def runtime_directory() -> Path:
 
 
 def lock(path: Path, *, shared: bool) -> int | None:
-    """Return the descriptor of the locked file, or None when somebody else's lock forbids it.
+    """Return the descriptor of the locked file, or None when another process has locked it.
 
     Closing the descriptor, or the end of the process however it comes, unlocks.
     """

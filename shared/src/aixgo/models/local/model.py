@@ -110,11 +110,11 @@ class LocalModel:
             raise
 
     async def embed(self, request: EmbedRequest) -> EmbedResponse:
-        """Raise `UnsupportedByModel`: this model's vectors are no good."""
+        """Raise `UnsupportedByModel`: this model's vectors are of no use."""
         raise no_embeddings("local")
 
     async def close(self) -> None:
-        """Stop using the server, which ends when nobody has used it for a while; idempotent."""
+        """Stop using the server, which ends when it was not used for a while; idempotent."""
         self._server = None
         if self._lease is not None:
             os.close(self._lease)
@@ -230,7 +230,7 @@ async def _find_or_start(files: LocalFiles, http: Http, idle: float) -> ServerSt
 
 
 async def _spawn(files: LocalFiles, idle: float) -> None:
-    """Start the server as a process of its own: it outlives this one, and is nobody's child."""
+    """Start the server as a process of its own: it outlives this one, and is not its child."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "aixgo.models.local.server",
         "--model", MODEL, "--directory", str(files.directory), "--idle", str(idle),

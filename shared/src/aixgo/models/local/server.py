@@ -1,7 +1,7 @@
 """The local model's server process: llama.cpp over a model that installs as a Python package.
 
 `python -m aixgo.models.local.server` puts itself into the background, notes its port, and ends when
-nobody has held the lease for a while. Started by `aixgo.models.local.model`.
+no process has held the lease for a while. Started by `aixgo.models.local.model`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_THREADS = 4
 """All processors, and no more than this: a model of this size gains nothing from more."""
 
 SEED = 42
-"""With temperature 0 as the default, the same prompt gives the same text on one machine."""
+"""With temperature 0 as the default, the same prompt has the same answer on one machine."""
 
 _CHECK_SECONDS = 5.0
 
@@ -125,9 +125,9 @@ def _threads() -> int:
 
 
 def _wait(files: LocalFiles, stop: threading.Event, idle: float) -> None:
-    """Return when told to stop, or when nobody held the lease for `idle` seconds.
+    """Return when told to stop, or when the lease was not held for `idle` seconds.
 
-    The note is removed while the lease is ours alone, so whoever gets the lease next sees that
+    The note is removed while the lease is ours alone, so the next holder of the lease sees that
     there is no server.
     """
     unused = 0.0

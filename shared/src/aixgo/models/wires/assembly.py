@@ -72,7 +72,7 @@ class ToolCalls:
         """Add a call or a piece of one.
 
         Args:
-            position: in the list that it came in, for servers that give no index.
+            position: in the list that it came in, for servers that send no index.
             index: the server's.
         """
         if not (call_id or name or arguments):

@@ -183,7 +183,7 @@ class ChunkReader:
 
     @property
     def finished(self) -> bool:
-        """Whether the answer ended; litellm invents an end for bytes that are no answer at all."""
+        """Whether the answer ended; litellm invents an end where there is no answer."""
         assembly = self._assembly
         empty = not (
             assembly.so_far or assembly.calls.done() or assembly.counter.usage.total_tokens

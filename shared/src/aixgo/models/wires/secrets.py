@@ -9,7 +9,7 @@ from json import dumps
 from aixgo.errors import ModelError
 
 _SHORTEST = 6
-"""What is shorter is no key but a placeholder, and would be taken out of every other word."""
+"""What is shorter is not a key but a placeholder, and would be taken out of every other word."""
 
 _PREFIX = 12
 """A text is cut somewhere: so much of a secret's beginning is taken for the secret."""

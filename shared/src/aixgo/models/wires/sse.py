@@ -19,7 +19,7 @@ class Event(NamedTuple):
 
     Attributes:
         data: its lines of data, joined with newlines.
-        name: its type; empty where the server gives none.
+        name: its type; empty where the server sends none.
         whole: False when the stream ended inside it.
     """
 
@@ -32,7 +32,7 @@ class SseParser:
     """Takes a stream in pieces of any size; the work grows with its length, not with their number.
 
     Attributes:
-        stray: beginning of the first line that is no part of the format, for error messages.
+        stray: beginning of the first line that is not part of the format, for error messages.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Uses of tools as durable steps: once and for ever, or in doubt until somebody knows."""
+"""Uses of tools as durable steps: once and for ever, or in doubt until its end is known."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ LOOK_AGAIN_SECONDS = 0.1
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Somebody may execute the tool, and nobody else.
+    """One owner may execute the tool, and no other.
 
     Attributes:
         owner: id of the execution of the handler that has it.
@@ -44,7 +44,7 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Doubt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Nobody knows whether an execution took place.
+    """It is not known whether an execution took place.
 
     Attributes:
         error: how it ended, as far as its owner could tell.
@@ -61,7 +61,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         value: of the tool, when it did.
         by: who said so.
         owner: as in the reservation: who wrote it down.
-        epoch: of the run; a replay of dead letters gives a tool all its attempts again.
+        epoch: of the run; after a replay of dead letters a tool has all its attempts again.
         error: why it did not take place, when the tool itself said so.
     """
 
@@ -74,7 +74,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def noted(record: Envelope) -> str:
-    """Return the path of the step that a record is a note of; empty when it is no note."""
+    """Return the path of the step that a record is a note of; empty when it is not a note."""
     return record.step.rsplit("/", 2)[0] if NOTE in record.meta else ""
 
 

@@ -32,7 +32,7 @@ from aixgo.tools import Done, NotDone, Unknown
 from aixgo.tools.port import Arguments
 
 SLACK_SECONDS = 0.5
-"""A reservation is over so long after its time: for the clocks of two machines, and for a packet
+"""A reservation is over this long after its time: for the clocks of two machines, and for a packet
 that its owner sent at the last moment."""
 
 FIRING_SHARE = 0.5
@@ -53,7 +53,7 @@ SHOWN_CHARS = 4_000
 _WHO = {"tool": "the tool itself", "reconcile": "its `reconcile`", "person": "a person"}
 
 DONE, NOT_DONE = "done", "not done"
-"""What a person can answer; `{"done": value}` gives the tool's value with it."""
+"""What a person can answer; `{"done": value}` adds the tool's value."""
 
 
 class Once:
@@ -90,7 +90,7 @@ class Once:
                 return result
             number += 1
 
-    # -- each gives the step's result, or None when the execution did not take place -----------
+    # -- each returns the step's result, or None when the execution did not take place -----------
 
     async def _execute(self, held: Reservation) -> Envelope | None:
         """Execute the tool under a reservation of one's own."""
@@ -112,7 +112,7 @@ class Once:
             stopped = ToolError("it was cancelled, or its process was told to stop")
             await self._report("in_doubt", held, failure_of(stopped, step.agent, held.number))
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody knows what happened
+        except Exception as error:  # noqa: BLE001 - whatever it is, what happened is not known
             await self._doubt(held, failure_of(error, step.agent, held.number))
             return await self._find(held)
         return await self._finish(held, payload, now() - began)
@@ -162,7 +162,7 @@ class Once:
         if left <= 0:
             return await step.standing()
         if request.deadline is not None and over >= request.deadline:
-            await self._doubt(held)  # nobody may come back to say so
+            await self._doubt(held)  # its owner may never come back to say so
         if left > WAIT_SECONDS:
             raise Parked(until=over, awaited=[Awaited(agent=step.agent, step=step.path)])
         return await step.caller.await_result(step.agent, request.run, step.path, left)
@@ -249,7 +249,7 @@ class Once:
         return Parked(awaited=[asked, Awaited(agent=step.agent, step=step.path)])
 
     async def _doubt(self, held: Reservation, error: Failure | None = None) -> Doubt:
-        """Note that nobody knows the end of an execution, and tell the history once."""
+        """Note that the end of an execution is not known, and tell the history once."""
         standing = await self._notes.doubt(held.number)
         if standing is not None:
             return standing
@@ -267,7 +267,7 @@ class Once:
         if mine:
             await self._tell(held, standing)
         elif verdict.done and verdict.by == "tool" and not standing.done:
-            # it came back with a value after somebody had said that it did not take place
+            # it came back with a value after it was said that it did not take place
             log.critical("tool.twice", extra={**self._step.fields, "attempt": held.number})
         return standing
 
@@ -337,6 +337,6 @@ def _answered(body: bytes, path: str) -> Verdict:
             return _not_done("person")
         case other:
             raise InvalidPayload(
-                f"{other!r:.200} is no answer to whether step {path!r} was done; it is one of "
+                f"{other!r:.200} does not answer whether step {path!r} was done; it is one of "
                 "'done', {'done': value} and 'not done'"
             )

@@ -53,7 +53,7 @@ def worker(name: str, seen: Seen, *, usage: Usage = PRICED, **meta: Any) -> Agen
 def sorter(name: str, seen: Seen, *, usage: Usage = PRICED, **verdict: Any) -> Agent:
     """Return a classifier that always answers with the metadata `verdict`.
 
-    It also spoils the payload that it was given, which must not be anybody else's.
+    It also spoils the payload that it was given, which must not be shared with others.
     """
 
     async def sort(message: Message, ctx: Context) -> Reply:

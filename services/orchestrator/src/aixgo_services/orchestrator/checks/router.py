@@ -77,14 +77,14 @@ async def a_router_says_where_a_message_went_and_why(running: Running) -> None:
 
 
 async def a_confidence_that_nobody_gave_is_not_invented(running: Running) -> None:
-    """A classifier that only gives a category is enough."""
+    """A classifier that only returns a category is enough."""
     seen = Seen()
     result = await _routed(running, seen, "x", verdict={"category": "billing"})
     equal("confidence in the metadata", "confidence" in result.meta, False)
 
 
 async def a_category_without_a_route_goes_to_the_fallback(running: Running) -> None:
-    """The metadata still has the category that the classifier gave."""
+    """The metadata still has the category that the classifier returned."""
     seen = Seen()
     result = await _routed(running, seen, "x", verdict={"category": "poetry"}, fallback="other")
     equal("reply", result.text, "x+other")
@@ -125,7 +125,7 @@ async def an_unsure_answer_without_a_fallback_goes_its_own_way(running: Running)
 
 
 async def a_classifier_without_a_category_is_an_error(running: Running) -> None:
-    """No category, an empty one, and one that is no text are the same mistake."""
+    """No category, an empty one, and one that is not text are the same mistake."""
     for verdict in ({}, {"category": ""}, {"category": 7}, {"category": None}):
         await failure_of(
             _routed(running, Seen(), "x", verdict=verdict, fallback="other"),
@@ -136,7 +136,7 @@ async def a_classifier_without_a_category_is_an_error(running: Running) -> None:
 
 
 async def a_classifier_that_fails_is_named(running: Running) -> None:
-    """The fallback does not hide that nothing is classified any more."""
+    """The fallback does not hide that nothing more is classified."""
     seen = Seen()
     agents = [broken("triage", seen), worker("money", seen)]
     desk = routing("desk", "triage", {"billing": "money"}, fallback="money")

@@ -22,7 +22,7 @@ from aixgo_services.orchestrator.checks._agents import (
 
 
 async def each_step_gets_the_output_of_the_step_before(running: Running) -> None:
-    """Steps run in their order, each on what the one before gave; the last output is the reply."""
+    """Steps run in their order, each on the output before; the last output is the reply."""
     seen = Seen()
     agents = [worker(name, seen) for name in "abc"]
     async with running(*agents, sequence("chain", "b", "a", "c")) as system:
@@ -127,7 +127,7 @@ async def a_sequence_over_its_token_limit_stops(running: Running) -> None:
 
 
 async def the_deadline_of_a_call_ends_the_pattern(running: Running) -> None:
-    """A step that nobody finishes in time ends as DeadlineExceeded, not as a failed step."""
+    """A step that is not finished in time ends as DeadlineExceeded, not as a failed step."""
 
     async def slow(message: Message) -> str:
         await asyncio.sleep(60)

@@ -1,4 +1,4 @@
-"""The router pattern: classify a message, then give it to the agent of its category."""
+"""The router pattern: classify a message, then send it to the agent of its category."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class RouterOptions(PatternOptions):
     """Keys of the router pattern."""
 
     pattern: Literal["router"]
-    """Classifies each message and gives it to the agent of its category."""
+    """Classifies each message and sends it to the agent of its category."""
     classifier: AgentName
     """Agent whose reply has the `category` in its metadata, such as a classifier."""
     routes: dict[str, AgentName] = Field(min_length=1)
@@ -88,7 +88,7 @@ async def router(config: RouterOptions, message: Message, ctx: Context) -> Reply
     """Give the message, as it came, to the agent of the category that the classifier says.
 
     The reply is the routed agent's, with `pattern`, `routed_to`, `category`, `confidence` (when the
-    classifier gives one), `used_fallback`, `cost_usd` and `tokens_total` added.
+    classifier returns one), `used_fallback`, `cost_usd` and `tokens_total` added.
 
     Raises:
         ClassificationFailed: the classifier failed, or its reply has no category.
