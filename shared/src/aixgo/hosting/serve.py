@@ -24,10 +24,10 @@ async def serve(
 ) -> None:
     """Serve agents of a system until SIGTERM or SIGINT, then drain and return.
 
-    Consumes, decodes, handles and settles; answers `/health`, `/ready` and NATS micro discovery;
-    is present in the `presence` bucket. Draining takes no new work, allows what runs `grace`
-    seconds and hands the rest over at once. A second signal ends the grace. Several in one loop
-    hear each signal; run it with `aixgo.hosting.process.run` to end also when a handler swallows its
+    Consumes, decodes, handles and settles; answers `/health`, `/ready` and NATS micro discovery; is
+    present in the `presence` bucket. Draining takes no new work, allows what runs `grace` seconds
+    and hands the rest over at once. A second signal ends the grace. Several in one loop hear each
+    signal; run it with `aixgo.hosting.process.run` to end also when a handler swallows its
     cancellation.
 
     Args:
