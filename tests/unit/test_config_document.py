@@ -197,7 +197,7 @@ def test_more_findings_than_a_screen_holds_are_counted() -> None:
         ("role: react, inputs: [{source: b}]", "b}", "inputs.0.source: no agent is named 'b'"),
         ("role: react, outputs: [{target: b}]", "b}", "outputs.0.target: no agent is named 'b'"),
         ("role: react, streem: true", "streem", "streem: unknown key 'streem'; did you mean"),
-        ("role: custom", "custom", "role: the role 'custom' has no handler; give one with"),
+        ("role: custom", "custom", "role: the role 'custom' has no handler; add one with"),
         ("prompt: x", "{name", f"needs a role (installed: {', '.join(known_roles())})"),
         ("handler: shop", "shop", "handler: 'shop' does not name an object in a module; write"),
         ("handler: no_shop:quote", "no_shop", "handler: there is no module 'no_shop' among the"),

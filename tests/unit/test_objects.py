@@ -153,7 +153,7 @@ async def test_an_unreadable_description_is_an_error(
     await store.put("key", b"")
     (description,) = await broker.read("OBJ_s", "$O.s.M.>")
     await broker.append(description.subject, b"{not json")
-    with pytest.raises(BlobCorrupt, match="no description"):
+    with pytest.raises(BlobCorrupt, match="does not describe"):
         await store.get("key")
 
 

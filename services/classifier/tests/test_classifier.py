@@ -192,7 +192,7 @@ async def test_at_most_two_examples_of_a_category_and_three_few_shots_are_shown(
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (says("poetry", 0.9), "'poetry' is no category"),
+        (says("poetry", 0.9), "'poetry' is not a category"),
         (says("billing", 1.5), "1.5"),
         (says("billing"), "lacks confidence"),
         ('{"category": 7, "confidence": 1}', "category"),

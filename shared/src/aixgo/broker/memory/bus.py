@@ -58,7 +58,8 @@ class MemoryBus(Connection):
         try:
             if not server.publish(subject, data, reply, headers):
                 raise NoResponders(
-                    f"no process listens on {subject!r}; is the service up? Look with `aixgo doctor`"
+                    f"no process listens on {subject!r}; is the service up? Look with "
+                    "`aixgo doctor`"
                 )
             self.deadlines.set(reply, loop.time() + timeout)
             return await future
