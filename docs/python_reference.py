@@ -56,6 +56,11 @@ SURFACE = (
     Part("aixgo.models.providers", "For authors of model providers.", ("Provider", "Quirk")),
     Part("aixgo.models.scripted", "The double for tests.", ("ScriptedModel",)),
     Part("aixgo.documents", "Reading documents."),
+    Part(
+        "aixgo.hosting.process",
+        "For main functions: of services of your own, whatever they serve.",
+        ("Service", "Signals", "run", "run_service", "signals"),
+    ),
     Part("aixgo.runs", "Looking into runs, and forking them."),
     Part("aixgo.broker", "The broker port, for authors of adapters and tools."),
     Part("aixgo.broker.open", "From an address to a broker.", ("open_broker",)),

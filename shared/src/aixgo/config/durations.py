@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
-
-from aixgo.errors import ConfigError
 
 _PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d)")
 _WHOLE = re.compile(r"(?:\d+(?:\.\d+)?(?:us|ms|s|m|h|d))+")
@@ -34,21 +31,6 @@ def parse_duration(value: Any) -> float:
         if _NUMBER.fullmatch(text):  # as an environment variable holds it
             return float(text)
     raise ValueError(f"not a duration: {value!r:.80} (write 30s, 5m, 1h30m or 250ms)")
-
-
-def checked_seconds(name: str, value: Any) -> float:
-    """Return the seconds of an argument of the library, more than zero.
-
-    Raises:
-        ConfigError: it is not a duration, not more than zero, or not finite; names the argument.
-    """
-    try:
-        seconds = parse_duration(value)
-    except ValueError as error:
-        raise ConfigError(f"{name}: {error}") from None
-    if not 0 < seconds < math.inf:
-        raise ConfigError(f"{name} is {value!r:.40}; give a time above 0 s, such as 30 or '30s'")
-    return seconds
 
 
 def format_duration(seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +37,7 @@ from aixgo.errors import (
     NotSupported,
 )
 from aixgo.hosting.discovery import Endpoint
+from aixgo.hosting.feed import ServiceFeed
 from aixgo.message import Message, Reply
 from aixgo.payloads import to_meta, to_payload
 from aixgo.steps.context import Context
@@ -415,42 +416,3 @@ def _caught(error: BaseException) -> Parked | None:
             return seen
         seen = seen.__context__
     return None
-
-
-class ServiceFeed:
-    """What a started agent may do outside of a run (`aixgo.agents.role.Feed`)."""
-
-    def __init__(self, space: Space, agent: str) -> None:
-        self.space, self._agent = space, agent
-        self.stopping = asyncio.Event()
-
-    async def emit(self, data: Any, *, meta: Mapping[str, Any] | None = None, key: str = "") -> str:
-        """Publish an event, the beginning of a new run; returns the run id once it is stored."""
-        run = new_id()
-        event = Envelope(
-            id=new_id(),
-            kind="event",
-            source=self._agent,
-            run=run,
-            payload=to_payload(data),
-            meta=to_meta(meta) if meta else {},
-            traceparent=tracing.root_context(run),
-            sent_at=now(),
-        )
-        with tracing.span(
-            f"publish evt.{self._agent}", "producer", traceparent=event.traceparent
-        ) as span:
-            event = replace(event, traceparent=span.traceparent, tracestate=span.tracestate)
-            await publish_event(
-                self.space, self._agent, event, msg_id=f"{self._agent}.{key or run}"
-            )
-        return run
-
-    async def sleep(self, seconds: float) -> bool:
-        """Wait; True when the time is over, False when the agent should stop."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self.stopping.wait()
-        except TimeoutError:
-            return True
-        return False

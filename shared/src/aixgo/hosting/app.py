@@ -18,7 +18,6 @@ from aixgo.broker.topology import ACK_WAIT_SECONDS, AgentNeeds, provision
 from aixgo.calls.upkeep.recovery import Recovery
 from aixgo.calls.upkeep.retention import Sweeper
 from aixgo.client import Client
-from aixgo.config.durations import checked_seconds
 from aixgo.config.retention import Retention
 from aixgo.config.suggest import did_you_mean
 from aixgo.envelope import new_id
@@ -29,6 +28,7 @@ from aixgo.hosting.gateway import gateway_for
 from aixgo.hosting.process import DRAIN_SECONDS
 from aixgo.models.bus import GATEWAY
 from aixgo.models.port import Model
+from aixgo.payloads import to_seconds
 from aixgo.subjects import Names
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ class App:
         namespace: token that keeps systems on one broker apart.
         models: settings of the model gateway.
         model: a `Model` that the gateway uses instead of providers, such as a `ScriptedModel`.
-        ack_wait: seconds (or a text such as `30s`) after which a dead instance's work goes to
-            another one.
+        ack_wait: seconds after which a dead instance's work goes to another one.
         retention: how long results of finished runs are kept.
         power_safe: fewer writes for the same safety, on a server with `sync_interval: always`: the
             queue of calls is written behind, and what it must not lose is noted before.
@@ -87,14 +86,14 @@ class App:
         namespace: str = "default",
         models: ModelSettings | None = None,
         model: Model | None = None,
-        ack_wait: float | str = ACK_WAIT_SECONDS,
+        ack_wait: float = ACK_WAIT_SECONDS,
         retention: Retention | None = None,
         power_safe: bool = False,
     ) -> None:
         self.retention, self.power_safe = retention or Retention(), power_safe
         self.agents = _by_name(agents)
         self.name, self.names = name, Names(namespace)
-        self.ack_wait = checked_seconds("ack_wait", ack_wait)
+        self.ack_wait = to_seconds(ack_wait, "ack_wait")
         self.models = models
         self._default_model = models.default if models is not None else ""
         gateway = gateway_for(self.agents.values(), models, model)

@@ -57,7 +57,7 @@ class User:
 
     @property
     def inbox(self) -> str:
-        """What the answers to it begin with: the variable `AIXGO_NATS_INBOX` of its process."""
+        """What the answers to it begin with: the `inbox` of its process's `Access`."""
         return inbox_of(self.name)
 
 
