@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, metadata
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ def test_help_names_every_verb(aixgo: Any) -> None:
         "call",
         "runs",
         "dlq",
+        "models",
         "validate",
         "provision",
         "doctor",
@@ -159,7 +161,30 @@ def test_doctor_says_what_is_there_and_never_a_key(aixgo: Any) -> None:
     }
     assert checks["key of xai"]["state"] == "missing"
     assert checks["role logger"]["state"] == "ok"
+    assert {f"extra {name}" for name in metadata("aixgo").get_all("Provides-Extra") or []} == {
+        name for name in checks if name.startswith("extra ")
+    }
+    assert checks["extra nats"]["detail"].startswith("nats-py ")
     assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_doctor_says_what_an_extra_lacks_and_what_does_not_fit(
+    aixgo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(distribution: str) -> str:
+        if distribution == "uvloop":
+            raise PackageNotFoundError
+        return "1.2.3"
+
+    monkeypatch.setattr("aixgo.cli._extras.version", found)
+    done = aixgo("doctor")
+
+    assert done.returncode == 1
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert "– extra uvloop without uvloop; pip install 'aixgo[uvloop]'" in lines
+    (wrong,) = (line for line in lines if line.startswith("✗ extra nats "))
+    assert wrong.startswith("✗ extra nats nats-py is 1.2.3, and ")
+    assert wrong.endswith(" is needed: pip install 'aixgo[nats]'")
 
 
 def test_doctor_fails_when_the_broker_does_not_answer(aixgo: Any) -> None:

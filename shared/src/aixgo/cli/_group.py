@@ -15,6 +15,7 @@ VERBS = (
     "call",
     "runs",
     "dlq",
+    "models",
     "validate",
     "provision",
     "doctor",

