@@ -48,7 +48,7 @@ def measured(ahead: float, uncertain: float) -> bool:
 def ask_loops() -> None:
     """From now on, let `now` ask the running loop for its `wall_time`.
 
-    Whoever brings a loop with virtual time calls it; other processes do not pay for the question,
+    A loop with virtual time calls it; other processes do not pay for the question,
     which is a system call on Python 3.11, several for each message.
     """
     global _asks_loops

@@ -1,6 +1,6 @@
 """The one message shape of Aixgo, its encoding, and the ids in it.
 
-JSON on the wire, so that any NATS tool can read it. The payload stays raw bytes: whoever relays an
+JSON on the wire, so that any NATS tool can read it. The payload stays raw bytes: a relay of an
 envelope never decodes it. Unknown fields are ignored and every new field has a default, so older
 and newer processes talk to each other (`tests/unit/test_envelope.py` decodes both).
 """

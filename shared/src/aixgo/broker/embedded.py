@@ -254,7 +254,7 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """Address with the token: whoever has it can use the server."""
+        """Address with the token, which is all that a client needs to use the server."""
         port = 0 if self._process is None else self._process.port
         return f"nats://{self._token}@127.0.0.1:{port}"
 

@@ -178,7 +178,7 @@ class Bucket:
                 expected = 0 if entry is None else entry.revision
         raise WrongSequence(
             f"key {key!r} of bucket {self.name!r} changed during {CREATE_ATTEMPTS} tries to create "
-            "it; somebody deletes and creates it all the time"
+            "it; another client deletes and creates it all the time"
         )
 
     async def update(self, key: str, value: bytes, revision: int, *, ttl: float = 0.0) -> int:

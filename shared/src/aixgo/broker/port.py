@@ -143,7 +143,7 @@ class Delivery(Protocol):
         ...
 
     async def nak(self, delay: float = 0.0) -> None:
-        """Hand it back: at once, or after `delay` seconds (it counts as unacknowledged so long)."""
+        """Hand it back: at once, or after `delay` seconds (unacknowledged until then)."""
         ...
 
     async def term(self, reason: str = "") -> None:
@@ -292,12 +292,12 @@ class ConsumerInfo:
 
 
 class Bus(Protocol):
-    """At-most-once messages between whoever is connected now."""
+    """At-most-once messages between the clients that are connected now."""
 
     async def publish(
         self, subject: str, data: bytes, *, reply: str = "", headers: Headers | None = None
     ) -> None:
-        """Send without waiting for anybody. While disconnected it is buffered up to a bound.
+        """Send without waiting for an answer. While disconnected it is buffered up to a bound.
 
         Raises:
             BadSubject, BadHeader, PayloadTooLarge: at once.

@@ -36,7 +36,7 @@ ACK_WAIT_SECONDS = 30.0
 """Takeover time after a worker dies; heartbeats every third of it keep a delivery."""
 
 PRESENCE_TTL_SECONDS = 15
-"""An instance that is not renewed so long is gone; renewed every third of it."""
+"""An instance that is not renewed for this time is gone; renewed every third of it."""
 
 
 @dataclass(frozen=True, kw_only=True)

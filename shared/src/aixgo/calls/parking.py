@@ -6,8 +6,8 @@ wait until. What it waits for (an answer, a child's result, the timer) publishes
 handler then runs from its first line, and finished steps return their recorded results.
 
 No wake-up can be lost between the look and the parking: the parked call is stored *before* the
-worker looks a last time for what it waits for, and whoever stores that looks for the parked call
-*after* it. So one of the two sees the other.
+worker looks a last time for what it waits for, and the process that stores that looks for the
+parked call *after* it. So one of the two sees the other.
 """
 
 from __future__ import annotations

@@ -105,8 +105,9 @@ class RunTree(Run, frozen=True, kw_only=True):
         """
         if not self.agent:
             raise NotSupported(
-                f"no call of its own is known of run {self.run_id}: an event began it, or results "
-                "are not kept for so long (`retention`); cancel or fork works for what a call began"
+                f"no call of its own is known of run {self.run_id}: an event began it, or its "
+                "results are no longer kept (`retention`); only a run that a call began can be "
+                "cancelled or forked"
             )
 
     def owner(self, path: str) -> str:

@@ -160,7 +160,7 @@ def _leave_in_doubt(nodes: Mapping[str, _Node]) -> None:
             node.status = "error"
             node.error = Failure(
                 code="in_doubt",
-                message=f"the run ended before anybody knew whether it took place{said}",
+                message=f"the run ended before it was known whether it took place{said}",
                 agent=node.agent,
             )
 

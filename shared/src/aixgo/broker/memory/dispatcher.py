@@ -10,7 +10,7 @@ from aixgo.broker.port import BusMessage
 
 
 class Called(Protocol):
-    """Whoever has a callback."""
+    """Something with a callback."""
 
     def dispatch(self, message: BusMessage) -> None:
         """Run it; it does not raise."""

@@ -121,7 +121,7 @@ class Interest:
         return route
 
     def deliver(self, message: BusMessage, wild: Listeners | None) -> bool:
-        """Give the message to whoever listens; returns whether anybody does."""
+        """Pass the message to its listeners; returns whether there are any."""
         literal = self.literal.get(message.subject)
         if literal is None:
             if wild is None:

@@ -118,7 +118,7 @@ class Link(Protocol):
 
 
 class Holder(Protocol):
-    """Whoever received a delivery."""
+    """The receiver of a delivery."""
 
     @property
     def link(self) -> Link:

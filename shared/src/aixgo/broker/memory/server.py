@@ -168,7 +168,7 @@ class MemoryServer:
         return heard
 
     def _republish(self, subject: str, record: Record, previous: int) -> None:
-        """Give what a stream just stored to whoever listens on another subject, if anybody does.
+        """Pass what a stream just stored to the listeners on another subject, if there are any.
 
         Args:
             previous: sequence of the record that its subject had before, 0 for none.

@@ -149,8 +149,8 @@ class Appends:
     async def _check_disk(self, subject: str, left: float) -> None:
         """Find out whether no answer comes because the stream cannot be written.
 
-        A server that fails to write says so in its log only, but it repeats the failure to whoever
-        wants to remove something, even if there is nothing to remove.
+        A server that fails to write says so in its log only, but it repeats the failure to any
+        client that wants to remove something, even if there is nothing to remove.
 
         Raises:
             DiskFull: that is why.

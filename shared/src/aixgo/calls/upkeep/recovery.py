@@ -2,10 +2,10 @@
 
 Runs only where CALLS has `persist="async"`: at the start of a process, after its connection
 was restored, and every minute. A noted call (`calls.accepted`) is lost when it has no result and
-is in none of the places that keep calls. Whoever moves a call keeps it in its new place before it
-leaves the old one, and notes it anew before it is queued, so a note that is still the newest
-of its call when it is replaced (compare-and-set) belongs to a call that was not moved meanwhile.
-Only between a note and its publication is a call nowhere: so it is looked for twice.
+is in none of the places that keep calls. A process that moves a call keeps it in its new place
+before it leaves the old one, and notes it anew before it is queued, so a note that is still the
+newest of its call when it is replaced (compare-and-set) belongs to a call that was not moved
+meanwhile. Only between a note and its publication is a call nowhere: so it is looked for twice.
 
 A server that died can also keep calls that it will never deliver: their removal was not written, or
 their sequence was given before. They go, and those that have no result are published again, noted
@@ -44,7 +44,7 @@ MOMENT_SECONDS = 2.5
 
 LEASE_SECONDS = 5
 """For which one process looks and others need not; two at once are kept apart by the notes. Short,
-because a process or server may die in a look, and then what was lost waits for so long."""
+because a process or server may die in a look, and then what was lost waits for this time."""
 
 LEASE = "recover"
 """Key in the `leases` bucket; those of calls have a dot."""

@@ -127,7 +127,7 @@ class Sweeper:
         if now() < self._tidied + _TIDY_SECONDS:
             return
         self._tidied = now()
-        try:  # not given back: whoever comes within its time need not look
+        try:  # not released: another process within its time need not look
             await self._space.leases.create(_TIDY_LEASE, b"", ttl=_TIDY_SECONDS / 2)
         except WrongSequence:
             return

@@ -112,8 +112,8 @@ def runtime_directory() -> Path:
     mine = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
     if not mine or found.st_mode & 0o022:
         raise ConfigError(
-            f"runtime directory {directory} must belong to this user and be writable by nobody "
-            "else (mode 0700); fix it, or set AIXGO_RUNTIME_DIR"
+            f"runtime directory {directory} must belong to this user, and no other user may write "
+            "to it (mode 0700); fix it, or set AIXGO_RUNTIME_DIR"
         )
     return directory
 
