@@ -39,7 +39,7 @@ class Faults:
         self.duplicates = count
 
     def delay_deliveries(self, seconds: float) -> None:
-        """Let deliveries of consumers travel for this time (0: none). The ack wait runs meanwhile."""
+        """Let deliveries of consumers travel for this time; the ack wait runs meanwhile."""
         self.delivery_delay = seconds
 
     def disconnect(self, connection: Cuttable, seconds: float | None = None) -> None:
