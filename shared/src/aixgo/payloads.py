@@ -175,6 +175,8 @@ def to_seconds(value: Any, what: str, *, zero: bool = False) -> float:
     Raises:
         ConfigError: it is not a finite number of seconds above 0.
     """
+    if type(value) is float and 0.0 < value < math.inf:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"{what} {value!r} is not a number; give seconds, such as 2.5")
     try:

@@ -60,6 +60,18 @@ def step_token(path: str) -> str:
     return "_" + hashlib.blake2b(path.encode(), digest_size=15).hexdigest()
 
 
+@lru_cache(maxsize=8192)
+def step_id(agent: str, run: str, step: str) -> str:
+    """Return the three tokens that name a step: the end of every subject about it.
+
+    Cached, because the parties to one call build five such subjects.
+
+    Raises:
+        BadSubject: one of them cannot be a token.
+    """
+    return f"{token(agent, 'agent')}.{token(run, 'run')}.{step_token(step)}"
+
+
 class StepSubject(NamedTuple):
     """What the subject of something about one step says."""
 
@@ -117,7 +129,7 @@ class Names:
 
     def call(self, agent: str, run: str, step: str) -> str:
         """Subject of a call to an agent."""
-        return self._step("call", agent, run, step)
+        return f"aixgo.{self.namespace}.call.{step_id(agent, run, step)}"
 
     def calls_of(self, agent: str) -> str:
         """Filter of all calls to an agent."""
@@ -125,7 +137,7 @@ class Names:
 
     def result(self, agent: str, run: str, step: str) -> str:
         """Subject of the one result of a step."""
-        return self._step("res", agent, run, step)
+        return f"aixgo.{self.namespace}.res.{step_id(agent, run, step)}"
 
     def results_of(self, run: str) -> str:
         """Filter of all results of a run."""
@@ -133,7 +145,7 @@ class Names:
 
     def accepted(self, agent: str, run: str, step: str) -> str:
         """Subject of the note that a call was accepted, where calls are written behind."""
-        return self._step("run", agent, run, step)
+        return f"aixgo.{self.namespace}.run.{step_id(agent, run, step)}"
 
     @property
     def all_accepted(self) -> str:
@@ -161,7 +173,7 @@ class Names:
 
     def live_result(self, agent: str, run: str, step: str) -> str:
         """Where a stored result is republished to waiting callers."""
-        return self._step("live.res", agent, run, step)
+        return f"aixgo.{self.namespace}.live.res.{step_id(agent, run, step)}"
 
     def live_results_of(self, run: str) -> str:
         """Filter of all results of a run as they are stored."""
@@ -183,13 +195,7 @@ class Names:
 
     def step_id(self, agent: str, run: str, step: str) -> str:
         """Id of a step, unique in the CALLS stream: the `Nats-Msg-Id` of its call."""
-        return f"{token(agent, 'agent')}.{token(run, 'run')}.{step_token(step)}"
-
-    def _step(self, verb: str, agent: str, run: str, step: str) -> str:
-        return (
-            f"aixgo.{self.namespace}.{verb}.{token(agent, 'agent')}.{token(run, 'run')}."
-            f"{step_token(step)}"
-        )
+        return step_id(agent, run, step)
 
     # -- history, tokens, events ---------------------------------------------------------------
 
@@ -203,7 +209,7 @@ class Names:
 
     def tokens(self, agent: str, run: str, step: str) -> str:
         """Subject of the streamed tokens of a model step."""
-        return self._step("tok", agent, run, step)
+        return f"aixgo.{self.namespace}.tok.{step_id(agent, run, step)}"
 
     def tokens_in(self, run: str) -> str:
         """Filter of all streamed tokens of a run."""
@@ -217,11 +223,11 @@ class Names:
 
     def timer(self, agent: str, run: str, step: str) -> str:
         """Subject of a schedule: it fires into `wake`."""
-        return self._step("timer", agent, run, step)
+        return f"aixgo.{self.namespace}.timer.{step_id(agent, run, step)}"
 
     def wake(self, agent: str, run: str, step: str) -> str:
         """Where a schedule fires to."""
-        return self._step("wake", agent, run, step)
+        return f"aixgo.{self.namespace}.wake.{step_id(agent, run, step)}"
 
     def timers_in(self, run: str) -> str:
         """Filter of the schedules of a run."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 from msgspec.structs import replace
 
@@ -156,8 +156,8 @@ class Caller:
                 await waiting.live.unsubscribe()
         return standing if standing.blob is None else await self._payloads.fetch(standing)
 
-    async def _listen(self, request: Envelope, waiting: _Waiting) -> Subscription:
-        return await self._broker.subscribe(
+    def _listen(self, request: Envelope, waiting: _Waiting) -> Awaitable[Subscription]:
+        return self._broker.subscribe(
             self._names.live_result(request.target, request.run, request.step),
             waiting.arrive,
             limit=1,

@@ -73,7 +73,8 @@ class Results:
 
     async def stands(self, agent: str, run: str, step: str, *, decisive: bool = False) -> bool:
         """Whether the step has its result; `decisive` as for `get`."""
-        return await self.stands_at(self._names.result(agent, run, step), decisive=decisive)
+        subject = self._names.result(agent, run, step)
+        return await self._broker.last(self._stream, subject, decisive=decisive) is not None
 
     async def stands_at(self, subject: str, *, decisive: bool = False) -> bool:
         """Whether there is a result of this subject; `decisive` as for `get`."""
