@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from aixgo.errors import ModelError
 from aixgo.models import ChatMessage, ChatRequest, EmbedRequest, ResponseSchema
-from aixgo.models.wires.chat import ChatStream, decode_chat
+from aixgo.models.wires.chat import ChatStream, decode_chat, read_chat
 from aixgo.models.wires.classify import from_status, retry_after_of
 from aixgo.models.wires.embeddings import decode_embeddings, decode_features
 from aixgo.models.wires.responses import ResponsesStream, decode_responses
 from aixgo.models.wires.schemas import JsonGate, json_in
 from aixgo.models.wires.sse import Event
+from aixgo.models.wires.tidy import tidy_chat, tidy_chunk
 
 HI = (ChatMessage(role="user", content="hi"),)
 CITY = ResponseSchema(name="c", schema={"type": "object", "required": ["city"]})
@@ -108,6 +109,55 @@ def test_the_pieces_of_a_stream_are_its_text(pieces: list[str], whole_at_the_end
     response.text.encode()  # no lone halves are left
     body = dumps({"choices": [{"message": {"content": "".join(pieces)}}]}).encode()
     assert decode_chat(ASK, body).text == response.text
+
+
+COUNT = st.integers(-3, 40) | st.none() | st.just(10**400) | st.just(2.0)
+NAMES = ["prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens",
+         "prompt_cache_hit_tokens", "cache_read_input_tokens"]  # fmt: skip
+COUNTS = st.dictionaries(st.sampled_from(NAMES), COUNT)
+
+
+@given(
+    st.text(max_size=6) | st.none(),
+    st.sampled_from(["stop", "length", "content_filter", "abort", None, ""]),
+    COUNTS.map(lambda counts: {"prompt_tokens": 9, "completion_tokens": 3, **counts}),
+    COUNTS | st.none(),
+    st.sampled_from(
+        [{}, {"error": None}, {"error": {"code": 429}}, {"model": "n"}, {"id": 7}, {"usage": None}]
+    ),
+    st.sampled_from([{}, {"usage": {"prompt_tokens": 5}}, {"index": 3}, {"index": None}]),
+    st.sampled_from([{}, {"refusal": "no"}, {"tool_calls": [{"function": {"name": "f"}}]}]),
+)
+def test_the_fast_way_reads_what_the_other_way_reads(
+    content: Any, finish: Any, usage: Any, details: Any, top: Any, choice: Any, message: Any
+) -> None:
+    counted = {**usage, "prompt_tokens_details": details}
+    said = {"content": content, **message}
+    answer = {"usage": counted, **top}
+    answer["choices"] = [{"message": said, "finish_reason": finish, **choice}]
+    body = dumps(answer).encode()
+    tidy = tidy_chat(ASK, body)
+    assert tidy is None or tidy == read_chat(ASK, body)
+    answer["choices"] = [{"delta": said, "finish_reason": finish, **choice}]
+    if not top:
+        answer.pop("usage")
+    event = Event(dumps(answer).encode())
+    if tidy_chunk(event.data) is not None:
+        one, other = ChatStream(ASK), ChatStream(ASK)
+        assert one.feed(event) == other.read(event)
+        assert one.response() == other.response()
+
+
+def test_a_tidy_answer_takes_the_fast_way() -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": None}
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": "Hi"},
+        "finish_reason": "stop",
+    }
+    assert tidy_chat(ASK, dumps({"choices": [choice], "usage": usage}).encode()) is not None
+    piece = {"index": 0, "delta": {"content": "Hi"}, "finish_reason": None}
+    assert tidy_chunk(dumps({"choices": [piece], "usage": None}).encode()) is not None
 
 
 JSON = st.recursive(

@@ -217,14 +217,14 @@ async def _read(response: aiohttp.ClientResponse, limit: int, begin: bytes) -> b
     """Return the body, or None when it is over the limit."""
     if (response.content_length or 0) > limit:
         return None
-    pieces: list[bytes] = [begin]
+    pieces: list[bytes] = [begin] if begin else []
     size = len(begin)
     while piece := await response.content.readany():
         size += len(piece)
         if size > limit:
             return None
         pieces.append(piece)
-    return b"".join(pieces)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 class Events:

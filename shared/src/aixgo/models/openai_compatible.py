@@ -47,7 +47,10 @@ AFTER_THE_END = 2.0
 """Seconds for the usage and the last line of a stream once its answer has said why it ended."""
 
 _MAX_DIALECTS = 256
-"""Of models that wanted to be asked in another way; requests may name any model."""
+"""Of models whose way to be asked is kept; requests may name any model."""
+
+_BEGINNING = 64
+"""Bytes that show what an answer is."""
 
 _OPENAI_HOST = "api.openai.com"
 _encode = msgspec.json.Encoder().encode
@@ -137,19 +140,19 @@ class OpenAICompatible:
         """Return the whole answer."""
         request, wire = self._limited(request), self._wire_for(request)
         target = self._target(wire.path, request.timeout)
-        with self._safe():
-            dialect = self._dialect(request)
-            while True:
-                body = _encode(wire.body(request, dialect, stream=False))
-                try:
-                    reply = await self._http.post(target, body)
-                    self._raise_for_status(reply, request.model)
-                    answer = self._whole(wire, request, reply.body)
-                except (BadModelRequest, UnsupportedByModel) as error:
-                    dialect = simpler(dialect, request, error)
-                else:
-                    self._learn(request, dialect)
-                    return answer
+        dialect = self._dialect(request)
+        while True:
+            body = _encode(wire.body(request, dialect, stream=False))
+            try:
+                reply = await self._http.post(target, body)
+                self._raise_for_status(reply, request.model)
+                answer = self._whole(wire, request, reply.body)
+            except ModelError as error:
+                self._secrets.cleaned(error)
+                dialect = simpler(dialect, request, error)
+            else:
+                self._learn(request, dialect)
+                return answer
 
     @asynccontextmanager
     async def stream(self, request: ChatRequest) -> AsyncGenerator[AsyncIterator[ChatChunk], None]:
@@ -206,15 +209,19 @@ class OpenAICompatible:
     def _dialect(self, request: ChatRequest) -> Dialect:
         _, model = split_model(request.model)
         found = self._dialects.get(model)
-        return found or dialect_of(
-            self._provider, model, schemas=self._schemas, stream_options=self._stream_options
-        )
+        if found is None:
+            found = dialect_of(
+                self._provider, model, schemas=self._schemas, stream_options=self._stream_options
+            )
+            self._note(model, found)
+        return found
 
     def _learn(self, request: ChatRequest, dialect: Dialect) -> None:
         """Keep the dialect that this model took, so that the next request is right at once."""
-        _, model = split_model(request.model)
-        if dialect == self._dialect(request):
-            return
+        if dialect is not self._dialect(request):
+            self._note(split_model(request.model)[1], dialect)
+
+    def _note(self, model: str, dialect: Dialect) -> None:
         if len(self._dialects) >= _MAX_DIALECTS:
             self._dialects.pop(next(iter(self._dialects)))
         self._dialects[model] = dialect
@@ -234,7 +241,7 @@ class OpenAICompatible:
 
     def _whole(self, wire: Wire, request: ChatRequest, body: bytes) -> ChatResponse:
         """Return an answer in one piece; some servers send a stream that nobody asked for."""
-        if not body.lstrip()[:6].startswith((b"data:", b"event:")):
+        if not body[:_BEGINNING].lstrip().startswith((b"data:", b"event:")):
             return wire.decode(request, body)
         answer, parser = wire.stream(request), SseParser()
         for event in (*parser.feed(body), *parser.end()):
@@ -329,8 +336,9 @@ def simpler(dialect: Dialect, request: ChatRequest, error: ModelError) -> Dialec
     Raises:
         ModelError: the error, when it is about something else.
     """
+    about_the_request = isinstance(error, BadModelRequest | UnsupportedByModel)
     final = isinstance(error, ContextTooLong | ContentRefused)
-    found = None if final else dialect.without(str(error))
+    found = dialect.without(str(error)) if about_the_request and not final else None
     if found is None or (found.schemas != dialect.schemas and request.response is None):
         raise error
     return found

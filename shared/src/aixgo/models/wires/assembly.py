@@ -102,7 +102,8 @@ class ToolCalls:
 
     def take(self, message: dict[str, Any]) -> None:
         """Add what a message or delta has, in today's form or in that of 2023."""
-        for position, entry in enumerate(records(message.get("tool_calls"))):
+        entries = message.get("tool_calls")
+        for position, entry in enumerate(records(entries) if entries else ()):
             function = record(entry.get("function"))
             self.add(
                 position,
@@ -111,7 +112,8 @@ class ToolCalls:
                 name=string(function.get("name")),
                 arguments=arguments_in(function.get("arguments")),
             )
-        if old := record(message.get("function_call")):
+        if old := message.get("function_call"):
+            old = record(old)
             self.add(
                 0,
                 call_id="",

@@ -25,6 +25,7 @@ from aixgo.models.wires.reading import (
     well_formed,
 )
 from aixgo.models.wires.sse import Event
+from aixgo.models.wires.tidy import Chunk, tidy_chat, tidy_chunk
 from aixgo.models.wires.usage import Counter
 
 _DONE = b"[DONE]"
@@ -40,6 +41,11 @@ def decode_chat(request: ChatRequest, body: bytes) -> ChatResponse:
         ContentRefused: the model refused.
         ModelError: it is an error although its status is 200.
     """
+    return tidy_chat(request, body) or read_chat(request, body)
+
+
+def read_chat(request: ChatRequest, body: bytes) -> ChatResponse:
+    """Return the answer, however untidy; errors as `decode_chat`."""
     try:
         answer = loads(body)
     except Unreadable as error:
@@ -81,9 +87,12 @@ def _choice(request: ChatRequest, position: int, choice: dict[str, Any]) -> Choi
 def _count(counter: Counter, answer: dict[str, Any], choices: list[dict[str, Any]]) -> None:
     """Note the usage, wherever it is."""
     for choice in choices:
-        counter.see(choice.get("usage"))
-    counter.see(record(answer.get("x_groq")).get("usage"))
-    counter.see(answer.get("usage"))
+        if "usage" in choice:
+            counter.see(choice["usage"])
+    if "x_groq" in answer:
+        counter.see(record(answer["x_groq"]).get("usage"))
+    if usage := answer.get("usage"):
+        counter.see(usage)
 
 
 class ChatStream:
@@ -109,6 +118,21 @@ class ChatStream:
             ModelUnavailable: the connection ended inside it.
             ModelError: it is an error in the middle of the stream.
         """
+        chunk = tidy_chunk(event.data) if event.whole and not event.name else None
+        if chunk is not None:
+            return self.piece(chunk)
+        return self.read(event)
+
+    def piece(self, chunk: Chunk) -> str:
+        """Return the text of a tidy chunk."""
+        assembly = self._assembly
+        assembly.begun = True
+        if not assembly.id:
+            assembly.named(chunk.id, chunk.model)
+        return assembly.text(chunk.text)
+
+    def read(self, event: Event) -> str:
+        """Return the text that an event adds, however untidy; errors as `feed`."""
         data = event.data.strip()
         if data.strip(b'"') == _DONE:
             self.ended = True

@@ -71,13 +71,14 @@ class Counter:
 
     def see(self, usage: Any) -> None:
         """Take an object of usage; what is not one says nothing."""
-        fields = record(usage)
-        if not fields:
+        if not usage or not isinstance(usage, dict):
             return
+        fields: dict[str, Any] = usage
         prompt = _first(fields, _PROMPT)
         cached = _first(fields, _CACHED)
         for name in _DETAILS:
-            cached = _first(record(fields.get(name)), _CACHED) or cached
+            if details := fields.get(name):
+                cached = _first(record(details), _CACHED) or cached
         if "prompt_tokens" not in fields and "cache_read_input_tokens" in fields:
             # Anthropic counts cached input apart
             prompt += cached + _first(fields, ("cache_creation_input_tokens",))
@@ -93,4 +94,8 @@ class Counter:
 
 
 def _first(fields: dict[str, Any], names: tuple[str, ...]) -> int:
-    return next((n for name in names if (n := count(fields.get(name), name))), 0)
+    for name in names:
+        value = fields.get(name)
+        if value and (found := count(value, name)):
+            return found
+    return 0
