@@ -78,7 +78,7 @@ def service(arguments: list[str], url: str) -> Iterator[str]:
 @pytest.mark.nats
 async def test_three_processes_make_one_offer() -> None:
     with NatsServer() as server, ExitStack() as stack:
-        ((file, *_),) = commands("provision")
+        file, *_ = commands("provision")[0]
         provision(file, server.url)
         served = [stack.enter_context(service(words, server.url)) for words in commands("service")]
         assert served == ["stock", "price", "desk"]
