@@ -55,6 +55,14 @@ def test_a_question_that_nothing_can_answer_ends_the_run_at_once(aixgo: Any, fil
     assert "it asks a person, and stdin, from which the answer is read, has ended" in done.stdout
 
 
+def test_an_answer_that_is_not_text_is_said(aixgo: Any, file: str) -> None:
+    done = aixgo.process("run", file, "-i", "rivers", "--json", stdin=b"\xe9\nyes\n")
+
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["status"] == "error"
+    assert "stdin is not UTF-8 text: byte 0xe9 at offset 0" in done.stderr
+
+
 def test_messages_on_stdin_are_not_answers(aixgo: Any, file: str) -> None:
     done = aixgo.process("run", file, "-i", "-", "--timeout", "2s", stdin="rivers\nyes\n")
 

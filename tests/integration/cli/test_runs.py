@@ -19,6 +19,7 @@ from aixgo.models.scripted import ScriptedModel
 from aixgo.runs import RunStatus
 from aixgo.testing.nats_server import NatsServer
 from aixgo.testing.waiting import eventually
+from aixgo.tools import tool
 
 pytestmark = pytest.mark.nats
 
@@ -29,6 +30,20 @@ async def writer(message: Message, ctx: Context) -> str:
     if ctx.attempt == 1:
         raise ModelTimeout("the first try fails")
     return (await ctx.model.chat(f"write {message.text}")).text
+
+
+@tool(effect="once")
+async def pay(amount: int) -> str:
+    """Pay.
+
+    Args:
+        amount: how much.
+    """
+    return f"paid {amount}"
+
+
+async def cashier(message: Message, ctx: Context) -> str:
+    return str(await ctx.tool("pay", {"amount": int(message.text)}))
 
 
 async def echo(message: Message) -> str:
@@ -84,6 +99,7 @@ def staged(aixgo: Any, nats_server: NatsServer) -> Callable[[], Any]:
             Agent("writer", writer, model="scripted/any", retry=quick),
             Agent("publish", publish),
             Agent("echo", echo),
+            Agent("cashier", cashier, tools=[pay]),
         ]
         asked: list[ChatRequest] = []
 
@@ -285,6 +301,16 @@ async def test_a_fork_and_where_it_came_from_are_compared_step_by_step(staged: A
         assert shown.splitlines()[-1] == "2 reused · 2 changed"
         shown = (await aixgo("runs", "diff", fork, run, "--full")).stdout
         assert "    - write a poem: no\n    + write a poem: yes\n" in shown
+
+
+async def test_a_fork_pays_again_only_when_that_is_meant(staged: Any) -> None:
+    async with staged() as aixgo:
+        run = (await aixgo.system.call("cashier", "12")).run_id
+        refused = await aixgo("runs", "fork", run)
+        assert refused.returncode == 1
+        assert "--repeat-effects" in refused.stderr
+        forked = await aixgo.json("runs", "fork", run, "--repeat-effects")
+        await aixgo.until(forked["run_id"], "done")
 
 
 async def test_the_beginning_of_an_id_is_enough_when_only_one_run_has_it(staged: Any) -> None:

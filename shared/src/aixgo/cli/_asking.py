@@ -11,7 +11,7 @@ from aixgo.cli._stdin import StdinLines
 from aixgo.cli._terminal import is_terminal
 from aixgo.cli._views import View
 from aixgo.client import Client, Question
-from aixgo.errors import InvalidPayload, NoQuestion
+from aixgo.errors import AixgoError, BrokerError, ConfigError, NoQuestion
 
 UNANSWERED = "it asks a person, and stdin, from which the answer is read, has ended"
 
@@ -68,7 +68,10 @@ class Asking:
 
     async def look(self) -> list[Question]:
         """Find what the run asks now; returns the questions that are new."""
-        found = await self._client.questions(self._run)
+        try:
+            found = await self._client.questions(self._run)
+        except BrokerError:  # the broker is away: the run itself says so when it lasts
+            return []
         new = [one for one in found if one.step not in self._answered]
         for question in new:
             self._answered[question.step] = asyncio.Event()
@@ -107,13 +110,13 @@ class Asking:
     async def _type(self, question: Question) -> bool:
         """Read lines until one answers the question; True however that ends."""
         lines = self._desk.lines()
-        while (text := await lines.next()) is not None:
+        while (text := await self._next(lines)) is not None:
             try:
                 answer = answer_in(text, question.options)
                 await self._client.answer(self._run, answer, step=question.step)
             except NoQuestion:  # answered elsewhere meanwhile
                 return True
-            except InvalidPayload as error:
+            except AixgoError as error:  # not an answer, or the broker is away
                 self._view.ask([str(error)], prompt="answer: ")
                 continue
             return True
@@ -122,3 +125,11 @@ class Asking:
         else:
             await self._client.cancel(self._agent, self._run, UNANSWERED)
         return True
+
+    async def _next(self, lines: StdinLines) -> str | None:
+        """Return the next line; None at the end, and after bytes that are not text."""
+        try:
+            return await lines.next()
+        except ConfigError as error:
+            self._view.ask([str(error)])
+            return None
