@@ -31,7 +31,6 @@ PAGES = sorted(
 PACKAGES = {module.name for module in pkgutil.iter_modules(aixgo.__path__)}
 
 ELSEWHERE = {
-    "AIXGO_NATS_INBOX": "made of the prefix `AIXGO_NATS_` and the name of a field",
     "OTEL_TRACES_SAMPLER": "read by the OpenTelemetry SDK",
     "_TRACES_ENDPOINT": "the end of a variable's name; read by the OpenTelemetry SDK",
     "ThreadPoolExecutor": "of concurrent.futures",
