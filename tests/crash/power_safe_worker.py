@@ -17,7 +17,7 @@ from typing import Any
 
 import aixgo.steps.context
 from aixgo import Agent, App, Context, Message, serve
-from aixgo.calls.accepted import Accepted
+from aixgo.calls.call_notes import CallNotes
 from aixgo.calls.upkeep import recovery
 from aixgo.calls.worker import Worker
 from aixgo.clock import now
@@ -96,7 +96,7 @@ async def main() -> None:
     aixgo.steps.context.PARK_SECONDS = 0.1
     recovery.MOMENT_SECONDS = float(moment)
     if notes == "forgetful":
-        Accepted.note = forgetful  # type: ignore[method-assign]  # in this process alone
+        CallNotes.note = forgetful  # type: ignore[method-assign]  # in this process alone
     Worker._outcome = watched  # type: ignore[method-assign]  # the same
     log = logging.getLogger("aixgo")
     log.setLevel(logging.INFO)

@@ -21,7 +21,7 @@ from types import ModuleType
 import pytest
 
 from aixgo import connect
-from aixgo.calls.accepted import Accepted
+from aixgo.calls.call_notes import CallNotes
 from aixgo.client import Client
 from aixgo.envelope import new_id
 from aixgo.errors import AixgoError, NoQuestion
@@ -296,7 +296,7 @@ async def test_ten_thousand_runs_finish_although_the_server_is_killed_forty_time
 
 @pytest.mark.slow
 async def test_without_notes_runs_are_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Accepted, "note", WORKER.forgetful)
+    monkeypatch.setattr(CallNotes, "note", WORKER.forgetful)
     async with load(tmp_path, moment=0.5, notes="forgetful") as made:
         await under_kills(made, runs=4_000, kills=20, parked=20)
         audit = await finished(made, within=30.0)

@@ -29,7 +29,7 @@ from aixgo import Client, connect
 from aixgo.calls.history import decode_happened
 from aixgo.envelope import decode
 from aixgo.errors import AixgoError, NoQuestion
-from aixgo.steps.tools.notes import Verdict
+from aixgo.steps.tools.journal import Verdict
 from aixgo.testing.nats_server import NatsServer
 
 pytestmark = pytest.mark.nats

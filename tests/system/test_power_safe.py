@@ -20,7 +20,7 @@ from aixgo import Agent, App, Context, Message, System
 from aixgo.broker import ConsumerInfo, StreamInfo
 from aixgo.broker.memory import MemoryBroker
 from aixgo.calls import settle
-from aixgo.calls.accepted import Accepted
+from aixgo.calls.call_notes import CallNotes
 from aixgo.calls.space import Space
 from aixgo.calls.upkeep import recovery
 from aixgo.calls.upkeep.recovery import Recovery
@@ -172,7 +172,7 @@ async def test_without_its_note_it_would_be_lost(
     async def forgetful(*_: object, **__: object) -> bool:
         return False
 
-    monkeypatch.setattr(Accepted, "note", forgetful)
+    monkeypatch.setattr(CallNotes, "note", forgetful)
     async with running(*Counting().agents(), power_safe=True) as system:
         async with losing(system, "leaf"):
             run = await system.send("leaf", "x")
@@ -551,7 +551,7 @@ async def test_it_is_for_one_copy() -> None:
 async def test_nobody_asks_twice_whether_calls_are_noted() -> None:
     async with MemoryBroker() as broker:
         names = Names(f"t{new_id()[-12:]}")
-        accepted = Accepted(broker, names)
+        accepted = CallNotes(broker, names)
         assert not await accepted.is_wanted()
         assert accepted.wanted is None  # nothing is provisioned yet
         await App(Counting().agents(), namespace=names.namespace, power_safe=True).provision(broker)
@@ -594,7 +594,7 @@ async def test_who_may_not_note_a_call_that_must_be_noted_may_not_send_it(runnin
     async with running(*Counting().agents(), power_safe=True) as system:
         closed: Any = Closed(system.broker, notes=False)
         client = Client(closed, system.names)
-        client.space.accepted.wanted = True  # as it is for who may ask
+        client.space.notes.wanted = True  # as it is for who may ask
         with pytest.raises(PermissionDenied):
             await client.send("leaf", "x")
         assert await queued(system, 0)()

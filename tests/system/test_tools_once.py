@@ -21,7 +21,7 @@ from aixgo.errors import (
     Disconnected,
 )
 from aixgo.steps.tools import ToolStep
-from aixgo.steps.tools.notes import Notes, Reservation, Verdict
+from aixgo.steps.tools.journal import Reservation, ToolJournal, Verdict
 from aixgo.subjects import Names
 from aixgo.testing.local import Running
 from aixgo.testing.waiting import eventually
@@ -87,14 +87,14 @@ async def test_a_crash_in_any_window_pays_once(
             raise Crash(order)
 
     def crash_after(name: str, window: str) -> None:
-        original = getattr(Notes, name)
+        original = getattr(ToolJournal, name)
 
-        async def crashing(self: Notes, *args: Any) -> Any:
+        async def crashing(self: ToolJournal, *args: Any) -> Any:
             standing = await original(self, *args)
             crash(window, msgspec.json.decode(self._step.payload)["order"], name)
             return standing
 
-        monkeypatch.setattr(Notes, name, crashing)
+        monkeypatch.setattr(ToolJournal, name, crashing)
 
     crash_after("reserve", "after it is reserved")
     crash_after("judge", "the doubt resolved")
@@ -155,16 +155,16 @@ async def test_an_owner_that_comes_back_too_late_does_not_fire(
 ) -> None:
     """It was frozen after it had reserved, and another process did its work meanwhile."""
     frozen, thaw = asyncio.Event(), asyncio.Event()
-    reserve = Notes.reserve
+    reserve = ToolJournal.reserve
 
-    async def reserving(self: Notes, wanted: Reservation) -> Reservation:
+    async def reserving(self: ToolJournal, wanted: Reservation) -> Reservation:
         held = await reserve(self, wanted)
         if not frozen.is_set():
             frozen.set()
             await thaw.wait()
         return held
 
-    monkeypatch.setattr(Notes, "reserve", reserving)
+    monkeypatch.setattr(ToolJournal, "reserve", reserving)
     agent = cashier(bank)
     async with processes(request, kind) as start:
         zombie = await start(agent, heartbeats=False)
@@ -201,14 +201,14 @@ async def test_an_owner_that_comes_back_with_a_value_spares_a_person_the_questio
         return await done(self, *args)
 
     monkeypatch.setattr(ToolStep, "done", recording)
-    judge = Notes.judge
+    judge = ToolJournal.judge
 
-    async def judging(self: Notes, number: int, verdict: Verdict) -> Verdict:
+    async def judging(self: ToolJournal, number: int, verdict: Verdict) -> Verdict:
         if lost.is_set() and self._step.caller.space is lonely[0]:
             raise Disconnected("the broker is away")
         return await judge(self, number, verdict)
 
-    monkeypatch.setattr(Notes, "judge", judging)
+    monkeypatch.setattr(ToolJournal, "judge", judging)
     agent = cashier(bank, reconcile=None)
     async with processes(request, kind) as start:
         zombie = await start(agent, heartbeats=False)
@@ -310,7 +310,7 @@ async def test_a_value_that_arrives_after_a_wrong_verdict_is_still_not_repeated(
 ) -> None:
     """The owner's record was on its way when the hook said that nothing had happened."""
     denied, recorded = asyncio.Event(), asyncio.Event()
-    done, judge = ToolStep.done, Notes.judge
+    done, judge = ToolStep.done, ToolJournal.judge
 
     async def recording(self: ToolStep, *args: Any) -> Any:
         await denied.wait()
@@ -318,7 +318,7 @@ async def test_a_value_that_arrives_after_a_wrong_verdict_is_still_not_repeated(
         recorded.set()
         return result
 
-    async def judging(self: Notes, *args: Any) -> Verdict:
+    async def judging(self: ToolJournal, *args: Any) -> Verdict:
         verdict = await judge(self, *args)
         denied.set()
         await recorded.wait()
@@ -328,7 +328,7 @@ async def test_a_value_that_arrives_after_a_wrong_verdict_is_still_not_repeated(
         return NotDone()
 
     monkeypatch.setattr(ToolStep, "done", recording)
-    monkeypatch.setattr(Notes, "judge", judging)
+    monkeypatch.setattr(ToolJournal, "judge", judging)
     agent = cashier(bank, reconcile=wrong)
     async with processes(request, kind) as start:
         owner = await start(agent, heartbeats=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -401,7 +402,7 @@ class Client:
         run_id: str,
         kind: Literal["call", "rpc"] = "call",
     ) -> Envelope:
-        if timeout is not None:
+        if timeout is not None and not (type(timeout) is float and 0.0 < timeout < math.inf):
             to_seconds(timeout, "timeout")
         payload = to_payload(data)
         run = token(run_id, "run_id") if run_id else new_id()

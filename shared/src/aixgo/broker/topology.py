@@ -70,7 +70,7 @@ def streams(
     Args:
         results_bytes: room for results, bytes.
         power_safe: for a server that syncs every write (`sync_interval: always`): CALLS is written
-            behind, and what must not be lost with it is noted in RESULTS (`calls.accepted`).
+            behind, and what must not be lost with it is noted in RESULTS (`calls.call_notes`).
 
     Raises:
         ConfigError: `power_safe` with replicas.

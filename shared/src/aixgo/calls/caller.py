@@ -44,13 +44,13 @@ log = logging.getLogger("aixgo.calls")
 LOOK_SECONDS = 2.0
 """A lost republish is noticed after this time; the look itself costs a tenth of a millisecond."""
 
-SHORTEST_WAIT_SECONDS = 0.05
+_SHORTEST_WAIT_SECONDS = 0.05
 """Between two looks after the deadline, when the broker does not answer."""
 
-TTL_SLACK_SECONDS = 60
+_TTL_SLACK_SECONDS = 60
 """A call stays in the queue past its deadline for a worker that can still say `expired`."""
 
-REFUSED = (StreamFull, StreamRefused, PayloadTooLarge, NoResponders)
+_REFUSED = (StreamFull, StreamRefused, PayloadTooLarge, NoResponders)
 """What says for sure that a call was not queued."""
 
 
@@ -136,13 +136,18 @@ class Caller:
         """
         target = request.target
         waiting = _Waiting(self._alarms)
-        waiting.live = await self._listen(request, waiting)
+        waiting.live = await self._broker.subscribe(
+            self._names.live_result(target, request.run, request.step),
+            waiting.arrive,
+            limit=1,
+            prompt=True,
+        )
         try:
             # after subscribing: a result that is stored meanwhile is seen by one of the two
             standing = await self._results.get(target, request.run, request.step) if look else None
             if standing is None:
                 try:
-                    if request.step or self.space.accepted.wanted is False:
+                    if request.step or self.space.notes.wanted is False:
                         await self._send(request)
                     else:
                         await self.send(request)
@@ -169,14 +174,18 @@ class Caller:
         circle = target in request.above
         while True:
             left = math.inf if deadline is None else deadline - now()
-            data = await waiting.wait(min(LOOK_SECONDS, max(left, SHORTEST_WAIT_SECONDS)))
+            data = await waiting.wait(min(LOOK_SECONDS, max(left, _SHORTEST_WAIT_SECONDS)))
             if data is not None:
                 live = _believed(request, data)
                 if live is not None:
                     return live
                 # of another publication, or of another program: only its record counts
                 waiting.data = None
-                waiting.live = await self._listen(request, waiting)
+                waiting.live = await self._broker.subscribe(
+                    self._names.live_result(target, request.run, request.step),
+                    waiting.arrive,
+                    limit=1,
+                )
             try:
                 told = data is not None
                 standing = await self._results.get(target, request.run, request.step, decisive=told)
@@ -229,12 +238,12 @@ class Caller:
             await self._send(request)
             return
         travelling = request if fits(request) else await self._payloads.leave(request)
-        noted = await self.space.accepted.note(travelling, first=True)
+        noted = await self.space.notes.note(travelling, first=True)
         try:
             await self._send(travelling)
-        except REFUSED:
+        except _REFUSED:
             if noted:  # or it would be executed although its sender was told that it is not
-                await self.space.accepted.forget(travelling)
+                await self.space.notes.forget(travelling)
             raise
 
     async def _send(self, request: Envelope) -> None:
@@ -273,7 +282,7 @@ class Caller:
         ttl = 0.0
         if request.deadline is not None:
             left = min(request.deadline - now(), LONGEST_SECONDS)
-            ttl = max(1.0, math.ceil(left)) + TTL_SLACK_SECONDS
+            ttl = max(1.0, math.ceil(left)) + _TTL_SLACK_SECONDS
         await self._broker.append(
             subject,
             data,

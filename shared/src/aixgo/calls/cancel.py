@@ -15,10 +15,10 @@ from aixgo.clock import now
 from aixgo.envelope import Envelope, encode
 from aixgo.subjects import CALLS, Names
 
-REMEMBERED_RUNS = 4_096
+_REMEMBERED_RUNS = 4_096
 """Cancelled runs that a worker remembers, to refuse what was published at the same moment."""
 
-OVERLAP_SECONDS = 5.0
+_OVERLAP_SECONDS = 5.0
 """A call published later than this after the cancel knows of it, as a replay does."""
 
 
@@ -87,7 +87,7 @@ class CancelledRuns:
     def remember(self, signal: Envelope) -> None:
         """Keep a signal; the oldest one is forgotten for it."""
         self._signals[signal.run] = signal
-        if len(self._signals) > REMEMBERED_RUNS:
+        if len(self._signals) > _REMEMBERED_RUNS:
             del self._signals[next(iter(self._signals))]
 
     def reason(self, request: Envelope) -> str | None:
@@ -95,7 +95,7 @@ class CancelledRuns:
         signal = self._signals.get(request.run) if self._signals else None
         if signal is None or not is_below(request.step, signal.step):
             return None
-        if request.sent_at > signal.sent_at + OVERLAP_SECONDS:
+        if request.sent_at > signal.sent_at + _OVERLAP_SECONDS:
             return None
         return reason_of(signal)
 

@@ -28,10 +28,10 @@ log = logging.getLogger("aixgo.calls")
 REFUSED_SECONDS = 1.0
 """A delivery whose call is held comes back after this long; the finest grain of a hold's life."""
 
-RELEASE_SECONDS = 2.0
+_RELEASE_SECONDS = 2.0
 """For giving a hold up; when the broker is away, the end of its life does it."""
 
-RELEASED_SECONDS = 60.0
+_RELEASED_SECONDS = 60.0
 """A released hold stays visible for this long, as an expired one does, so that a worker that was
 frozen sees that another one had it; the record must not stay for ever."""
 
@@ -138,7 +138,7 @@ class Hold:
             return
         self._released = True
         try:
-            async with asyncio.timeout(RELEASE_SECONDS):
+            async with asyncio.timeout(_RELEASE_SECONDS):
                 await self._release()
         except (BrokerError, TimeoutError) as error:
             log.info("hold.not_released", extra={"step": self._key}, exc_info=error)
@@ -147,7 +147,7 @@ class Hold:
         bucket = self._holds.bucket
         while not self.lost:
             try:
-                await bucket.delete(self._key, revision=self._revision, ttl=RELEASED_SECONDS)
+                await bucket.delete(self._key, revision=self._revision, ttl=_RELEASED_SECONDS)
                 return
             except WrongSequence:
                 # a heartbeat may have renewed it at this moment

@@ -22,7 +22,7 @@ from aixgo.subjects import HISTORY, Names
 
 log = logging.getLogger("aixgo.calls")
 
-MESSAGE_CHARS = 2_000
+_MESSAGE_CHARS = 2_000
 """Of an error's message; the whole one is in the result or in the dead letter."""
 
 What = Literal[
@@ -104,8 +104,8 @@ class History:
         detail: str = "",
     ) -> None:
         """Write what happened to a call; never waits and never fails."""
-        if error is not None and len(error.message) > MESSAGE_CHARS:
-            error = replace(error, message=f"{error.message[:MESSAGE_CHARS]}…")
+        if error is not None and len(error.message) > _MESSAGE_CHARS:
+            error = replace(error, message=f"{error.message[:_MESSAGE_CHARS]}…")
         record = Happened(
             what=what,
             run=call.run,
@@ -117,7 +117,7 @@ class History:
             retry_in=retry_in,
             until=until,
             awaited=awaited,
-            detail=detail[:MESSAGE_CHARS],
+            detail=detail[:_MESSAGE_CHARS],
         )
         try:
             await self._broker.publish(self._names.history(call.run), _encoder.encode(record))

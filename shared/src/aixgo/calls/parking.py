@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from aixgo.broker.keyvalue import Bucket
 from aixgo.broker.port import Broker
-from aixgo.calls.accepted import Accepted
+from aixgo.calls.call_notes import CallNotes
 from aixgo.calls.foreign import Foreign
 from aixgo.calls.history import History
 from aixgo.calls.identity import publication
@@ -33,7 +33,7 @@ from aixgo.errors import InvalidPayload
 from aixgo.payloads import to_payload
 from aixgo.subjects import PARKED, Names, is_token, step_token, token
 
-QUESTION_BYTES = 64 * 1024
+_QUESTION_BYTES = 64 * 1024
 """Of a question to a person; it is kept beside the parked call, in one record with it."""
 
 
@@ -58,14 +58,14 @@ class Awaited(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Return a question to a person.
 
         Raises:
-            InvalidPayload: it cannot be written as JSON, or is over `QUESTION_BYTES`.
+            InvalidPayload: it cannot be written as JSON, or is over `_QUESTION_BYTES`.
         """
         asked = to_payload([question, *options])
         size = memoryview(asked).nbytes
-        if size > QUESTION_BYTES:
+        if size > _QUESTION_BYTES:
             raise InvalidPayload(
                 f"the question of step {step!r} is {size:,} bytes of JSON with its options, over "
-                f"the limit of {QUESTION_BYTES:,} bytes; ask shortly, and say where the rest is"
+                f"the limit of {_QUESTION_BYTES:,} bytes; ask shortly, and say where the rest is"
             )
         plain, *choices = msgspec.json.decode(asked)
         return cls(agent=agent, step=step, question=plain, options=tuple(choices))
@@ -109,7 +109,7 @@ LONGEST_SECONDS = 50 * 365 * 86_400.0
 """Of a timer, and of a call's time in the queue: a server counts nanoseconds in 63 bits. What waits
 for longer is woken then, and waits again."""
 
-WAKE_SECONDS = 24 * 3600.0
+_WAKE_SECONDS = 24 * 3600.0
 """A fired timer that was not taken for that long belongs to a call that expired long before."""
 
 _encoder = msgspec.json.Encoder()
@@ -120,10 +120,10 @@ class Parking:
     """The parked calls of a namespace."""
 
     def __init__(
-        self, broker: Broker, names: Names, accepted: Accepted, history: History, foreign: Foreign
+        self, broker: Broker, names: Names, notes: CallNotes, history: History, foreign: Foreign
     ) -> None:
         self._broker, self._names = broker, names
-        self._accepted, self._history, self._foreign = accepted, history, foreign
+        self._notes, self._history, self._foreign = notes, history, foreign
         self._bucket = Bucket(broker, names.bucket(PARKED))
 
     async def park(
@@ -178,8 +178,8 @@ class Parking:
 
     async def publish(self, request: Envelope) -> None:
         """Publish a call again; the same wake-up twice is one call."""
-        if self._accepted.wanted is not False:
-            await self._accepted.note(request)
+        if self._notes.wanted is not False:
+            await self._notes.note(request)
         await self._broker.append(
             self._names.call(request.target, request.run, request.step),
             encode(replace(request, sent_at=now())),
@@ -266,7 +266,7 @@ class Parking:
             target=self._names.wake(*step),
             # a call that parks again, because its delivery came back, needs its timer again
             msg_id=f"{publication(self._names, request)}:{new_id()[-12:]}",
-            ttl=WAKE_SECONDS,
+            ttl=_WAKE_SECONDS,
         )
 
 

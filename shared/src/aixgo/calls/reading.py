@@ -32,7 +32,8 @@ def read_call(names: Names, agent: str, subject: str, data: bytes) -> Envelope:
         InvalidPayload: it is not an envelope, an id in it cannot be, or it does not belong to its
             subject.
     """
-    call = _known(decode(data))
+    call = decode(data)
+    _check(call)
     if call.target == agent and call.run:
         whose = names.step_id(agent, call.run, call.step)
         if subject.endswith(f".{whose}"):  # as Aixgo itself publishes it
@@ -52,7 +53,8 @@ def read_event(names: Names, subject: str, data: bytes) -> Envelope:
     Raises:
         InvalidPayload: it is not an envelope, or an id in it cannot be.
     """
-    event = _known(decode(data))
+    event = decode(data)
+    _check(event)
     if event.run and event.source:
         return event
     # the same for every subscriber and every delivery
@@ -69,13 +71,15 @@ def recorded_call(names: Names, record: Record) -> Envelope | None:
     if about is None:
         return None
     try:
-        call = _completed(_known(decode(record.data)), about)
+        call = decode(record.data)
+        _check(call)
+        call = _completed(call, about)
     except InvalidPayload:
         return None
     return call if is_sensible(call.sent_at) else replace(call, sent_at=record.time)
 
 
-def _known(envelope: Envelope) -> Envelope:
+def _check(envelope: Envelope) -> None:
     """Refuse an envelope with an id that nothing can be named after."""
     if not _ID.fullmatch(envelope.id):
         raise InvalidPayload(
@@ -98,7 +102,6 @@ def _known(envelope: Envelope) -> Envelope:
             token(envelope.target, "target")
     except BadSubject as error:
         raise InvalidPayload(str(error)) from error
-    return envelope
 
 
 @lru_cache(maxsize=1024)

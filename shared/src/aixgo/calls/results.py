@@ -40,10 +40,10 @@ from aixgo.subjects import RESULTS, Names, step_of
 
 _ABSENT = Expect(subject_sequence=0)
 
-SETTLE_ATTEMPTS = 10
+_SETTLE_ATTEMPTS = 10
 """Tries to store a result that is refused because of one that cannot be found."""
 
-SETTLE_PAUSE_SECONDS = 0.5
+_SETTLE_PAUSE_SECONDS = 0.5
 """Between two of them; together longer than an election."""
 
 NOTE = "aixgo.note"
@@ -117,7 +117,7 @@ class Results:
         data = encode(result)
         if len(data) > CLAIM_CHECK_BYTES:
             data = encode(await self._payloads.leave(result))
-        for _ in range(SETTLE_ATTEMPTS):
+        for _ in range(_SETTLE_ATTEMPTS):
             try:
                 await self._broker.append(subject, data, expect=_ABSENT, timeout=timeout)
             except WrongSequence:
@@ -125,11 +125,11 @@ class Results:
                 if standing is not None:
                     return standing
                 # swept between the two, or a leader that is losing its place: nothing is recorded
-                await asyncio.sleep(SETTLE_PAUSE_SECONDS)
+                await asyncio.sleep(_SETTLE_PAUSE_SECONDS)
             else:
                 return result
         raise RequestTimeout(
-            f"the result of {subject!r} was refused {SETTLE_ATTEMPTS} times because there is one, "
+            f"the result of {subject!r} was refused {_SETTLE_ATTEMPTS} times because there is one, "
             "and none was found; is the cluster electing a leader? The call is delivered again"
         )
 
@@ -209,7 +209,7 @@ def origin_of(request: Envelope) -> Origin:
     )
 
 
-MESSAGE_CHARACTERS = 8_000
+_MESSAGE_CHARACTERS = 8_000
 """Of an error's text that travel: a result has to be stored, whatever a handler put into its error.
 """
 
@@ -217,9 +217,9 @@ MESSAGE_CHARACTERS = 8_000
 def failure_of(error: BaseException, agent: str, attempts: int) -> Failure:
     """Return an exception as it travels; a child's failure keeps its own origin."""
     text = text_of(error)
-    if len(text) > MESSAGE_CHARACTERS:
-        more = len(text) - MESSAGE_CHARACTERS
-        text = f"{text[:MESSAGE_CHARACTERS]} … ({more:,} characters more)"
+    if len(text) > _MESSAGE_CHARACTERS:
+        more = len(text) - _MESSAGE_CHARACTERS
+        text = f"{text[:_MESSAGE_CHARACTERS]} … ({more:,} characters more)"
     if isinstance(error, RemoteError):
         return Failure(code=error.cause, message=text, agent=error.agent, attempts=error.attempts)
     return Failure(

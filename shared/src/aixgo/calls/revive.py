@@ -21,7 +21,7 @@ from aixgo.envelope import Envelope, encode, new_id
 from aixgo.errors import InvalidPayload
 from aixgo.subjects import RESULTS
 
-EDITED_SECONDS = 300.0
+_EDITED_SECONDS = 300.0
 """Longest wait for an edited inner call, before its callers ask for its result."""
 
 
@@ -52,7 +52,7 @@ async def replay(caller: Caller, number: int) -> Envelope:
     await _forget_failures(space, letter.run_id)
     for edited in reversed([one for one in inner if one.edited]):
         call = await _publish(space, edited)
-        await caller.await_result(edited.agent, call.run, call.step, EDITED_SECONDS)
+        await caller.await_result(edited.agent, call.run, call.step, _EDITED_SECONDS)
     published = await _publish(space, outermost)
     for one in letters:
         await dead_letters.remove(one.number)
@@ -92,7 +92,7 @@ async def _publish(space: Space, letter: DeadLetter) -> Envelope:
         deadline=original.deadline and moment + (original.deadline - original.sent_at),
         sent_at=moment,
     )
-    await space.accepted.note(call)
+    await space.notes.note(call)
     step = (letter.agent, call.run, call.step)
     await space.broker.append(
         space.names.call(*step),

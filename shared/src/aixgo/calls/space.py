@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aixgo.broker.keyvalue import Bucket
 from aixgo.broker.port import Broker
-from aixgo.calls.accepted import Accepted
+from aixgo.calls.call_notes import CallNotes
 from aixgo.calls.cancel import Cancels
 from aixgo.calls.dead_letters import DeadLetters
 from aixgo.calls.foreign import Foreign
@@ -22,7 +22,7 @@ class Space:
         payloads: what is too large to travel.
         results: the one result of each step.
         history: what happened besides.
-        accepted: notes of calls that a queue written behind could lose.
+        notes: notes of calls that a queue written behind could lose.
         parking: calls that wait for a person or a timer.
         dead_letters: what could not be handled.
         cancels: ends calls and what they caused.
@@ -31,7 +31,6 @@ class Space:
     """
 
     __slots__ = (
-        "accepted",
         "broker",
         "cancels",
         "dead_letters",
@@ -39,6 +38,7 @@ class Space:
         "history",
         "leases",
         "names",
+        "notes",
         "parking",
         "payloads",
         "results",
@@ -50,8 +50,8 @@ class Space:
         self.foreign = Foreign()
         self.results = Results(broker, names, self.payloads, self.foreign)
         self.history = History(broker, names)
-        self.accepted = Accepted(broker, names)
-        self.parking = Parking(broker, names, self.accepted, self.history, self.foreign)
+        self.notes = CallNotes(broker, names)
+        self.parking = Parking(broker, names, self.notes, self.history, self.foreign)
         self.dead_letters = DeadLetters(broker, names, self.foreign)
         self.cancels = Cancels(broker, names, self.results, self.parking, self.history)
         self.leases = Bucket(broker, names.bucket(LEASES))

@@ -23,10 +23,10 @@ from aixgo.calls.space import Space
 from aixgo.clock import now
 from aixgo.envelope import Envelope
 
-SLACK_SECONDS = 60.0
+_SLACK_SECONDS = 60.0
 """A record stays for this long past the call's deadline, as the call itself does."""
 
-KEPT_SECONDS = 7 * 86_400.0
+_KEPT_SECONDS = 7 * 86_400.0
 """For a call without a deadline, and at most: longer than deliveries of one publication go on."""
 
 
@@ -122,9 +122,9 @@ class Tally:
         )
 
     async def _write(self, request: Envelope, tries: Tries) -> None:
-        life = KEPT_SECONDS
+        life = _KEPT_SECONDS
         if request.deadline is not None:
-            life = min(life, max(0.0, request.deadline - now()) + SLACK_SECONDS)
+            life = min(life, max(0.0, request.deadline - now()) + _SLACK_SECONDS)
         await self._bucket.put(
             self._key(request), _encoder.encode(tries), ttl=float(math.ceil(life))
         )

@@ -10,10 +10,10 @@ from aixgo.broker.port import Broker
 from aixgo.errors import BrokerError
 from aixgo.models.bus import TokenBatch
 
-COALESCE_SECONDS = 0.03
+_COALESCE_SECONDS = 0.03
 """Pieces that come within it travel together: below what an eye notices."""
 
-COALESCE_PIECES = 32
+_COALESCE_PIECES = 32
 """A batch goes at once when it has so many pieces."""
 
 _encoder = msgspec.json.Encoder()
@@ -30,7 +30,7 @@ class TokenWriter:
         self._flushing: asyncio.Task[None] | None = None
 
     async def write(self, text: str, *, again: bool = False) -> None:
-        """Add a piece; it goes with what comes within `COALESCE_SECONDS`.
+        """Add a piece; it goes with what comes within `_COALESCE_SECONDS`.
 
         Args:
             again: the text begins again with it: the next batch says so, and nothing that waits to
@@ -42,7 +42,7 @@ class TokenWriter:
         if not text:
             return
         self._pieces.append(text)
-        if len(self._pieces) >= COALESCE_PIECES:
+        if len(self._pieces) >= _COALESCE_PIECES:
             await self._flush()
         elif self._flushing is None:
             self._flushing = asyncio.create_task(self._flush_later(), name="tokens: flush")
@@ -55,7 +55,7 @@ class TokenWriter:
         await self._flush(end=True)
 
     async def _flush_later(self) -> None:
-        await asyncio.sleep(COALESCE_SECONDS)
+        await asyncio.sleep(_COALESCE_SECONDS)
         self._flushing = None
         await self._flush()
 

@@ -314,7 +314,7 @@ class Worker:
 
     async def _outcome(self, work: Work) -> Outcome:
         """Execute a call if it has to be. Nothing that a handler raises gets past here."""
-        request, delivery, task = work.request, work.delivery, asyncio.current_task(self._loop)
+        request, delivery, task = work.request, work.delivery, work.task
         attempt = request.attempt + delivery.attempt
         began = self._time()
         try:

@@ -22,10 +22,10 @@ from aixgo.subjects import RESULTS, token
 FIRST_WINDOW = 256
 """Sequences of RESULTS that the first look backwards spans; each next one spans twice as many."""
 
-PLAUSIBLE_SECONDS = 366 * 86_400.0
+_PLAUSIBLE_SECONDS = 366 * 86_400.0
 """Few runs live for longer, so an id that says so was chosen by a caller."""
 
-FORK_TIMEOUT = 300.0
+_FORK_TIMEOUT = 300.0
 """Seconds that a fork has when nothing is said, as for any call."""
 
 
@@ -110,7 +110,7 @@ class Runs:
         data: Any = msgspec.UNSET,
         prompt: str = "",
         model: str = "",
-        timeout: float = FORK_TIMEOUT,
+        timeout: float = _FORK_TIMEOUT,
         repeat_effects: bool = False,
     ) -> tuple[str, str]:
         """Begin a new run that takes over what a run had recorded before a step.
@@ -228,7 +228,7 @@ def started(run: str, earliest: float) -> float:
     """
     if len(run) == 32 and run[12] == "7" and not set(run) - set("0123456789abcdef"):
         moment = int(run[:12], 16) / 1000
-        if 0 <= earliest - moment < PLAUSIBLE_SECONDS:
+        if 0 <= earliest - moment < _PLAUSIBLE_SECONDS:
             return moment
     return earliest
 

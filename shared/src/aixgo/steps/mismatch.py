@@ -9,10 +9,10 @@ from aixgo.envelope import Envelope
 from aixgo.errors import ReplayMismatch
 from aixgo.steps.scopes import Scope
 
-EXCERPT_CHARS = 200
+_EXCERPT_CHARS = 200
 """Of a request or an answer in an error: enough to recognise it."""
 
-DIGEST_CHARS = 12
+_DIGEST_CHARS = 12
 """Of a fingerprint in an error: enough to compare two of them."""
 
 
@@ -99,9 +99,9 @@ def _excerpt(envelope: Envelope) -> str:
     if envelope.error is not None:
         text = f"{envelope.error.code}: {envelope.error.message}"
     else:
-        text = envelope.body[: 4 * EXCERPT_CHARS].decode(errors="replace")
-    return text if len(text) <= EXCERPT_CHARS else f"{text[:EXCERPT_CHARS]}…"
+        text = envelope.body[: 4 * _EXCERPT_CHARS].decode(errors="replace")
+    return text if len(text) <= _EXCERPT_CHARS else f"{text[:_EXCERPT_CHARS]}…"
 
 
 def _digest(envelope: Envelope) -> str:
-    return envelope.fingerprint[:DIGEST_CHARS]
+    return envelope.fingerprint[:_DIGEST_CHARS]

@@ -17,7 +17,7 @@ from aixgo.steps.mismatch import untaken
 from aixgo.steps.scopes import Scope
 from aixgo.subjects import CALLS
 
-OLD_WAY = 1
+_OLD_WAY = 1
 """The version of a run that passed a marker's place before the marker was there."""
 
 
@@ -32,7 +32,7 @@ async def choose_version(
     A delivery count is a hint, so a first execution looks too: a broker that crashed may have
     forgotten that this is a repetition, and a wrong choice would be recorded for ever.
     """
-    if newest <= OLD_WAY:
+    if newest <= _OLD_WAY:
         raise ConfigError(
             f"version {newest} of the change {name!r}: 1 is the way before the change; give 2 or "
             "more"
@@ -41,7 +41,7 @@ async def choose_version(
     chosen = await ctx.decided(path, int)
     if chosen is None:
         passed = await _passed(space, ctx.agent, request, scope)
-        chosen = await ctx.decide(path, OLD_WAY if passed else newest)
+        chosen = await ctx.decide(path, _OLD_WAY if passed else newest)
     if chosen > newest:
         raise ReplayMismatch(
             run_id=ctx.run_id,

@@ -42,11 +42,11 @@ EVERY_SECONDS = 60.0
 MOMENT_SECONDS = 2.5
 """Between the two looks for a call: a publication whose answer was lost is repeated after 2 s."""
 
-LEASE_SECONDS = 5
+_LEASE_SECONDS = 5
 """For which one process looks and others need not; two at once are kept apart by the notes. Short,
 because a process or server may die in a look, and then what was lost waits for this time."""
 
-LEASE = "recover"
+_LEASE = "recover"
 """Key in the `leases` bucket; those of calls have a dot."""
 
 
@@ -75,9 +75,9 @@ class Recovery:
         self._broker.on_event(self._on_event)
         while True:
             self._due.clear()
-            pause = float(LEASE_SECONDS)
+            pause = float(_LEASE_SECONDS)
             try:
-                if not await self._space.accepted.is_wanted():
+                if not await self._space.notes.is_wanted():
                     return
                 if await self.look():
                     pause = EVERY_SECONDS
@@ -102,7 +102,7 @@ class Recovery:
         Raises:
             BrokerError: it could not; what it did is done.
         """
-        async with lease(self._space.leases, LEASE, LEASE_SECONDS) as ours:
+        async with lease(self._space.leases, _LEASE, _LEASE_SECONDS) as ours:
             if not ours:
                 return False
             missing = await self._missing()

@@ -33,29 +33,29 @@ from aixgo.subjects import RESULTS
 
 log = logging.getLogger("aixgo.calls")
 
-LONGEST_PAUSE_SECONDS = 5.0
+_LONGEST_PAUSE_SECONDS = 5.0
 """Between two looks at a stream that grows slowly: one request for each process."""
 
-SHORTEST_PAUSE_SECONDS = 0.25
+_SHORTEST_PAUSE_SECONDS = 0.25
 """Between two looks at a stream that is nearly full."""
 
-PRESSED, RELIEVED = 0.75, 0.5
+_PRESSED, _RELIEVED = 0.75, 0.5
 """Share of the room above which results go early, and down to which they do."""
 
-FORGETTING = 0.8
+_FORGETTING = 0.8
 """What is left at each look of the fastest growth that was seen."""
 
-OVERDUE = 1.125
+_OVERDUE = 1.125
 """Age, in parts of `keep`, at which the oldest result begins a sweep: eight sweeps for each `keep`,
 not one for each result."""
 
-READ_COST = 20
+_READ_COST = 20
 """Records that are read one after the other in the time that one question for a run takes."""
 
-LEASE_SECONDS = 60
+_LEASE_SECONDS = 60
 """For which one process sweeps and others need not; two at once only do the same work twice."""
 
-LEASE = "sweep"
+_LEASE = "sweep"
 """Key in the `leases` bucket; those of calls have a dot."""
 
 
@@ -87,7 +87,7 @@ class Sweeper:
         self._seen: tuple[float, int] | None = None
         self._growth = 0.0
         self._tidied = now()
-        self._pause = SHORTEST_PAUSE_SECONDS
+        self._pause = _SHORTEST_PAUSE_SECONDS
 
     async def run(self) -> None:
         """Sweep whenever something is due, until cancelled."""
@@ -100,7 +100,7 @@ class Sweeper:
                 return
             except Exception as error:  # whatever it is, the next sweep may succeed
                 log.warning("results.not_swept", extra={"error": code_of(error)}, exc_info=error)
-                self._pause = LONGEST_PAUSE_SECONDS
+                self._pause = _LONGEST_PAUSE_SECONDS
 
     async def look(self) -> Swept:
         """Remove what is due now; cheap when nothing is.
@@ -110,13 +110,13 @@ class Sweeper:
         """
         info = await self._broker.stream_info(self._stream)
         if info is None:
-            self._pause = LONGEST_PAUSE_SECONDS
+            self._pause = _LONGEST_PAUSE_SECONDS
             return Swept()
         await self._tidy()
         border = await self._border(info)
         swept = Swept()
         if border > info.first_sequence:
-            async with lease(self._space.leases, LEASE, LEASE_SECONDS) as ours:
+            async with lease(self._space.leases, _LEASE, _LEASE_SECONDS) as ours:
                 if ours:
                     swept = await self._sweep(info, border)
         self._pause = self._next(info, swept)
@@ -140,19 +140,19 @@ class Sweeper:
         moment, before, most = now(), self._seen, info.config.max_bytes or math.inf
         self._seen = (moment, info.last_sequence)
         if before is None or moment <= before[0]:
-            return SHORTEST_PAUSE_SECONDS
+            return _SHORTEST_PAUSE_SECONDS
         growth = (info.last_sequence - before[1]) / (moment - before[0])
         growth *= info.bytes / max(info.messages, 1)
         # a stream that was full did not grow, and will when there is room
-        self._growth = max(growth, self._growth * FORGETTING, 1.0)
-        if info.bytes > most * PRESSED:
+        self._growth = max(growth, self._growth * _FORGETTING, 1.0)
+        if info.bytes > most * _PRESSED:
             # nothing but runs that are not over would be written anew each time
             useless = swept.removed < swept.moved
             return (
-                min(self._pause * 2, LONGEST_PAUSE_SECONDS) if useless else SHORTEST_PAUSE_SECONDS
+                min(self._pause * 2, _LONGEST_PAUSE_SECONDS) if useless else _SHORTEST_PAUSE_SECONDS
             )
         wanted = (most - info.bytes) / self._growth / 4
-        return min(max(wanted, SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+        return min(max(wanted, _SHORTEST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
 
     # -- where the border is -------------------------------------------------------------------
 
@@ -163,11 +163,11 @@ class Sweeper:
         if oldest is None:
             return 0
         border, age = 0, moment - oldest.time
-        if age > self._keep * OVERDUE:
+        if age > self._keep * _OVERDUE:
             border = await self._first_since(moment - self._keep, info)
-        if info.bytes > most * PRESSED and age > settings.keep_at_least:
+        if info.bytes > most * _PRESSED and age > settings.keep_at_least:
             # results of one system are of about the same size, and the next look corrects it
-            surplus = (info.bytes - most * RELIEVED) / info.bytes
+            surplus = (info.bytes - most * _RELIEVED) / info.bytes
             span = info.last_sequence + 1 - info.first_sequence
             wanted = info.first_sequence + int(span * surplus)
             if wanted > border:
@@ -216,7 +216,7 @@ class Sweeper:
     ) -> AsyncGenerator[Sequence[Record], None]:
         """Yield all that is kept of each run that may have some before the border, in order."""
         if not self._broker.in_process:
-            if len(runs) * READ_COST > border - first:
+            if len(runs) * _READ_COST > border - first:
                 runs = await self._with_results_before(border, runs)
             for run in runs:
                 records = await self._broker.read(self._stream, self._names.kept_of(run))

@@ -13,7 +13,7 @@ from aixgo.calls.upkeep.unsettled import Unsettled
 from aixgo.errors import InvalidPayload
 from aixgo.subjects import CALLS, DLQ, EVENTS, PARKED, TIMERS, is_token
 
-LOOKS = 2
+_LOOKS = 2
 """Rounds over all places. A call that goes on is stored in its new place before it leaves the old
 one, so a look in one round misses it only if it comes back in between; two rounds miss it only if
 it changes its place three times just then."""
@@ -44,13 +44,13 @@ class Unfinished:
         """
         found: set[str] = set()
         young: set[str] = set()
-        for _ in range(LOOKS):
+        for _ in range(_LOOKS):
             await self._dead_letters(found)
             await self._timers(found)
             await self._parked(found)
             await self._events(found)
             await self._calls(found, young, since)
-            if await self._space.accepted.is_wanted():
+            if await self._space.notes.is_wanted():
                 # the queue may have lost them, and they are to be published again
                 found.update(
                     run for run in map(run_of, await self._unsettled.read()) if is_token(run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aixgo.envelope import Envelope
-from aixgo.steps.tools.notes import Doubt, Reservation, noted
+from aixgo.steps.tools.journal import Doubt, Reservation, noted
 from aixgo.steps.tools.once import Once
 from aixgo.steps.tools.repeat import repeat
 from aixgo.steps.tools.step import ToolStep

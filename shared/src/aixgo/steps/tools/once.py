@@ -26,16 +26,16 @@ from aixgo.envelope import Envelope, Failure, new_id
 from aixgo.errors import BrokerError, InvalidPayload, ToolError, ToolNotDone, code_of
 from aixgo.pauses import Pauses
 from aixgo.payloads import to_payload
-from aixgo.steps.tools.notes import Doubt, Notes, Reservation, Verdict
+from aixgo.steps.tools.journal import Doubt, Reservation, ToolJournal, Verdict
 from aixgo.steps.tools.step import ToolStep, log
 from aixgo.tools import Done, NotDone, Unknown
 from aixgo.tools.port import Arguments
 
-SLACK_SECONDS = 0.5
+_SLACK_SECONDS = 0.5
 """A reservation is over this long after its time: for the clocks of two machines, and for a packet
 that its owner sent at the last moment."""
 
-FIRING_SHARE = 0.5
+_FIRING_SHARE = 0.5
 """Of a reservation's time that must be left when the tool is executed; else it is made anew."""
 
 WAIT_SECONDS = 5.0
@@ -52,7 +52,7 @@ SHOWN_CHARS = 4_000
 
 _WHO = {"tool": "the tool itself", "reconcile": "its `reconcile`", "person": "a person"}
 
-DONE, NOT_DONE = "done", "not done"
+_DONE, _NOT_DONE = "done", "not done"
 """What a person can answer; `{"done": value}` adds the tool's value."""
 
 
@@ -61,7 +61,7 @@ class Once:
 
     def __init__(self, step: ToolStep, arguments: Arguments) -> None:
         self._step, self._arguments = step, arguments
-        self._notes = Notes(step)
+        self._journal = ToolJournal(step)
         self._history = step.caller.space.history
         self._owner = new_id()
         self._refused = 0
@@ -76,7 +76,7 @@ class Once:
             if number > 1 and (standing := await self._step.standing()) is not None:
                 return standing
             began = now()
-            held = await self._notes.reserve(
+            held = await self._journal.reserve(
                 Reservation(
                     owner=self._owner, number=number, since=began, until=self._step.end_of(began)
                 )
@@ -97,7 +97,7 @@ class Once:
         step = self._step
         left = held.until - now()
         try:
-            if left <= (held.until - held.since) * FIRING_SHARE:
+            if left <= (held.until - held.since) * _FIRING_SHARE:
                 raise ToolNotDone(
                     f"the reservation took so long that {left:.1f} s of its "
                     f"{held.until - held.since:g} s were left; is the broker overloaded?"
@@ -144,12 +144,12 @@ class Once:
         standing = await self._step.standing()
         if standing is not None:
             return standing
-        verdict = await self._notes.verdict(held.number)
+        verdict = await self._journal.verdict(held.number)
         if verdict is None:
             standing = await self._wait(held)
             if standing is not None:
                 return standing
-            verdict = await self._notes.verdict(held.number) or await self._resolve(held)
+            verdict = await self._journal.verdict(held.number) or await self._resolve(held)
         if verdict.owner != self._owner:
             self._untold = held, verdict
         return await self._follow(held, verdict)
@@ -157,7 +157,7 @@ class Once:
     async def _wait(self, held: Reservation) -> Envelope | None:
         """Wait until a reservation is over; returns the result that came meanwhile."""
         step, request = self._step, self._step.request
-        over = held.until + SLACK_SECONDS
+        over = held.until + _SLACK_SECONDS
         left = over - now()
         if left <= 0:
             return await step.standing()
@@ -194,7 +194,7 @@ class Once:
         Raises:
             Parked: a person is asked.
         """
-        answer = await self._notes.answer(held.number)
+        answer = await self._journal.answer(held.number)
         if answer is not None:
             return await self._judge(held, _answered(answer, self._step.path))
         doubt = await self._doubt(held)
@@ -240,29 +240,29 @@ class Once:
         }
         asked = Awaited(
             agent=step.agent,
-            step=self._notes.path("ask", held.number),
+            step=self._journal.path("ask", held.number),
             question=question,
-            options=(DONE, NOT_DONE),
-            schemas={DONE: step.tool.spec.output_schema},
+            options=(_DONE, _NOT_DONE),
+            schemas={_DONE: step.tool.spec.output_schema},
         )
         # its owner may come back after all and record the result
         return Parked(awaited=[asked, Awaited(agent=step.agent, step=step.path)])
 
     async def _doubt(self, held: Reservation, error: Failure | None = None) -> Doubt:
         """Note that the end of an execution is not known, and tell the history once."""
-        standing = await self._notes.doubt(held.number)
+        standing = await self._journal.doubt(held.number)
         if standing is not None:
             return standing
         if error is None:
             lost = ToolError("the process that executed it ended, or lost its connection")
             error = failure_of(lost, self._step.agent, held.number)
         await self._report("in_doubt", held, error)  # before the note: rather twice than never
-        return await self._notes.add_doubt(held.number, Doubt(at=now(), error=error))
+        return await self._journal.add_doubt(held.number, Doubt(at=now(), error=error))
 
     async def _judge(self, held: Reservation, verdict: Verdict) -> Verdict:
         """Write a verdict down; returns the first one, which stands."""
         wanted = msgspec.structs.replace(verdict, owner=self._owner, epoch=self._step.request.epoch)
-        standing = await self._notes.judge(held.number, wanted)
+        standing = await self._journal.judge(held.number, wanted)
         mine = standing.owner == self._owner
         if mine:
             await self._tell(held, standing)
@@ -278,8 +278,8 @@ class Once:
 
     async def _tell(self, held: Reservation, verdict: Verdict) -> None:
         """Report a verdict about what was in doubt."""
-        if verdict.by != "tool" or await self._notes.doubt(held.number) is not None:
-            said = f"{DONE if verdict.done else NOT_DONE}, says {_WHO[verdict.by]}"
+        if verdict.by != "tool" or await self._journal.doubt(held.number) is not None:
+            said = f"{_DONE if verdict.done else _NOT_DONE}, says {_WHO[verdict.by]}"
             await self._report("resolved", held, detail=said)
 
     async def _report(

@@ -1,4 +1,4 @@
-"""Accepted calls: what a queue that is written behind must not lose is noted before it is queued.
+"""Notes of accepted calls: what a queue that is written behind must not lose is kept before.
 
 With `power_safe` the CALLS stream acknowledges a call before it is on the disk, so a server that
 dies forgets the newest calls. Most are sent again by a caller that waits for them, whose own call
@@ -22,7 +22,7 @@ log = logging.getLogger("aixgo.calls")
 _ABSENT = Expect(subject_sequence=0)
 
 
-class Accepted:
+class CallNotes:
     """The notes of a namespace, where they are needed.
 
     Attributes:

@@ -23,8 +23,8 @@ T = TypeVar("T")
 
 _ABSENT = Expect(subject_sequence=0)
 
-LOOKS = 50
-LOOK_AGAIN_SECONDS = 0.1
+_LOOKS = 50
+_LOOK_AGAIN_SECONDS = 0.1
 """A replica that lags behind shows a record only after a moment."""
 
 
@@ -78,7 +78,7 @@ def noted(record: Envelope) -> str:
     return record.step.rsplit("/", 2)[0] if NOTE in record.meta else ""
 
 
-class Notes:
+class ToolJournal:
     """The notes of one step."""
 
     def __init__(self, step: ToolStep) -> None:
@@ -153,12 +153,12 @@ class Notes:
         return note
 
     async def _standing(self, path: str) -> Envelope:
-        for _ in range(LOOKS):
+        for _ in range(_LOOKS):
             found = await self._get(path)
             if found is not None:
                 return found
-            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         raise RequestTimeout(
             f"the broker keeps a record of step {path!r} but did not show it within "
-            f"{LOOKS * LOOK_AGAIN_SECONDS:g} s; are its replicas in step? `aixgo doctor`"
+            f"{_LOOKS * _LOOK_AGAIN_SECONDS:g} s; are its replicas in step? `aixgo doctor`"
         )
