@@ -136,12 +136,7 @@ class Caller:
         """
         target = request.target
         waiting = _Waiting(self._alarms)
-        waiting.live = await self._broker.subscribe(
-            self._names.live_result(target, request.run, request.step),
-            waiting.arrive,
-            limit=1,
-            prompt=True,
-        )
+        waiting.live = await self._listen(request, waiting)
         try:
             # after subscribing: a result that is stored meanwhile is seen by one of the two
             standing = await self._results.get(target, request.run, request.step) if look else None
@@ -181,11 +176,7 @@ class Caller:
                     return live
                 # of another publication, or of another program: only its record counts
                 waiting.data = None
-                waiting.live = await self._broker.subscribe(
-                    self._names.live_result(target, request.run, request.step),
-                    waiting.arrive,
-                    limit=1,
-                )
+                waiting.live = await self._listen(request, waiting)
             try:
                 told = data is not None
                 standing = await self._results.get(target, request.run, request.step, decisive=told)
