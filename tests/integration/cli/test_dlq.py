@@ -90,6 +90,7 @@ async def test_dead_letters_are_listed_shown_and_all_replayed_once_a_run(open_sh
         ]
         assert len(await shop.lines("ls", "--agent", "cook")) == 3
         assert len(await shop.lines("ls", "--run", runs[1])) == 2
+        assert (await shop("ls", "--run", runs[1][:4])).returncode == 2  # all began in one second
         assert "invalid_payload: no spinach today" in (await shop("ls")).stdout
 
         number = letters[0]["number"]

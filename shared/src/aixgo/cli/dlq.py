@@ -57,7 +57,7 @@ def ls(
                 one.letter.run_id: (one.letter.run_id, one.letter.agent, utc(one.letter.at))
                 for one in found
             }
-            wanted = only(run, known)
+            wanted = only(run, known) if run else ""
             return [one for one in found if not run or one.letter.run_id == wanted]
 
     found = run_process(work())
