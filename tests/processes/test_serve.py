@@ -255,5 +255,5 @@ async def run_worker(url: str, space: str, agent: str, port: int, *more: str) ->
         *more,
         stderr=asyncio.subprocess.PIPE,
     )
-    _, text = await asyncio.wait_for(process.communicate(), 15)
+    _, text = await asyncio.wait_for(process.communicate(), 60)
     return process.returncode or 0, text.decode()
