@@ -379,7 +379,7 @@ class Client:
             id=new_id(), kind="call", source=self._source, run=run_id, step=question.step
         )
         result = result_of(frame, question.agent, "done", payload=to_payload(answer))
-        await self.space.results.settle(question.agent, result)
+        await self.space.results.settle(question.agent, result, ends=True)
         for call in await self.space.parking.all(run_id):
             if any(awaited.step == question.step for awaited in call.awaited):
                 await self.space.parking.wake(run_id, call.request.step)

@@ -22,6 +22,7 @@ from aixgo.calls.payload_store import fits
 from aixgo.calls.presence import present
 from aixgo.calls.results import expired_result
 from aixgo.calls.retry import BROKER_AWAY
+from aixgo.calls.room import share_of_call
 from aixgo.calls.space import Space
 from aixgo.clock import now
 from aixgo.envelope import CLAIM_CHECK_BYTES, Envelope, decode, encode
@@ -35,6 +36,7 @@ from aixgo.errors import (
     StreamRefused,
     UnknownAgent,
 )
+from aixgo.pauses import Pauses
 from aixgo.subjects import CALLS, token
 from aixgo.telemetry import names as attribute
 from aixgo.telemetry import tracing
@@ -49,6 +51,9 @@ _SHORTEST_WAIT_SECONDS = 0.05
 
 _TTL_SLACK_SECONDS = 60
 """A call stays in the queue past its deadline for a worker that can still say `expired`."""
+
+_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 0.5
+"""Between two tries of a step that finds no room."""
 
 _REFUSED = (StreamFull, StreamRefused, PayloadTooLarge, NoResponders)
 """What says for sure that a call was not queued."""
@@ -142,8 +147,8 @@ class Caller:
             standing = await self._results.get(target, request.run, request.step) if look else None
             if standing is None:
                 try:
-                    if request.step or self.space.notes.wanted is False:
-                        await self._send(request)
+                    if request.step:
+                        await self._send_step(request)
                     else:
                         await self.send(request)
                 except BROKER_AWAY:
@@ -222,10 +227,14 @@ class Caller:
         """Publish the call and return when the broker keeps it; again is harmless.
 
         Raises:
-            StreamFull: the queue is full (backpressure).
+            StreamFull: what is left of the room is kept for runs that were accepted before.
             NoResponders: the CALLS stream is not provisioned.
         """
         if request.step:  # its caller waits for it, and would send it again
+            await self._send(request)
+            return
+        await self.space.room.begin(_size(request), request.deadline)
+        if self.space.notes.wanted is False:
             await self._send(request)
             return
         travelling = request if fits(request) else await self._payloads.leave(request)
@@ -236,6 +245,26 @@ class Caller:
             if noted:  # or it would be executed although its sender was told that it is not
                 await self.space.notes.forget(travelling)
             raise
+
+    async def _send_step(self, request: Envelope) -> None:
+        """Publish the call of a step of an accepted run: it waits for room, and fails for none."""
+        room, share = self.space.room, share_of_call(request.depth)
+        pauses: Pauses | None = None
+        while True:
+            try:
+                await room.take(CALLS, share, _size(request))
+                await self._send(request)
+                return
+            except StreamFull as full:
+                if request.deadline is not None and now() >= request.deadline:
+                    return  # nobody has it, and its caller is told that it expired
+                if pauses is None:
+                    pauses = Pauses(_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
+                    log.warning(
+                        "step.waits_for_room",
+                        extra={"run": request.run, "step": request.step, "error": str(full)},
+                    )
+            await pauses.wait()
 
     async def _send(self, request: Envelope) -> None:
         names = self._names
@@ -282,6 +311,11 @@ class Caller:
             # for other tools; nothing was recorded of an unsampled trace that they could show
             headers={"traceparent": traceparent} if tracing.sampled(traceparent) else None,
         )
+
+
+def _size(request: Envelope) -> int:
+    """Return the bytes of a payload that travel in the call."""
+    return len(request.body) if fits(request) else 0
 
 
 def _believed(request: Envelope, data: bytes) -> Envelope | None:

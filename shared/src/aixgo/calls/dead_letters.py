@@ -72,11 +72,16 @@ def decode_dead_letter(data: bytes) -> DeadLetter:
 
 
 class DeadLetters:
-    """The DLQ of a namespace: write, read, edit, remove."""
+    """The DLQ of a namespace: write, read, edit, remove.
+
+    Attributes:
+        lost: dead letters for which this process found no room up to now.
+    """
 
     def __init__(self, broker: Broker, names: Names, foreign: Foreign) -> None:
         self._broker, self._names, self._foreign = broker, names, foreign
         self._stream = names.stream(DLQ)
+        self.lost = 0
 
     async def add(
         self,

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from aixgo.broker.port import Expect, Log, Record
 from aixgo.calls.foreign import Foreign
 from aixgo.calls.payload_store import PayloadStore, claim_of, fits
+from aixgo.calls.room import STEP_RESULTS, Room
 from aixgo.clock import is_sensible, now
 from aixgo.envelope import (
     CLAIM_CHECK_BYTES,
@@ -53,9 +54,11 @@ NOTE = "aixgo.note"
 class Results:
     """The RESULTS stream of a namespace: one record for each step, written once."""
 
-    def __init__(self, broker: Log, names: Names, payloads: PayloadStore, foreign: Foreign) -> None:
+    def __init__(
+        self, broker: Log, names: Names, payloads: PayloadStore, foreign: Foreign, room: Room
+    ) -> None:
         self._broker, self._names, self._payloads = broker, names, payloads
-        self._foreign = foreign
+        self._foreign, self._room = foreign, room
         self._stream = names.stream(RESULTS)
 
     async def get(
@@ -107,12 +110,33 @@ class Results:
             result = replace(result, sent_at=record.time)
         return result
 
-    async def settle(self, agent: str, result: Envelope, *, timeout: float = 30.0) -> Envelope:
+    async def settle(
+        self, agent: str, result: Envelope, *, timeout: float = 30.0, ends: bool = False
+    ) -> Envelope:
         """Store a step's result if it has none; returns the result that stands, this or another.
+
+        Args:
+            ends: it lets a run go on that waits for it, as an answer does, so all the room there
+                is may be used. What ends a run, or a step without a value, always may.
 
         Raises:
             StreamFull, RequestTimeout: nothing is stored; the delivery must come back.
         """
+        if result.status == "done" and result.step and not ends:
+            await self._room.take(RESULTS, STEP_RESULTS, _size(result))
+        return await self._settle(agent, result, timeout)
+
+    async def settle_own(self, agent: str, result: Envelope) -> Envelope:
+        """As `settle`, for a handler in the middle of its work, that waits until there is room.
+
+        Raises:
+            RequestTimeout: nothing is stored.
+        """
+        if result.status == "done":
+            await self._room.wait(RESULTS, STEP_RESULTS, _size(result))
+        return await self._settle(agent, result, 30.0)
+
+    async def _settle(self, agent: str, result: Envelope, timeout: float) -> Envelope:
         subject = self._names.result(agent, result.run, result.step)
         data = encode(result)
         if len(data) > CLAIM_CHECK_BYTES:
@@ -151,6 +175,12 @@ class Results:
         with suppress(WrongSequence):
             result_subject = self._names.same_step(subject, "res")
             await self._broker.append(result_subject, encode(result), expect=_ABSENT)
+
+
+def _size(result: Envelope) -> int:
+    """Return the bytes of a payload that will be in the record."""
+    size = len(result.body)
+    return 0 if size > CLAIM_CHECK_BYTES else size
 
 
 def result_of(

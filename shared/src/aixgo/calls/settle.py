@@ -21,12 +21,21 @@ from aixgo.calls.tally import Tally
 from aixgo.clock import now
 from aixgo.config.agents import Retry
 from aixgo.envelope import Envelope, Failure, Usage
-from aixgo.errors import code_of
+from aixgo.errors import PayloadTooLarge, StreamFull, StreamRefused, code_of
 
 log = logging.getLogger("aixgo.calls")
 
 LONG_DELAY_SECONDS = 30.0
 """Longer delays go through a durable timer: a delayed nak holds one of the consumer's slots."""
+
+
+_NO_ROOM = (StreamFull, StreamRefused, PayloadTooLarge)
+"""What says that a dead letter cannot be kept."""
+
+_NOT_BURIED = (
+    "its dead letter could not be kept, so it cannot be replayed: there is no room in the DLQ; "
+    "look at what is there with `aixgo dlq ls` and make room with `aixgo dlq purge`"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,45 +220,70 @@ class Settler:
 
     async def _give_up(self, delivery: Delivery, request: Envelope, failed: Failed) -> Outcome:
         failure = failure_of(failed.error, self._agent, failed.attempts)
-        letter = await self._dead_letters.add(
-            delivery.subject,
-            delivery.data,
-            agent=self._agent,
-            failure=failure,
-            envelope=request,
-            sequence=delivery.sequence,
-            usage=failed.usage,
-        )
-        standing = await self._results.settle(
+        letter = await self._bury(delivery, failure, request, failed.usage)
+        result = error_result(
+            request,
             self._agent,
-            error_result(
-                request,
-                self._agent,
-                failed.error,
-                attempts=failed.attempts,
-                usage=failed.usage,
-                seconds=failed.seconds,
-            ),
+            failed.error,
+            attempts=failed.attempts,
+            usage=failed.usage,
+            seconds=failed.seconds,
         )
+        if letter is None:
+            failure = replace(failure, message=f"{failure.message} ({_NOT_BURIED})")
+            result = replace(result, error=failure)
+        standing = await self._results.settle(self._agent, result)
         if standing.status == "error":
             await self._history.add("dead_letter", request, attempt=failed.attempts, error=failure)
-        else:  # it ended otherwise before: another worker finished it, or it expired
+        elif letter is not None:
+            # it ended otherwise before: another worker finished it, or it expired
             await self._dead_letters.forget(letter)
         await self._wake_parent(request)
         await delivery.term(_reason(failure))
         return failed if standing.status == "error" else Done(standing)
 
+    async def _bury(
+        self,
+        delivery: Delivery,
+        failure: Failure,
+        envelope: Envelope | None,
+        usage: Usage | None = None,
+    ) -> int | None:
+        """Keep the message as a dead letter; None when there is no room for it.
+
+        Its call ends nevertheless: one that waited for room would keep a slot from calls that are
+        well, and room comes only from people.
+        """
+        try:
+            return await self._dead_letters.add(
+                delivery.subject,
+                delivery.data,
+                agent=self._agent,
+                failure=failure,
+                envelope=envelope,
+                sequence=delivery.sequence,
+                usage=usage,
+            )
+        except _NO_ROOM as error:
+            log.error(
+                "dead_letter.not_kept",
+                extra={
+                    "agent": self._agent,
+                    "subject": delivery.subject,
+                    "sequence": delivery.sequence,
+                    "run": "" if envelope is None else envelope.run,
+                    "failure": failure.code,
+                    "error": str(error),
+                },
+            )
+            self._dead_letters.lost += 1
+            return None
+
     async def refuse(self, delivery: Delivery, error: BaseException) -> None:
         """Answer a delivery whose bytes are not an envelope: dead letter, error result, gone."""
         failure = failure_of(error, self._agent, delivery.attempt)
-        await self._dead_letters.add(
-            delivery.subject,
-            delivery.data,
-            agent=self._agent,
-            failure=failure,
-            envelope=None,
-            sequence=delivery.sequence,
-        )
+        if await self._bury(delivery, failure, None) is None:
+            failure = replace(failure, message=f"{failure.message} ({_NOT_BURIED})")
         await self._results.settle_unread(delivery.subject, self._agent, failure)
         await delivery.term(_reason(failure))
         log.warning(

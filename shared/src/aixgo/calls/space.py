@@ -12,6 +12,7 @@ from aixgo.calls.history import History
 from aixgo.calls.parking import Parking
 from aixgo.calls.payload_store import PayloadStore
 from aixgo.calls.results import Results
+from aixgo.calls.room import Room
 from aixgo.subjects import LEASES, Names
 
 
@@ -27,6 +28,7 @@ class Space:
         dead_letters: what could not be handled.
         cancels: ends calls and what they caused.
         foreign: records that were skipped, because no part of Aixgo wrote them.
+        room: who may still add to what is nearly full.
         leases: who does alone what several could do (`LEASES`).
     """
 
@@ -42,13 +44,14 @@ class Space:
         "parking",
         "payloads",
         "results",
+        "room",
     )
 
     def __init__(self, broker: Broker, names: Names) -> None:
         self.broker, self.names = broker, names
         self.payloads = PayloadStore(broker, names)
-        self.foreign = Foreign()
-        self.results = Results(broker, names, self.payloads, self.foreign)
+        self.foreign, self.room = Foreign(), Room(broker, names)
+        self.results = Results(broker, names, self.payloads, self.foreign, self.room)
         self.history = History(broker, names)
         self.notes = CallNotes(broker, names)
         self.parking = Parking(broker, names, self.notes, self.history, self.foreign)

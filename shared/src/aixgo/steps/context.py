@@ -316,7 +316,7 @@ class Context(Execution):
         event = msgspec.structs.replace(event, id=event_id(self.agent, self.run_id, path))
         await publish_event(self._space, self.agent, event, msg_id=f"{self.run_id}.{path}")
         done = result_of(event, self.agent, "done")
-        await self._space.results.settle(
+        await self._space.results.settle_own(
             self.agent, msgspec.structs.replace(done, payload=JSON_NULL, fingerprint="")
         )
 

@@ -197,7 +197,7 @@ class Execution:
         """Record a value of this handler's own; returns the record that stands."""
         frame = result_of(self._frame(self.agent, path, payload, None, {}), self.agent, "done")
         result = msgspec.structs.replace(frame, payload=payload, fingerprint="")
-        return await self._space.results.settle(self.agent, result)
+        return await self._space.results.settle_own(self.agent, result)
 
     def _frame(
         self,

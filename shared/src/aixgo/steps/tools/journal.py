@@ -15,9 +15,11 @@ from msgspec.structs import replace
 from aixgo.broker.port import Expect
 from aixgo.calls.payload_store import fits
 from aixgo.calls.results import NOTE, result_of
+from aixgo.calls.room import STEP_RESULTS
 from aixgo.envelope import Envelope, Failure, encode
 from aixgo.errors import RequestTimeout, WrongSequence
 from aixgo.steps.tools.step import ToolStep
+from aixgo.subjects import RESULTS
 
 T = TypeVar("T")
 
@@ -142,10 +144,12 @@ class ToolJournal:
             payload=msgspec.Raw(msgspec.json.encode(note)),
             meta={"tool": step.tool.spec.name, NOTE: kind},
         )
-        subject = step.caller.space.names.result(step.agent, step.request.run, path)
-        data = encode(frame if fits(frame) else await step.caller.space.payloads.leave(frame))
+        space = step.caller.space
+        subject = space.names.result(step.agent, step.request.run, path)
+        data = encode(frame if fits(frame) else await space.payloads.leave(frame))
+        await space.room.wait(RESULTS, STEP_RESULTS, len(data))
         try:
-            await step.caller.space.broker.append(subject, data, expect=_ABSENT)
+            await space.broker.append(subject, data, expect=_ABSENT)
         except WrongSequence:
             standing = await self._standing(path)
             step.check(standing)

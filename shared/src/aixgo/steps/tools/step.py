@@ -167,7 +167,7 @@ class ToolStep:
             attempt=attempts,
             seconds=seconds,
         )
-        return await self.caller.space.results.settle(self.agent, result)
+        return await self.caller.space.results.settle_own(self.agent, result)
 
     async def failed(self, error: BaseException, attempts: int, seconds: float) -> Envelope:
         """Record that it failed for good; returns the result that stands."""
@@ -176,4 +176,4 @@ class ToolStep:
             self.request, self.agent, error, attempts=attempts, usage=None, seconds=seconds
         )
         result = msgspec.structs.replace(result, meta={"tool": self.tool.spec.name})
-        return await self.caller.space.results.settle(self.agent, result)
+        return await self.caller.space.results.settle_own(self.agent, result)
