@@ -126,6 +126,12 @@ class ListsInAnyOrder(Wrapper):
         return list(reversed(await self.real.stream_names()))
 
 
+class ListsEveryConsumer(Wrapper):
+    async def consumer_names(self, stream: str) -> Sequence[str]:
+        own = await self.real.consumer_names(stream)
+        return [*own, "another"]
+
+
 class PurgesEverything(Wrapper):
     async def purge(self, stream: str, subject: str = "", *, before: int = 0) -> int:
         return int(await self.real.purge(stream))
@@ -286,6 +292,10 @@ READING: Table = {
     "lists in any order": (
         ListsInAnyOrder,
         "streams_are_listed_in_order",
+    ),
+    "lists every consumer": (
+        ListsEveryConsumer,
+        "consumers_are_listed_in_order",
     ),
     "purges everything": (
         PurgesEverything,

@@ -24,6 +24,7 @@ from aixgo.calls.results import raise_for_status, result_of
 from aixgo.calls.revive import replay as replay_letter
 from aixgo.calls.space import Space
 from aixgo.clock import now
+from aixgo.config.agents import OnFull
 from aixgo.envelope import Envelope, decode, encode, fingerprint, new_id
 from aixgo.errors import (
     AixgoError,
@@ -279,12 +280,29 @@ class Client:
         return Message(result)
 
     async def publish(
-        self, source: str, data: Any, *, meta: Mapping[str, Any] | None = None
+        self,
+        source: str,
+        data: Any,
+        *,
+        meta: Mapping[str, Any] | None = None,
+        on_full: OnFull = "wait",
     ) -> str:
-        """Publish an event in the name of `source`; returns the id of the run that it begins."""
+        """Publish an event in the name of `source`; returns the id of the run that it begins.
+
+        Args:
+            on_full: when subscribers are so far behind that there is no room: `wait` for it, up to
+                a minute, or `error` at once.
+
+        Raises:
+            StreamFull: there is no room; names the subscribers that are behind.
+        """
         event = self._request(source, data, None, meta, "")
         await publish_event(
-            self.space, source, replace(event, source=source), msg_id=f"{source}.{event.run}"
+            self.space,
+            source,
+            replace(event, source=source),
+            msg_id=f"{source}.{event.run}",
+            on_full=on_full,
         )
         return event.run
 

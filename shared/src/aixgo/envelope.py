@@ -135,9 +135,10 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
             the run's own call.
         payload: JSON, never decoded on the way.
         meta: the metadata contract (category, confidence, routed_to, …); arrives as it was set.
-        usage: of this result and everything below it; a call has none.
+        usage: of this result and everything below it; of an event, and of the calls that its
+            handling makes, what was used for the events that led to it.
         deadline: Unix seconds after which no caller waits; None for no deadline.
-        depth: calls above this one; a call from outside has 0.
+        depth: calls and events above this one; what comes from outside has 0.
         parent: step of the call that made this one, when `depth` is not 0; a result has its call's.
         budget: name of the budget that pays for the run; empty for none.
         attempt: executions that earlier publications of this call used up (delayed retries,

@@ -494,6 +494,14 @@ class Admin(Protocol):
         """Return the names of all streams, sorted."""
         ...
 
+    async def consumer_names(self, stream: str) -> Sequence[str]:
+        """Return the names of the stream's consumers, sorted.
+
+        Raises:
+            StreamNotFound: nothing of that name is provisioned.
+        """
+        ...
+
 
 class Upkeep(Protocol):
     """Removes and pauses."""

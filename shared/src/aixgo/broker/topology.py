@@ -125,6 +125,8 @@ def streams(
         StreamConfig(
             name=names.stream(EVENTS),
             subjects=(f"{p}evt.>",),
+            # what no subscriber needs any more goes when room is short: `calls.upkeep.handled`
+            discard="new",
             max_bytes=256 * MIB,
             max_age=7 * DAY,
             duplicate_window=300.0,

@@ -213,7 +213,7 @@ def result_of(
         payload=payload,
         meta=meta or {},
         usage=usage,
-        depth=request.depth,
+        depth=0 if request.kind == "event" else request.depth,
         parent=request.parent,
         attempt=attempt,
         seconds=seconds,

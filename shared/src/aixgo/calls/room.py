@@ -70,15 +70,18 @@ class Room:
     """The room in CALLS and RESULTS of a namespace, as one process knows it.
 
     Attributes:
-        refused: times that there was none for a new run or a step.
+        refused: times that there was none for a new run, a step or an event.
+        relief: held while handled events are removed for publishers that wait.
+        relieved: loop time at which that was last done.
     """
 
-    __slots__ = ("_broker", "_levels", "_names", "refused")
+    __slots__ = ("_broker", "_levels", "_names", "refused", "relief", "relieved")
 
     def __init__(self, broker: Broker, names: Names) -> None:
         self._broker, self._names = broker, names
         self._levels = {CALLS: _Level(), RESULTS: _Level()}
         self.refused = 0
+        self.relief, self.relieved = asyncio.Lock(), -math.inf
 
     async def begin(self, size: int, deadline: float | None) -> None:
         """Take room for a new run whose input has so many bytes.

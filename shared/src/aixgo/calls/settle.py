@@ -201,7 +201,11 @@ class Settler:
 
     async def _wake_parent(self, request: Envelope) -> None:
         """Wake the caller of a call for which it may have parked to wait."""
-        if request.depth and (request.woken or self._agent in request.above):
+        if (
+            request.depth
+            and request.kind != "event"
+            and (request.woken or self._agent in request.above)
+        ):
             await self._parking.wake(request.run, request.parent)
 
     def _in_time(self, request: Envelope, delay: float) -> bool:

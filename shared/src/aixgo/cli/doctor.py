@@ -21,15 +21,19 @@ from aixgo.agents.role import find_role, known_roles
 from aixgo.broker.embedded import find_server
 from aixgo.broker.open import open_broker
 from aixgo.broker.port import Broker
+from aixgo.calls.backlog import backlogs
 from aixgo.calls.presence import present
+from aixgo.calls.space import Space as Records
+from aixgo.calls.upkeep.handled import PRESSED
 from aixgo.cli._extras import extras
 from aixgo.cli._failures import FAILED
 from aixgo.cli._options import Json, Server, Space, namespace_of, server_of
 from aixgo.cli._terminal import write, write_json
+from aixgo.clock import now
 from aixgo.errors import AixgoError, ConfigError, DiskFull, PermissionDenied
 from aixgo.hosting.process import run as run_process
 from aixgo.models.providers import PROVIDERS
-from aixgo.subjects import STREAMS, Names
+from aixgo.subjects import EVENTS, STREAMS, Names
 from aixgo.telemetry import logs
 
 State = Literal["ok", "missing", "failed"]
@@ -37,6 +41,9 @@ State = Literal["ok", "missing", "failed"]
 
 ANSWER_SECONDS = 5.0
 """For a server to say who it is."""
+
+LATE_SECONDS = 3600.0
+"""A subscriber that has not handled an event for so long is absent, not slow."""
 
 OLDEST_PYTHON = (3, 11)
 
@@ -153,6 +160,7 @@ async def _broker(address: str, names: Names) -> list[Check]:
                 return [*checks, Check(f"namespace {names.namespace}", "failed", detail)]
             checks.append(Check(f"namespace {names.namespace}", "ok", f"{len(STREAMS)} streams"))
             checks += await _writable(broker, names)
+            checks += await _events(broker, names)
             found = await present(broker, names)
             for agent, instances in found.items():
                 counted = f"{len(instances)} instance{'s' if len(instances) != 1 else ''}"
@@ -177,6 +185,35 @@ async def _writable(broker: Broker, names: Names) -> list[Check]:
         except PermissionDenied:
             return []  # this user may not remove anything, so it cannot be told
     return [Check("disk", "ok", "every stream can be written")]
+
+
+async def _events(broker: Broker, names: Names) -> list[Check]:
+    """Name the subscribers of events that are far behind: they keep the room, or lose events."""
+    try:
+        info = await broker.stream_info(names.stream(EVENTS))
+        behind = await backlogs(Records(broker, names))
+    except PermissionDenied:
+        return []  # this user may not look at consumers
+    short = info is not None and info.bytes > info.config.max_bytes * PRESSED
+    late = [one for one in behind if short or now() - one.since > LATE_SECONDS]
+    return [
+        Check(
+            f"events for {one.agent}",
+            "failed",
+            f"{one.events:,} not handled, the oldest for {_age(now() - one.since)}; start (more) "
+            f"instances of it, or delete its consumer (`nats consumer rm "
+            f"{names.stream(EVENTS)} {one.agent}`) if it is gone for good",
+        )
+        for one in late
+    ] or [Check("events", "ok", "no subscriber is far behind")]
+
+
+def _age(seconds: float) -> str:
+    """Return a time as a person says it."""
+    for unit, name in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} seconds"
 
 
 async def _greeting(address: str) -> Check:

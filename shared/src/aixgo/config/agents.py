@@ -6,7 +6,7 @@ role's own model; `aixgo.agents.agent.Agent` brings the two together.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -23,6 +23,10 @@ from aixgo.errors import by_code
 
 AgentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
 """1 to 32 characters of A-Z, a-z, 0-9, '_' and '-': the name is a token of the agent's subjects."""
+
+
+OnFull = Literal["wait", "error"]
+"""What a publisher of an event does that finds no room for it."""
 
 
 class Options(BaseModel):
@@ -107,9 +111,10 @@ class Limits(Options):
     max_agents: int = Field(default=100, ge=1)
     """Agents that a pattern may name."""
     max_depth: int = Field(default=10, ge=1)
-    """Calls nested in each other."""
+    """Calls nested in each other, and events that led to each other."""
     max_tokens: int = Field(default=100_000, ge=1)
-    """Tokens that one run of the agent and everything below it may use."""
+    """Tokens that one run of the agent and everything below it may use; for an event, those of the
+    events that led to it count too."""
 
 
 class AgentSpec(Options):
@@ -146,6 +151,9 @@ class AgentSpec(Options):
     """Agents whose events it handles."""
     outputs: tuple[Output, ...] = ()
     """Agents that handle its events."""
+    on_full: OnFull = "wait"
+    """When its subscribers are so far behind that there is no room for another event: `wait` for
+    room, up to a minute, or an `error` at once. No event is dropped for a new one."""
     retry: Retry = Retry()
     """What happens after a failed execution."""
     concurrency: int = Field(default=64, ge=1, le=10_000)

@@ -27,7 +27,7 @@ class Retention(Options):
     after which an unanswered call goes to another process."""
     max_bytes: int = Field(default=RESULTS_BYTES, ge=65_536)
     """Room for all results, in bytes; a server reserves it. Results of runs that are not over need
-    room as well, and when nothing can be removed new results wait."""
+    room as well: when they take 85 % of it new runs are refused, and the rest is for those."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Retention:

@@ -133,7 +133,7 @@ class AgentService:
         )
         await self._worker.start()
         if self.role.style != "request":
-            self._feed = ServiceFeed(self.space, self.agent.name)
+            self._feed = ServiceFeed(self.space, self.agent.name, self.agent.spec.on_full)
             self._running = asyncio.create_task(self._run(self._feed), name=f"{name}: start")
         await self._broker.flush()
         self._started = True
@@ -260,6 +260,8 @@ class AgentService:
         limit = alarms.limit(began + seconds)
         try:
             with limit:
+                if request.kind == "event" and request.usage is not None:
+                    ctx.check_tokens()
                 try:
                     value = await self.role.execute(Message(request), ctx)
                 except BaseExceptionGroup as group:
@@ -269,11 +271,16 @@ class AgentService:
                     event = replace(
                         result,
                         id=event_id(name, request.run, request.step),
-                        usage=None,
                         status=None,
                     )
                     await publish_event(
-                        self.space, name, event, msg_id=f"{name}.{request.run}.{request.step}"
+                        self.space,
+                        name,
+                        event,
+                        msg_id=f"{name}.{request.run}.{request.step}",
+                        on_full=self.agent.spec.on_full,
+                        depth=ctx.check_event(),
+                        usage=ctx.spent,
                     )
                 return result
         except (TimeoutError, DeadlineExceeded) as error:

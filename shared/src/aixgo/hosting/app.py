@@ -15,6 +15,7 @@ from aixgo.agents.system import misfits, subscriptions
 from aixgo.broker.open import open_broker
 from aixgo.broker.port import Broker
 from aixgo.broker.topology import ACK_WAIT_SECONDS, AgentNeeds, provision
+from aixgo.calls.upkeep.handled import Handled
 from aixgo.calls.upkeep.recovery import Recovery
 from aixgo.calls.upkeep.retention import Sweeper
 from aixgo.client import Client
@@ -46,6 +47,8 @@ class Metrics:
     """What a system did since its start.
 
     `average_call_latency` is seconds from a call to its result, over the calls that succeeded.
+    `without_room` counts what was refused or had to wait because a stream was full: new runs, steps
+    and events; `dead_letters_lost` those for which there was no room.
     """
 
     active_agents: int
@@ -54,6 +57,8 @@ class Metrics:
     calls_succeeded: int
     calls_failed: int
     average_call_latency: float
+    without_room: int = 0
+    dead_letters_lost: int = 0
 
 
 class App:
@@ -316,6 +321,7 @@ class System(Client):
         )
         subscribers = [name for name in app.agents if app.sources(name)]
         self._sweeper = Sweeper(self.space, app.retention, subscribers)
+        self._handled = Handled(self.space, app.agents)
         self._recovery = Recovery(self.space)
         self._keeps_up = upkeep
         self._upkeep: list[asyncio.Task[None]] = []
@@ -332,6 +338,7 @@ class System(Client):
         if self._keeps_up:
             self._upkeep = [
                 asyncio.create_task(self._sweeper.run(), name="old results"),
+                asyncio.create_task(self._handled.run(), name="handled events"),
                 asyncio.create_task(self._recovery.run(), name="lost calls"),
             ]
         loop = asyncio.get_running_loop()
@@ -384,4 +391,6 @@ class System(Client):
             calls_succeeded=traffic.succeeded,
             calls_failed=traffic.failed,
             average_call_latency=traffic.latency / max(1, traffic.succeeded),
+            without_room=self.space.room.refused,
+            dead_letters_lost=self.space.dead_letters.lost,
         )

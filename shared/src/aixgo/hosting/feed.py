@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from aixgo.calls.events import publish_event
 from aixgo.calls.space import Space
 from aixgo.clock import now
+from aixgo.config.agents import OnFull
 from aixgo.envelope import Envelope, new_id
 from aixgo.payloads import to_meta, to_payload
 from aixgo.telemetry import tracing
@@ -19,8 +20,8 @@ from aixgo.telemetry import tracing
 class ServiceFeed:
     """The `aixgo.agents.role.Feed` of one agent."""
 
-    def __init__(self, space: Space, agent: str) -> None:
-        self.space, self._agent = space, agent
+    def __init__(self, space: Space, agent: str, on_full: OnFull = "wait") -> None:
+        self.space, self._agent, self._on_full = space, agent, on_full
         self.stopping = asyncio.Event()
 
     async def emit(self, data: Any, *, meta: Mapping[str, Any] | None = None, key: str = "") -> str:
@@ -41,7 +42,11 @@ class ServiceFeed:
         ) as span:
             event = replace(event, traceparent=span.traceparent, tracestate=span.tracestate)
             await publish_event(
-                self.space, self._agent, event, msg_id=f"{self._agent}.{key or run}"
+                self.space,
+                self._agent,
+                event,
+                msg_id=f"{self._agent}.{key or run}",
+                on_full=self._on_full,
             )
         return run
 

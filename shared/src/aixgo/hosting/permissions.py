@@ -153,6 +153,9 @@ def _upkeep(app: App) -> User:
         f"$JS.API.STREAM.{verb}.{names.stream(RESULTS)}" for verb in ("PURGE", "MSG.DELETE")
     ]
     publish += [f"$JS.API.STREAM.INFO.{names.stream(short)}" for short in STREAMS]
+    publish += [
+        f"$JS.API.{verb}.{names.stream(EVENTS)}" for verb in ("STREAM.PURGE", "CONSUMER.NAMES")
+    ]
     publish += [f"$JS.API.CONSUMER.INFO.{names.stream(s)}.*" for s in (CALLS, TIMERS, EVENTS)]
     return User(
         name=UPKEEP,
@@ -177,6 +180,8 @@ def _common(names: Names) -> Iterator[str]:
     p = names.prefix
     yield "$JS.API.INFO"
     yield f"$JS.API.CONSUMER.INFO.{names.stream(CALLS)}.*"  # is there an agent of that name?
+    for short in (CALLS, RESULTS):  # is there room?
+        yield f"$JS.API.STREAM.INFO.{names.stream(short)}"
     yield f"{p}hist.*"
     yield f"{p}ctl.cancel.*"
     yield f"$O.{names.bucket(BLOBS)}.>"

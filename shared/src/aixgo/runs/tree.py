@@ -170,7 +170,7 @@ def _unfinished(call: Open) -> _Node:
     return _Node(
         path=request.step,
         agent=request.target,
-        parent=request.parent if request.depth else None,
+        parent=request.parent if request.depth and request.kind != "event" else None,
         status=call.status,
         attempts=request.attempt,
         seconds=max(0.0, now() - request.sent_at),

@@ -306,15 +306,28 @@ class Context(Execution):
     async def emit(
         self, data: Any, *, key: str = "", meta: Mapping[str, Any] | None = None
     ) -> None:
-        """Publish an event to agents with this one in their `inputs`; once, even if repeated."""
-        path = self._path("emit", key)
+        """Publish an event to the agents that have this one in their `inputs`; a durable step.
+
+        Raises:
+            DepthExceeded: the events that led here are nested deeper than `limits.max_depth`.
+            StreamFull: subscribers are too far behind (`on_full`).
+        """
+        path, depth = self._path("emit", key), self.check_event()
         # looked for in a first execution too: what the subscribers do with a second one is theirs
         if await self._space.results.stands(self.agent, self.run_id, path, decisive=True):
             return
         event = self._frame(self.agent, path, to_payload(data), None, to_meta(meta) if meta else {})
         # the same whenever it is published, so that a subscriber finds what it did with it
         event = msgspec.structs.replace(event, id=event_id(self.agent, self.run_id, path))
-        await publish_event(self._space, self.agent, event, msg_id=f"{self.run_id}.{path}")
+        await publish_event(
+            self._space,
+            self.agent,
+            event,
+            msg_id=f"{self.run_id}.{path}",
+            on_full=self._runtime.spec.on_full,
+            depth=depth,
+            usage=self.spent,
+        )
         done = result_of(event, self.agent, "done")
         await self._space.results.settle_own(
             self.agent, msgspec.structs.replace(done, payload=JSON_NULL, fingerprint="")

@@ -113,6 +113,13 @@ class Execution:
         return self._usage
 
     @property
+    def spent(self) -> Usage | None:
+        """What an event has to carry: this usage, and that of the events that led here."""
+        before = self._request.usage
+        total = self._usage if before is None else before + self._usage
+        return None if total == NO_USAGE else total
+
+    @property
     def meta(self) -> Mapping[str, Any]:
         """Metadata that the caller sent."""
         return self._request.meta
@@ -225,6 +232,7 @@ class Execution:
             depth=request.depth + 1,
             above=(*request.above, self.agent),
             parent=request.step,
+            usage=request.usage,
             epoch=request.epoch,
             budget=request.budget,
             overrides=request.overrides,
@@ -280,14 +288,42 @@ class Execution:
         if result.usage is not None:
             self._usage = self._usage + result.usage
         raise_for_status(result)
-        limit = self._runtime.spec.limits.max_tokens
-        if self._usage.total_tokens > limit:
-            raise TokensExceeded(
-                f"run {self.run_id} used {self._usage.total_tokens:,} tokens below agent "
-                f"{self.agent!r}, over its `limits.max_tokens` of {limit:,} tokens; raise the "
-                "limit or give the agents less to read"
-            )
+        self.check_tokens()
         return Message(result)
+
+    def check_tokens(self) -> None:
+        """Refuse to go on when more tokens are used than the agent may use.
+
+        Raises:
+            TokensExceeded: an event counts what was used for the events that led to it too.
+        """
+        limit, used = self._runtime.spec.limits.max_tokens, self._usage.total_tokens
+        before = self._request.usage
+        led = self._request.kind == "event" and before is not None
+        if before is not None and led:
+            used += max(0, before.total_tokens)
+        if used > limit:
+            where = "for the events that led to agent" if led else "below agent"
+            raise TokensExceeded(
+                f"run {self.run_id} used {used:,} tokens {where} {self.agent!r}, over its "
+                f"`limits.max_tokens` of {limit:,} tokens; raise the limit, give the agents less "
+                "to read" + (", or look for events that go in a circle" if led else "")
+            )
+
+    def check_event(self) -> int:
+        """Return the depth of an event that is published here.
+
+        Raises:
+            DepthExceeded: calls and events that led to it are nested deeper than the agent may.
+        """
+        depth, limit = max(0, self._request.depth) + 1, self._runtime.spec.limits.max_depth
+        if depth > limit:
+            raise DepthExceeded(
+                f"agent {self.agent!r} is {depth - 1} calls and events deep and may not publish "
+                f"another event: `limits.max_depth` is {limit}; raise it, or look for agents that "
+                "answer each other's events in a circle"
+            )
+        return depth
 
     async def _cancel_step(self, agent: str, path: str) -> None:
         """Tell the worker of a step of ours that its result is no longer wanted."""

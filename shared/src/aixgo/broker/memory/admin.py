@@ -68,6 +68,11 @@ class MemoryAdmin(Connection):
         await self._ask()
         return sorted(self.server.streams)
 
+    async def consumer_names(self, stream: str) -> Sequence[str]:
+        """See `Admin.consumer_names`."""
+        await self._ask()
+        return sorted(self.server.stream(stream).consumers)
+
     async def delete_stream(self, stream: str) -> bool:
         """See `Upkeep.delete_stream`."""
         await self._ask()

@@ -87,6 +87,7 @@ class NamesAnswer(Answer, frozen=True, kw_only=True):
 
     total: int = 0
     streams: list[str] | None = None
+    consumers: list[str] | None = None
 
 
 class StoredMessage(msgspec.Struct, frozen=True):

@@ -357,6 +357,11 @@ class NatsBroker:
         self._connection.check_open()
         return await self._streams.stream_names()
 
+    async def consumer_names(self, stream: str) -> Sequence[str]:
+        """See `Admin.consumer_names`."""
+        self._connection.check_open()
+        return await self._streams.consumer_names(stream)
+
     async def delete_stream(self, stream: str) -> bool:
         """See `Upkeep.delete_stream`."""
         self._connection.check_open()

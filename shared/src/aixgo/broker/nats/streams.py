@@ -232,6 +232,21 @@ class Streams:
             paused_until=now() + answer.pause_remaining / NANO if answer.paused else None,
         )
 
+    async def consumer_names(self, stream: str) -> Sequence[str]:
+        """See `Admin.consumer_names`.
+
+        Raises:
+            StreamNotFound: there is no such stream.
+        """
+        names: list[str] = []
+        while True:
+            body = {"offset": len(names)}
+            page, _ = await self._api.ask(f"CONSUMER.NAMES.{stream}", body, NamesAnswer)
+            _check(page, stream)
+            names += page.consumers or []
+            if not page.consumers or len(names) >= page.total:
+                return sorted(set(names))
+
     async def delete_consumer(self, stream: str, consumer: str) -> bool:
         """See `Upkeep.delete_consumer`."""
         return await self._delete(f"CONSUMER.DELETE.{stream}.{consumer}", stream, consumer)

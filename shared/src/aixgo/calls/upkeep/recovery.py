@@ -250,5 +250,5 @@ class Recovery:
     async def _expire(self, lost: Envelope) -> None:
         """End a call that no caller waits for, without an agent's help."""
         await self._space.results.settle(lost.target, expired_result(lost, lost.target))
-        if lost.depth:
+        if lost.depth and lost.kind != "event":
             await self._space.parking.wake(lost.run, lost.parent)

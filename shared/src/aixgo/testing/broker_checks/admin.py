@@ -155,6 +155,20 @@ async def streams_are_listed_in_order(stage: Stage) -> None:
     equal("missing", made - set(names), set())
 
 
+async def consumers_are_listed_in_order(stage: Stage) -> None:
+    """§10 line 12: sorted by name, each once; those of one stream only."""
+    broker = await stage.connect()
+    stream, other = await stage.stream(broker), await stage.stream(broker)
+    for name in ("b", "c", "a"):
+        await broker.ensure_consumer(stream.name, ConsumerConfig(name=name))
+    await broker.ensure_consumer(other.name, ConsumerConfig(name="d"))
+    equal("names", list(await broker.consumer_names(stream.name)), ["a", "b", "c"])
+    await broker.delete_consumer(stream.name, "b")
+    equal("after a deletion", list(await broker.consumer_names(stream.name)), ["a", "c"])
+    with refused(StreamNotFound, what="consumers of a missing stream"):
+        await broker.consumer_names("missing")
+
+
 async def a_purge_removes_what_matches(stage: Stage) -> None:
     """§10 line 31: by filter or everything; it counts, and sequences go on."""
     broker = await stage.connect()
