@@ -189,9 +189,8 @@ CONSUMERS: Table = {
         "an_ack_of_a_removed_message_is_answered",
     ),
     "begins with everything": (
-        consumers_with(deliver="all", start_sequence=0, start_time=0.0),
+        consumers_with(deliver="all"),
         """
-        a_consumer_can_begin_at_a_sequence
         a_consumer_can_begin_with_what_is_new
         """,
     ),
@@ -199,8 +198,6 @@ CONSUMERS: Table = {
         consumers_with(deliver="new"),
         """
         a_consumer_begins_with_everything
-        a_consumer_can_begin_with_the_last
-        a_consumer_can_begin_with_the_last_of_every_subject
         a_consumer_gets_only_what_its_filters_match
         """,
     ),

@@ -191,7 +191,7 @@ READING: Table = {
         GetsTheOldest,
         """
         a_work_queue_forgets_what_was_acknowledged
-        a_consumer_can_begin_at_a_time
+        a_record_can_be_read_by_its_sequence
         the_newest_record_of_a_filter_can_be_read
         the_newest_record_of_a_subject_can_be_read
         """,

@@ -102,7 +102,22 @@ def _not_of_a_stream(message: BusMessage) -> BusMessage | None:
     return None if message.subject.startswith("S-") else message
 
 
+class DropsWhatNobodyConsumes(Wrapper):
+    """Forgets what is appended while the stream has no consumer."""
+
+    async def append(self, *args: Any, **options: Any) -> Any:
+        answer = await self.real.append(*args, **options)
+        info = await self.real.stream_info(answer.stream)
+        if info.config.retention == "workqueue" and not info.consumers:
+            await self.real.purge(answer.stream)
+        return answer
+
+
 LOG: Table = {
+    "drops what nobody consumes": (
+        DropsWhatNobodyConsumes,
+        "a_work_queue_waits_for_its_first_consumer",
+    ),
     "counts from zero": (
         CountsFromZero,
         """
@@ -210,16 +225,5 @@ LOG: Table = {
     "keeps by limits": (
         streams_with(retention="limits"),
         "an_unconfirmed_ack_acts_too",
-    ),
-    "keeps a work queue": (
-        streams_with(retention="workqueue"),
-        "a_stream_by_interest_keeps_only_what_a_consumer_wants",
-    ),
-    "keeps by interest": (
-        streams_with(retention="interest"),
-        """
-        a_work_queue_waits_for_its_first_consumer
-        a_record_can_be_read_by_its_sequence
-        """,
     ),
 }

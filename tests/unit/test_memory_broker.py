@@ -712,8 +712,6 @@ async def test_what_a_stream_cannot_change_is_refused(
         ({"ack_wait": 0.0}, "ack_wait is 0 s"),
         ({"max_deliver": 0}, "max_deliver is 0"),
         ({"max_ack_pending": -2}, "max_ack_pending is -2"),
-        ({"deliver": "by_sequence"}, "needs a start_sequence"),
-        ({"start_time": 5.0}, "needs a start_time"),
         ({"deliver": "new"}, "a work queue delivers everything"),
         ({"filters": ("s.a",)}, "of consumer 'first'"),
     ],

@@ -143,8 +143,6 @@ def test_records_are_selected_as_a_list_would_select_them(
             record = Record("S", subject, records.last + 1, b"x")
             records.add(record, size_of(record))
             model[record.sequence] = record
-        elif step == "skip":
-            records.skip()
         elif model:
             oldest = next(iter(model))
             assert records.remove(oldest) == model.pop(oldest)

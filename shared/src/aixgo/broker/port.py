@@ -207,7 +207,7 @@ class StreamConfig:
 
     name: str
     subjects: tuple[str, ...]
-    retention: Literal["limits", "workqueue", "interest"] = "limits"
+    retention: Literal["limits", "workqueue"] = "limits"
     storage: Literal["file", "memory"] = "file"
     discard: Literal["old", "new"] = "old"
     discard_new_per_subject: bool = False
@@ -235,14 +235,12 @@ class ConsumerConfig:
     """Declaration of a durable pull consumer with explicit acknowledgement.
 
     `max_deliver` and `max_ack_pending` of -1 mean no limit. `filters` empty means everything.
-    `start_sequence` and `start_time` (Unix seconds) belong to their `deliver` policies.
+    `deliver` says whether it begins with what the stream keeps already, or after its declaration.
     """
 
     name: str
     filters: tuple[str, ...] = ()
-    deliver: Literal["all", "new", "last", "last_per_subject", "by_sequence", "by_time"] = "all"
-    start_sequence: int = 0
-    start_time: float = 0.0
+    deliver: Literal["all", "new"] = "all"
     ack_wait: float = 30.0
     max_deliver: int = -1
     max_ack_pending: int = 1000

@@ -74,18 +74,10 @@ class Consumer:
         """Queue the records that are there already, by the deliver policy."""
         records, config = self._stream.records, self.config
         found: dict[int, Record] = {}
-        start = config.start_sequence if config.deliver == "by_sequence" else 1
         if config.deliver != "new":
             for pattern in config.filters or (">",):
-                found.update((each.sequence, each) for each in records.select(pattern, start))
+                found.update((each.sequence, each) for each in records.select(pattern, 1))
         sequences = sorted(found)
-        if config.deliver == "last":
-            sequences = sequences[-1:]
-        elif config.deliver == "last_per_subject":
-            newest = {found[sequence].subject: sequence for sequence in sequences}
-            sequences = sorted(newest.values())
-        elif config.deliver == "by_time":
-            sequences = [each for each in sequences if found[each].time >= config.start_time]
         self._ready = deque(sequences)
         self._waiting = len(sequences)
         # up to here a record waits only if the policy chose it; everything newer waits
@@ -106,10 +98,6 @@ class Consumer:
         if sequence <= self._cursor:
             return False
         return sequence > self._chosen_to or sequence in self._chosen
-
-    def needs(self, sequence: int) -> bool:
-        """Return whether the record is still to be delivered or answered here."""
-        return sequence in self.out or self._is_waiting(sequence)
 
     def forget(self, sequence: int) -> None:
         """Take note that the stream removed a record that this consumer's filters match."""

@@ -27,7 +27,7 @@ _LIMITS = (
 )
 _FIXED_OF_STREAM = ("storage", "persist")
 _NEVER_OFF = ("allow_ttl", "allow_schedules", "deny_delete", "deny_purge")
-_FIXED_OF_CONSUMER = ("deliver", "start_sequence", "start_time", "max_waiting")
+_FIXED_OF_CONSUMER = ("deliver", "max_waiting")
 
 
 def changes(old: object, new: object) -> Mapping[str, tuple[object, object]]:
@@ -181,16 +181,6 @@ def check_consumer(
             raise ConsumerConflict(
                 f"{name}: {field} is {getattr(config, field)}; give at least 1, or -1 for no limit"
             )
-    if (config.deliver == "by_sequence") != (config.start_sequence > 0):
-        raise ConsumerConflict(
-            f"{name}: deliver is {config.deliver!r} and start_sequence {config.start_sequence}; "
-            "deliver='by_sequence' needs a start_sequence from 1 on, others have none"
-        )
-    if (config.deliver == "by_time") != (config.start_time > 0):
-        raise ConsumerConflict(
-            f"{name}: deliver is {config.deliver!r} and start_time {config.start_time:g}; "
-            "deliver='by_time' needs a start_time in Unix seconds, others have none"
-        )
     if stream.retention == "workqueue":
         _check_queue(name, config, others)
 

@@ -93,13 +93,6 @@ class Records:
         self.bytes, self.first = 0, self.last + 1
         return count
 
-    def skip(self) -> int:
-        """Give away a sequence without keeping a record, and return it."""
-        self.last += 1
-        if not self.by_sequence:
-            self.first = self.last + 1
-        return self.last
-
     # -- by subject ----------------------------------------------------------------------------
 
     def count_of(self, subject: str) -> int:

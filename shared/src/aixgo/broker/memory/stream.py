@@ -78,8 +78,6 @@ class Stream:
             if stored is not None:
                 return Appended(self.name, stored, True)
         takers = self.takers(subject)
-        if config.retention == "interest" and not takers:
-            return Appended(self.name, self.records.skip(), False)
         plan = None
         if headers and (names.ROLLUP in headers or names.SCHEDULE in headers):
             plan = self._prepare(subject, headers)
@@ -227,15 +225,12 @@ class Stream:
         self._takers.clear()
 
     def remove_consumer(self, consumer: Consumer) -> None:
-        """Let a consumer go; an interest stream forgets what only it wanted."""
+        """Let a consumer go."""
         del self.consumers[consumer.config.name]
         for pattern in consumer.config.filters or (">",):
             self._interest.remove(pattern, consumer)
         self._takers.clear()
         consumer.close()
-        if self.config.retention == "interest":
-            for record in self.records.select(">", 1):
-                self.settle(record.sequence)
 
     def change_consumer(self, consumer: Consumer, config: ConsumerConfig) -> None:
         """Let a consumer go on with another declaration."""
@@ -248,18 +243,10 @@ class Stream:
 
     def settle(self, sequence: int) -> None:
         """Forget a record that a consumer is done with, if the retention says so."""
-        retention = self.config.retention
-        if retention == "limits":
+        if self.config.retention == "limits":
             return
-        if retention == "workqueue":  # nobody else's filters match what this consumer had
-            if self.records.remove(sequence) is not None:
-                self._forget(sequence)
-            return
-        record = self.records.by_sequence.get(sequence)
-        if record is not None and not any(
-            consumer.needs(sequence) for consumer in self.takers(record.subject)
-        ):
-            self.remove(sequence)
+        if self.records.remove(sequence) is not None:  # in a work queue, nobody else's either
+            self._forget(sequence)
 
     # -- removing ------------------------------------------------------------------------------
 

@@ -124,7 +124,7 @@ class Appends:
                 attempts += 2  # an attempt before this one may have been stored
                 if claimed is None:
                     claimed = await self._is_claimed(subject, left)
-                if not claimed:
+                if claimed is False:
                     raise no_stream(subject) from error
                 problem = error
             except RequestTimeout as error:
@@ -160,13 +160,18 @@ class Appends:
                 for stream in await self._streams.stream_names(subject):
                     await self._streams.check_writable(stream)
 
-    async def _is_claimed(self, subject: str, left: float) -> bool:
-        """Say whether a stream takes the subject, so that waiting for its leader makes sense."""
+    async def _is_claimed(self, subject: str, left: float) -> bool | None:
+        """Say whether a stream takes the subject, so that waiting for its leader makes sense.
+
+        None: a cluster cannot say at this moment; it may be choosing who answers.
+        """
         try:
             async with asyncio.timeout(left):
                 return bool(await self._streams.stream_names(subject))
-        except (BrokerError, TimeoutError):
+        except PermissionDenied:
             return False  # a user that may not ask is told the same as without us
+        except (BrokerError, TimeoutError):
+            return None if self._connection.clustered else False
 
     async def _own(self, subject: str, ack: _Ack, error: ApiError, writer: str) -> Appended:
         """Tell a compare-and-set that lost against others from one whose first answer was lost.

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from aixgo.broker.port import ConsumerConfig, StreamConfig
-from aixgo.clock import rfc3339
 
 NANO = 1_000_000_000
 
@@ -51,16 +50,6 @@ _CONSUMER_FIELDS = {
     "max_waiting": "max_waiting",
     "description": "description",
 }
-
-_DELIVER = {
-    "all": "all",
-    "new": "new",
-    "last": "last",
-    "last_per_subject": "last_per_subject",
-    "by_sequence": "by_start_sequence",
-    "by_time": "by_start_time",
-}
-_DELIVER_BACK = {theirs: ours for ours, theirs in _DELIVER.items()}
 
 
 def nanoseconds(seconds: float) -> int:
@@ -129,17 +118,13 @@ def consumer_to_json(config: ConsumerConfig) -> dict[str, Any]:
     document: dict[str, Any] = {
         "durable_name": config.name,
         "filter_subjects": list(config.filters),
-        "deliver_policy": _DELIVER[config.deliver],
+        "deliver_policy": config.deliver,
         "ack_policy": "explicit",
         "ack_wait": nanoseconds(config.ack_wait),
         "replay_policy": "instant",
     }
     for ours, theirs in _CONSUMER_FIELDS.items():
         document[theirs] = getattr(config, ours)
-    if config.deliver == "by_sequence":
-        document["opt_start_seq"] = config.start_sequence
-    if config.deliver == "by_time":
-        document["opt_start_time"] = rfc3339(config.start_time)
     return document
 
 
@@ -149,12 +134,9 @@ def consumer_from_json(document: Mapping[str, Any]) -> ConsumerConfig:
     values: dict[str, Any] = {
         "name": document.get("name") or document.get("durable_name", ""),
         "filters": tuple(document.get("filter_subjects") or ([one] if one else ())),
-        "deliver": _DELIVER_BACK[document.get("deliver_policy", "all")],
-        "start_sequence": document.get("opt_start_seq", 0),
+        "deliver": "new" if document.get("deliver_policy") == "new" else "all",
         "ack_wait": document.get("ack_wait", 0) / NANO,
     }
-    if document.get("opt_start_time"):
-        values["start_time"] = unix_time(document["opt_start_time"])
     for ours, theirs in _CONSUMER_FIELDS.items():
         if ours != "name" and theirs in document:
             values[ours] = document[theirs]

@@ -24,7 +24,7 @@ PROMISES: dict[int, str] = {
     17: "what can never be done is refused: a time to live, a time-out, slots, a declaration",
     18: "limits refuse the new or drop the old, for the stream and per subject",
     19: "ages and TTLs remove, also what is delivered and unanswered",
-    20: "work queue, interest and limits retention",
+    20: "work queue and limits retention",
     21: "a consumer begins where its policy says and gets what its filters match",
     22: "an unanswered message comes back after ack_wait, to any consumer, counted",
     23: "in_progress starts the wait anew; answers to older deliveries act",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 from aixgo import clock
@@ -42,48 +41,6 @@ async def a_consumer_can_begin_with_what_is_new(stage: Stage) -> None:
     await stage.fill(broker, stream, "a")
     inbox = await stage.deliveries(broker, stream, consumer)
     equal("deliver new", [d.sequence for d in await inbox.exactly(1)], [3])
-
-
-async def a_consumer_can_begin_with_the_last(stage: Stage) -> None:
-    """§10 line 21: `deliver="last"` begins with the newest record that matches."""
-    broker = await stage.connect()
-    stream = await stage.stream(broker)
-    await stage.fill(broker, stream, "aab")
-    equal("deliver last", await _sequences(stage, broker, stream, 1, deliver="last"), [3])
-    filtered = {"deliver": "last", "filters": (f"{stream.name}.a",)}
-    equal("last that matches", await _sequences(stage, broker, stream, 1, **filtered), [2])
-
-
-async def a_consumer_can_begin_with_the_last_of_every_subject(stage: Stage) -> None:
-    """§10 line 21: `deliver="last_per_subject"` delivers the newest of each, in stream order."""
-    broker = await stage.connect()
-    stream = await stage.stream(broker)
-    await stage.fill(broker, stream, "abacb")
-    fields = {"deliver": "last_per_subject", "filters": (f"{stream.name}.>",)}
-    equal("last per subject", await _sequences(stage, broker, stream, 3, **fields), [3, 4, 5])
-
-
-async def a_consumer_can_begin_at_a_sequence(stage: Stage) -> None:
-    """§10 line 21: `deliver="by_sequence"` includes `start_sequence`."""
-    broker = await stage.connect()
-    stream = await stage.stream(broker)
-    await stage.fill(broker, stream, "aaaa")
-    fields = {"deliver": "by_sequence", "start_sequence": 3}
-    equal("from 3", await _sequences(stage, broker, stream, 2, **fields), [3, 4])
-
-
-async def a_consumer_can_begin_at_a_time(stage: Stage) -> None:
-    """§10 line 21: `deliver="by_time"` begins with the first record at or after `start_time`."""
-    broker = await stage.connect()
-    stream = await stage.stream(broker)
-    await stage.fill(broker, stream, "aa")
-    await asyncio.sleep(0.05)
-    await stage.fill(broker, stream, "aa")
-    third = await broker.at(stream.name, 3)
-    expect(third is not None and third.time > 0, "a record carries the time when it was stored")
-    assert third is not None
-    fields = {"deliver": "by_time", "start_time": third.time - 0.02}
-    equal("from the time", await _sequences(stage, broker, stream, 2, **fields), [3, 4])
 
 
 async def a_consumer_gets_only_what_its_filters_match(stage: Stage) -> None:

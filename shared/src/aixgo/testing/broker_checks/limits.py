@@ -192,23 +192,6 @@ async def overlapping_consumers_of_a_work_queue_are_refused(stage: Stage) -> Non
     await stage.consumer(broker, stream, filters=(f"{stream.name}.b.>",))
 
 
-async def a_stream_by_interest_keeps_only_what_a_consumer_wants(stage: Stage) -> None:
-    """§10 line 20: without a consumer it is answered but not stored; with one, until its ack."""
-    broker = await stage.connect()
-    stream = await stage.stream(broker, retention="interest")
-    await broker.append(f"{stream.name}.a", b"not wanted")
-    equal("without a consumer", await stage.messages_in(broker, stream), 0)
-    one = await stage.consumer(broker, stream)
-    two = await stage.consumer(broker, stream)
-    await broker.append(f"{stream.name}.a", b"two want it")
-    (mine,) = await (await stage.deliveries(broker, stream, one)).count(1)
-    (yours,) = await (await stage.deliveries(broker, stream, two)).count(1)
-    await mine.ack()
-    equal("after one ack of two", await stage.messages_in(broker, stream), 1)
-    await yours.ack()
-    await stage.until_messages(broker, stream, 0)
-
-
 async def a_stream_by_limits_keeps_what_was_acknowledged(stage: Stage) -> None:
     """§10 line 20: consumers move on, the record stays, and each consumer gets everything."""
     broker = await stage.connect()

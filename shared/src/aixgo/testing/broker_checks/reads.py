@@ -33,6 +33,8 @@ async def a_record_can_be_read_by_its_sequence(stage: Stage) -> None:
         await broker.append(f"{stream.name}.a", body)
     record = await broker.at(stream.name, 1)
     equal("record", record and record.data, b"1")
+    record = await broker.at(stream.name, 2)
+    equal("the next record", record and record.data, b"2")
     equal("never was", await broker.at(stream.name, 99), None)
     await broker.delete_record(stream.name, 1)
     equal("removed", await broker.at(stream.name, 1), None)
