@@ -113,7 +113,7 @@ async def test_an_answer_of_a_plain_subscriber_is_not_taken_for_a_stream(
     await broker.subscribe(
         "nostream", lambda m: answering.add(asyncio.ensure_future(broker.publish(m.reply, b"{}")))
     )
-    with pytest.raises(Exception, match="no process listens on 'nostream'"):
+    with pytest.raises(Exception, match="no stream keeps 'nostream'"):
         await broker.append("nostream", b"", timeout=1.0)
     await asyncio.gather(*answering)
 
