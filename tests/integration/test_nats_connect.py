@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import json
 import ssl
 import time
@@ -16,10 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+import trustme
 from pydantic import SecretStr
 
 from aixgo.broker.nats import NatsBroker
@@ -327,52 +322,13 @@ class Authority:
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     folder = tmp_path_factory.mktemp("tls")
-    now = datetime.datetime.now(datetime.UTC)
-
-    def issue(
-        name: str,
-        key: ec.EllipticCurvePrivateKey,
-        signer: ec.EllipticCurvePrivateKey,
-        issuer: str,
-        *,
-        is_ca: bool,
-    ) -> Path:
-        def common(text: str) -> x509.Name:
-            return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(common(name))
-            .issuer_name(common(issuer))
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-        )
-        if not is_ca:
-            address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-            builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        path = folder / f"{name}.crt"
-        signed = builder.sign(signer, hashes.SHA256())
-        path.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-        return path
-
-    ca_key = ec.generate_private_key(ec.SECP256R1())
-    server_key = ec.generate_private_key(ec.SECP256R1())
-    key_path = folder / "server.key"
-    key_path.write_bytes(
-        server_key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return Authority(
-        ca=issue("ca", ca_key, ca_key, "ca", is_ca=True),
-        certificate=issue("server", server_key, ca_key, "ca", is_ca=False),
-        key=key_path,
-    )
+    made = Authority(folder / "ca.crt", folder / "server.crt", folder / "server.key")
+    ca = trustme.CA()  # with the key identifiers that Python demands from 3.13 on
+    server = ca.issue_cert("127.0.0.1")
+    ca.cert_pem.write_to_path(made.ca)
+    server.cert_chain_pems[0].write_to_path(made.certificate)
+    server.private_key_pem.write_to_path(made.key)
+    return made
 
 
 async def test_tls_with_a_known_authority_works(authority: Authority, fast: bool) -> None:

@@ -88,6 +88,14 @@ async def _jump_after_thread() -> float:
     return asyncio.get_running_loop().time()
 
 
+def test_closing_the_loop_waits_for_threads_as_long_as_it_really_takes() -> None:
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(asyncio.to_thread(time.sleep, 0.01))
+        loop = runner.get_loop()
+        before = loop.time()
+    assert loop.time() - before < 100, "the bound on the executor's end passed in virtual time"
+
+
 def test_a_thread_can_wake_a_loop_that_has_no_timer() -> None:
     async def main() -> str:
         loop = asyncio.get_running_loop()

@@ -22,6 +22,7 @@ import asyncio
 import functools
 import os
 import selectors
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -75,13 +76,28 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def _left_thread(self, future: asyncio.Future[Any]) -> None:
         self._in_threads -= 1
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Wait until the executor's threads have ended; meanwhile time passes as it really does.
+
+        From Python 3.13 on asyncio bounds this wait with a timer of the loop, which virtual time
+        would let fire at once.
+        """
+        self._in_threads += 1
+        try:
+            if sys.version_info >= (3, 12):
+                await super().shutdown_default_executor(timeout)
+            else:
+                await super().shutdown_default_executor()
+        finally:
+            self._in_threads -= 1
+
     def forward(self, seconds: float) -> None:
         """Move the clock; called by the selector in place of waiting."""
         self._virtual += seconds
 
     @property
     def waits_for_threads(self) -> bool:
-        """Whether a call in a thread is running."""
+        """Whether a call in a thread, or the end of all threads, is waited for."""
         return self._in_threads > 0
 
 
