@@ -2,6 +2,7 @@
 # pip, and use uv when it is there. Set-up happens by itself and only when something changed.
 
 PYTHON ?= python3
+PYTHONS ?=
 ARGS   ?=
 FILE   ?= examples/quickstart/agents.yaml
 BIN    := .venv/bin
@@ -27,6 +28,14 @@ up: .venv/.demo ## Run the same agents as one process each on an embedded nats-s
 .PHONY: test
 test: .venv/.dev ## Run the default tests in three processes: no network, no containers (ARGS="-k word")
 	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+
+.PHONY: test-pythons
+test-pythons: .venv/.dev ## Run the default tests on each supported Python that is here (PYTHONS="3.12")
+	$(BIN)/python tests/lanes/pythons.py $(PYTHONS:%=--python %) $(ARGS)
+
+.PHONY: test-busy
+test-busy: .venv/.dev ## Run the default tests five times, in new orders, while other work keeps the cores busy
+	$(BIN)/python tests/lanes/busy.py $(ARGS)
 
 .PHONY: test-containers
 test-containers: .venv/.dev ## Run the end-to-end tests that need a container engine

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import HealthCheck, settings
 
 from aixgo.testing.local import Running, run_local
 from aixgo.testing.nats_server import NatsServer
@@ -20,6 +21,26 @@ from aixgo.testing.virtual_time import VirtualTimeLoop
 
 # tests run beside each other's processes: one thread of the model is faster than two that wait
 os.environ.setdefault("AIXGO_LOCAL_MODEL_THREADS", "1")
+
+# One profile for everyone: without this, hypothesis is lenient where CI is set and strict where it
+# is not. What measures the speed of the machine is off: the deadline of an example, and the check
+# that inputs are drawn quickly. Every other health check counts, so it stays on. Every run draws
+# the same inputs, so a red test means that the code has changed; `explore` looks for new ones.
+settings.register_profile(
+    "same-for-everyone",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
+    database=None,
+)
+settings.register_profile(
+    "explore",
+    settings.get_profile("same-for-everyone"),
+    derandomize=False,
+    max_examples=1_000,
+    print_blob=True,
+)
+settings.load_profile("same-for-everyone")
 
 REQUIRED = frozenset(filter(None, os.environ.get("AIXGO_REQUIRE", "").split(",")))
 
@@ -71,13 +92,13 @@ def nothing_blocks_the_loop() -> Generator[None, None, None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse a name in `AIXGO_REQUIRE` that is no marker: it would forbid nothing."""
+    """Refuse a name in `AIXGO_REQUIRE` that is not a marker: it would forbid nothing."""
     known = {line.split(":")[0] for line in config.getini("markers")}
     unknown = REQUIRED - known
     if unknown:
         raise pytest.UsageError(
             f"AIXGO_REQUIRE names {', '.join(sorted(unknown))}, "
-            "which is no marker of pyproject.toml"
+            "which is not a marker of pyproject.toml"
         )
 
 

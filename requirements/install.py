@@ -1,9 +1,9 @@
 """Make `.venv` hold one pinned set (`requirements/<set>.txt`) and the members of this repository.
 
-    python3 requirements/install.py demo|dev
+    python3 requirements/install.py demo|dev [FOLDER]
 
-Uses uv when it is on the path, else pip. The sets are whole closures, so nothing is resolved here.
-Runs on old Pythons far enough to say that they are too old.
+FOLDER is made in place of `.venv`. Uses uv when it is on the path, else pip. The sets are whole
+closures, so nothing is resolved here. Runs on old Pythons far enough to say that they are too old.
 """
 
 import glob
@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-VENV = os.path.join(ROOT, ".venv")
+VENV = os.path.join(ROOT, *sys.argv[2:3] or [".venv"])
 VENV_PYTHON = os.path.join(VENV, "bin", "python")
 OLDEST = (3, 11)
 
@@ -42,7 +42,7 @@ def make_venv(uv):
         check = "import sys; sys.exit(sys.version_info < {})".format(OLDEST)
         if subprocess.call([VENV_PYTHON, "-c", check]) == 0:
             return
-        shutil.rmtree(VENV)
+    shutil.rmtree(VENV, ignore_errors=True)
     if uv:
         run(uv, "venv", "--quiet", "--python", sys.executable, VENV)
         return
@@ -66,7 +66,8 @@ def main():
         )
     uv = find_uv()
     tool = "uv" if uv else "pip"
-    sys.stdout.write("setting up .venv with {} (set {!r}) …\n".format(tool, name))
+    folder = os.path.relpath(VENV, ROOT)
+    sys.stdout.write("setting up {} with {} (set {!r}) …\n".format(folder, tool, name))
     sys.stdout.flush()
     make_venv(uv)
     uv = find_uv()  # a venv that had to be made anew took its own uv along
