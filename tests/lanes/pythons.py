@@ -65,10 +65,11 @@ def run(version: str, python: Path, arguments: list[str]) -> bool:
     """Run the tests in an environment of this interpreter; say whether they passed."""
     venv = ROOT / ".cache/venvs" / version
     tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    install = [python, ROOT / "requirements/install.py", "dev", venv]
-    if subprocess.run(install, env={**os.environ, "PATH": tools}, check=False).returncode != 0:
+    install = [str(python), "requirements/install.py", "dev", str(venv)]
+    environment = {**os.environ, "PATH": tools}
+    if subprocess.run(install, cwd=ROOT, env=environment, check=False).returncode != 0:
         return False
-    tests = [venv / "bin/python", "-m", "pytest", "-n", "3", "--dist", "loadfile", *arguments]
+    tests = [str(venv / "bin/python"), "-m", "pytest", "-n", "3", "--dist", "loadfile", *arguments]
     return subprocess.run(tests, cwd=ROOT, check=False).returncode == 0
 
 
