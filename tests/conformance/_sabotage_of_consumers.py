@@ -53,7 +53,7 @@ class PollsForWork(Wrapper):
 
     async def consume(self, stream: str, consumer: str, handler: Any, *, slots: int) -> Any:
         async def later(delivery: Delivery) -> None:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(10.0)
             await handler(delivery)
 
         return await self.real.consume(stream, consumer, later, slots=slots)

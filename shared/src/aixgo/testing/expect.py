@@ -12,10 +12,13 @@ from contextlib import asynccontextmanager, contextmanager
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
+from aixgo.testing.waiting import PATIENCE_SECONDS
+
 T = TypeVar("T")
 
-PATIENCE = 5.0
-"""Seconds that a check waits for what must happen; far above what a loaded machine needs."""
+SOON_SECONDS = PATIENCE_SECONDS / 3
+"""What "at once" may take on a loaded machine: a third of `PATIENCE_SECONDS`, which a check gives
+to whatever must not end the wait (a timeout, an `ack_wait`, a delay)."""
 
 SILENCE = 0.15
 """Seconds that a check watches for what must not happen; a broker that does it does it at once."""
@@ -73,7 +76,7 @@ class Collected(Generic[T]):
         """Keep one arrival; the shape that `Log.consume` wants. A delivery stays unanswered."""
         self(item)
 
-    async def count(self, wanted: int, *, within: float = PATIENCE) -> list[T]:
+    async def count(self, wanted: int, *, within: float = PATIENCE_SECONDS) -> list[T]:
         """Return all arrivals once there are `wanted` of them.
 
         Raises:

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Iterable
 
 from aixgo.testing.broker_checks._stage import Backend, Check, Stage, is_alone, no_meaning
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
-CHECK_SECONDS = 60.0
+CHECK_SECONDS = 2 * PATIENCE_SECONDS
 """Bound of one check; the longest takes about two seconds."""
 
 

@@ -21,8 +21,8 @@ from aixgo.broker import (
     StreamConfig,
 )
 from aixgo.errors import BrokerError
-from aixgo.testing.expect import PATIENCE, Collected
-from aixgo.testing.waiting import eventually
+from aixgo.testing.expect import Collected
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 
 class Backend(Protocol):
@@ -145,7 +145,6 @@ class Stage:
             look,
             lambda up: up is wanted,
             what=f"connection {'up' if wanted else 'down'}",
-            within=10.0,
         )
 
     # -- names and declarations ----------------------------------------------------------------
@@ -223,7 +222,7 @@ class Stage:
         async def look() -> list[BrokerEvent]:
             return [event for event in seen.items if event.kind == kind]
 
-        found = await eventually(look, bool, what=f"event {kind!r}", within=PATIENCE)
+        found = await eventually(look, bool, what=f"event {kind!r}")
         return found[0]
 
     async def state(
@@ -253,7 +252,7 @@ class Stage:
         return info.messages
 
     async def until_messages(
-        self, broker: Broker, stream: StreamConfig, wanted: int, *, within: float = PATIENCE
+        self, broker: Broker, stream: StreamConfig, wanted: int, *, within: float = PATIENCE_SECONDS
     ) -> None:
         """Return when the stream keeps `wanted` messages."""
         await eventually(

@@ -11,10 +11,8 @@ from aixgo.errors import (
     NoResponders,
 )
 from aixgo.testing.broker_checks._stage import Stage
-from aixgo.testing.expect import PATIENCE, Collected, equal, refused, within
-
-AT_ONCE = 1.0
-"""Seconds: far below every timeout used here, far above what a loaded machine needs."""
+from aixgo.testing.expect import Collected, equal, refused, within
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 
 async def a_slow_reader_loses_messages_and_is_told(stage: Stage) -> None:
@@ -45,7 +43,7 @@ async def a_subscription_with_a_limit_ends_by_itself(stage: Stage) -> None:
     await broker.flush()
     for number in range(5):
         await broker.publish(subject, str(number).encode())
-    async with within(PATIENCE, "the end of a subscription with a limit"):
+    async with within(PATIENCE_SECONDS, "the end of a subscription with a limit"):
         equal("iterated", [message.data async for message in read], [b"0", b"1", b"2"])
     equal("called back", [message.data for message in await called.exactly(2)], [b"0", b"1"])
 
@@ -60,7 +58,7 @@ async def an_unsubscribed_reader_gets_nothing_more(stage: Stage) -> None:
     await subscription.unsubscribe()
     await broker.flush()
     with refused(NoResponders, what="request after unsubscribe"):
-        await sender.request(subject, b"", timeout=1.0)
+        await sender.request(subject, b"", timeout=PATIENCE_SECONDS)
     await inbox.exactly(0)
 
 
@@ -76,7 +74,7 @@ async def a_drained_subscription_can_be_read_to_its_end(stage: Stage) -> None:
     await subscription.drain()
     await sender.publish(subject, b"too late")
     await marker.count(21)
-    async with within(PATIENCE, "the end of a drained subscription"):
+    async with within(PATIENCE_SECONDS, "the end of a drained subscription"):
         read = [message.data async for message in subscription]
     equal("read after drain", read, [b"%d" % number for number in range(20)])
 
@@ -115,9 +113,9 @@ async def a_closed_connection_refuses_everything(stage: Stage) -> None:
     with refused(ConnectionClosed, what="publish after close"):
         await broker.publish("a", b"")
     with refused(ConnectionClosed, what="request after close"):
-        await broker.request("a", b"", timeout=1.0)
+        await broker.request("a", b"", timeout=PATIENCE_SECONDS)
     with refused(ConnectionClosed, what="append after close"):
-        await broker.append("a", b"", timeout=1.0)
+        await broker.append("a", b"", timeout=PATIENCE_SECONDS)
     with refused(ConnectionClosed, what="subscribe after close"):
         await broker.subscribe("a")
 
@@ -133,5 +131,5 @@ async def closing_ends_the_iteration_of_subscriptions(stage: Stage) -> None:
     reader = asyncio.ensure_future(read())
     await broker.flush()
     await broker.close()
-    async with within(PATIENCE, "the end of an iteration after close"):
+    async with within(PATIENCE_SECONDS, "the end of an iteration after close"):
         equal("messages read", await reader, 0)

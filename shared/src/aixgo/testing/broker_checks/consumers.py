@@ -67,7 +67,6 @@ async def the_counts_of_a_consumer_are_right_at_each_step(stage: Stage) -> None:
                 == (pending, ack_pending, redelivered)
             ),
             what=f"(pending, ack_pending, redelivered) {step}",
-            within=2.0,
         )
 
     equal("waiting pulls", (await stage.state(broker, stream, consumer)).waiting, 0)
@@ -98,7 +97,6 @@ async def everything_up_to_the_floor_of_a_consumer_is_answered(stage: Stage) -> 
             lambda: stage.state(broker, stream, consumer),
             lambda info: info.ack_floor == wanted,
             what=f"ack floor {step}",
-            within=2.0,
         )
 
     await floor("before consuming", 0)
@@ -137,9 +135,9 @@ async def a_pause_ends_by_itself(stage: Stage) -> None:
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream)
+    watch = Stopwatch()
     await broker.pause_consumer(stream.name, consumer.name, clock.now() + 0.4)
     inbox = await stage.deliveries(broker, stream, consumer)
-    watch = Stopwatch()
     await broker.append(f"{stream.name}.a", b"")
     await inbox.count(1)
     expect(watch.seconds >= 0.3, f"a pause of 0.4 s ended after {watch.seconds:.3f} s")

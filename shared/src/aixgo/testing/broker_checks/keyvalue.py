@@ -10,7 +10,7 @@ from aixgo.broker.keyvalue import Bucket, Entry, bucket_stream
 from aixgo.errors import BadSubject, WrongSequence
 from aixgo.testing.broker_checks._stage import Stage
 from aixgo.testing.expect import (
-    PATIENCE,
+    SOON_SECONDS,
     Collected,
     Stopwatch,
     equal,
@@ -18,7 +18,7 @@ from aixgo.testing.expect import (
     refused,
     within,
 )
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 
 async def _bucket(stage: Stage, broker: Broker, **options: Any) -> Bucket:
@@ -120,7 +120,7 @@ async def a_watch_gives_what_is_there_then_a_mark_then_changes(stage: Stage) -> 
     bucket = await _bucket(stage, broker)
     for key in ("a", "b"):
         await bucket.put(key, b"initial")
-    async with within(PATIENCE, "the watch"), bucket.watch(">") as changes:
+    async with within(PATIENCE_SECONDS, "the watch"), bucket.watch(">") as changes:
         seen = [await anext(changes) for _ in range(3)]
         equal("initial", [_short(entry) for entry in seen], [("a", "PUT"), ("b", "PUT"), None])
         await bucket.put("c", b"new")
@@ -135,7 +135,7 @@ async def a_watch_of_an_empty_bucket_begins_with_the_mark(stage: Stage) -> None:
     """§10 line 32: no waiting for initial values that do not exist; a filter narrows the watch."""
     bucket = await _bucket(stage, await stage.connect())
     await bucket.put("other.a", b"")
-    async with within(PATIENCE, "the watch"), bucket.watch("mine.*") as changes:
+    async with within(PATIENCE_SECONDS, "the watch"), bucket.watch("mine.*") as changes:
         equal("first", await anext(changes), None)
         await bucket.put("other.b", b"")
         await bucket.put("mine.a", b"")
@@ -161,7 +161,7 @@ async def a_watch_goes_on_over_a_lost_connection(stage: Stage) -> None:
         restored = Stopwatch()
         await bucket.put("after", b"")
         equal("watched", await watched.exactly(3), ["(mark)", "meanwhile", "after"])
-        expect(restored.seconds < 3.0, f"changes were seen {restored.seconds:.1f} s late")
+        expect(restored.seconds < SOON_SECONDS, f"changes were seen {restored.seconds:.1f} s late")
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -185,7 +185,7 @@ async def an_expired_key_is_absent_and_watchers_are_told(stage: Stage) -> None:
         await bucket.put("short", b"", ttl=1)
         await bucket.put("stays", b"")
         seen = await changes.count(4)
-        expect(0.95 <= clock.seconds < 3.0, f"a TTL of 1 s took {clock.seconds:.3f} s")
+        expect(0.95 <= clock.seconds < SOON_SECONDS, f"a TTL of 1 s took {clock.seconds:.3f} s")
         wanted = [None, ("short", "PUT"), ("stays", "PUT"), ("short", "PURGE")]
         equal("watched", seen, wanted)
         equal("expired", await bucket.get("short"), None)
@@ -201,23 +201,23 @@ async def a_lease_that_is_not_renewed_goes_to_another(stage: Stage) -> None:
     broker, rival = await stage.connect(), await stage.connect()
     mine = await _bucket(stage, broker, ttl_per_key=True)
     yours = Bucket(rival, mine.name)
-    revision = await mine.create("lease", b"mine", ttl=2)
-    for _ in range(3):
-        await asyncio.sleep(0.7)  # together longer than it would last without a renewal
+    revision = await mine.create("lease", b"mine", ttl=3)
+    for _ in range(2):
+        await asyncio.sleep(1.8)  # together longer than it would last without a renewal
         with refused(WrongSequence, what="a lease that is held and renewed"):
-            await yours.create("lease", b"yours", ttl=5)
-        revision = await mine.update("lease", b"mine", revision, ttl=2)
-    renewed = Stopwatch()
+            await yours.create("lease", b"yours", ttl=60)
+        renewed = Stopwatch()
+        revision = await mine.update("lease", b"mine", revision, ttl=3)
 
     async def acquire() -> bool:
         try:
-            await yours.create("lease", b"yours", ttl=5)
+            await yours.create("lease", b"yours", ttl=60)
         except WrongSequence:
             return False
         return True
 
     await eventually(acquire, bool, what="the lease is free")
-    expect(renewed.seconds >= 1.9, f"a lease of 2 s was lost after {renewed.seconds:.3f} s")
+    expect(renewed.seconds >= 2.9, f"a lease of 3 s was lost after {renewed.seconds:.3f} s")
     with refused(WrongSequence, what="renewal by the old owner"):
         await mine.update("lease", b"mine", revision, ttl=1)
     entry = await mine.get("lease")

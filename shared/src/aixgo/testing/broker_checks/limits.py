@@ -144,9 +144,9 @@ async def a_delivered_message_expires_too(stage: Stage) -> None:
     """§10 line 19: it leaves the queue, is not redelivered, and a late ack is answered."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue", allow_ttl=True)
-    consumer = await stage.consumer(broker, stream, ack_wait=1.2)
+    consumer = await stage.consumer(broker, stream, ack_wait=2.3)
     inbox = await stage.deliveries(broker, stream, consumer)
-    await broker.append(f"{stream.name}.a", b"", ttl=1)
+    await broker.append(f"{stream.name}.a", b"", ttl=2)
     (delivery,) = await inbox.count(1)
     await stage.until_messages(broker, stream, 0)
     await inbox.exactly(1, silence=0.5)

@@ -34,10 +34,19 @@ async def an_object_comes_back_as_it_was_put(stage: Stage) -> None:
 async def a_large_object_is_read_in_linear_time(stage: Stage) -> None:
     """§10 line 34: eight times the size takes nowhere near sixty-four times as long."""
     store = await _store(stage, await stage.connect())
-    await store.put("large", bytes(16 * 1024 * 1024))
-    watch = Stopwatch()
-    data = await store.get("large")
-    expect(watch.seconds < 3.0, f"reading {len(data):,} bytes took {watch.seconds:.1f} s")
+    seconds: dict[str, float] = {}
+    for name, size in (("small", 2 * 1024 * 1024), ("large", 16 * 1024 * 1024)):
+        await store.put(name, bytes(size))
+        tries = []
+        for _ in range(3):
+            watch = Stopwatch()
+            equal(f"bytes of the {name} one", len(await store.get(name)), size)
+            tries.append(watch.seconds)
+        seconds[name] = min(tries)
+    expect(
+        seconds["large"] < 32 * seconds["small"] + 0.1,
+        f"16 MiB took {seconds['large']:.3f} s, and 2 MiB {seconds['small']:.3f} s",
+    )
 
 
 async def an_object_is_replaced_as_a_whole(stage: Stage) -> None:

@@ -9,6 +9,7 @@ from aixgo.broker import Expect, Record
 from aixgo.errors import BadSubject, StreamNotFound, WrongSequence
 from aixgo.testing.broker_checks._stage import Stage
 from aixgo.testing.expect import Collected, equal, expect, refused
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 
 async def the_newest_record_of_a_subject_can_be_read(stage: Stage) -> None:
@@ -219,12 +220,13 @@ async def _take(records: AsyncIterator[Record], count: int) -> list[Record]:
     """Return the next `count` records of a follower, within a bound."""
     taken: list[Record] = []
     try:
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while len(taken) < count:
                 taken.append(await anext(records))
     except TimeoutError:
         last = taken[-1] if taken else None
         raise AssertionError(
-            f"followed records: expected {count} within 10 s, got {len(taken)}, last {last!r}"
+            f"followed records: expected {count} within {PATIENCE_SECONDS:g} s, "
+            f"got {len(taken)}, last {last!r}"
         ) from None
     return taken

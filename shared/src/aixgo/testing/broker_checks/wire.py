@@ -13,9 +13,7 @@ from aixgo.testing.expect import (
     expect,
     refused,
 )
-
-AT_ONCE = 1.0
-"""Seconds: far below every timeout used here, far above what a loaded machine needs."""
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 
 async def headers_arrive_as_they_were_set(stage: Stage) -> None:
@@ -82,9 +80,9 @@ async def a_subject_that_cannot_be_sent_is_refused(stage: Stage) -> None:
         with refused(BadSubject, what=f"publish to {subject!r}"):
             await broker.publish(subject, b"")
         with refused(BadSubject, what=f"request to {subject!r}"):
-            await broker.request(subject, b"", timeout=1.0)
+            await broker.request(subject, b"", timeout=PATIENCE_SECONDS)
         with refused(BadSubject, what=f"append to {subject!r}"):
-            await broker.append(subject, b"", timeout=1.0)
+            await broker.append(subject, b"", timeout=PATIENCE_SECONDS)
     subject = stage.unique("after")
     inbox = await stage.listen(broker, subject)
     await broker.publish(subject, b"still connected")
@@ -128,9 +126,9 @@ async def a_message_over_the_limit_is_refused_and_the_connection_stays(stage: St
     with refused(PayloadTooLarge, what="publish of a header over the limit"):
         await broker.publish(subject, b"", headers={"K": "v" * broker.max_payload})
     with refused(PayloadTooLarge, what="request over the limit"):
-        await broker.request(subject, over, timeout=1.0)
+        await broker.request(subject, over, timeout=PATIENCE_SECONDS)
     with refused(PayloadTooLarge, what="append over the limit"):
-        await broker.append(subject, over, timeout=1.0)
+        await broker.append(subject, over, timeout=PATIENCE_SECONDS)
     half = bytes(broker.max_payload // 2)
     await broker.publish(subject, half)
     equal("what arrived", [m.data == half for m in await inbox.exactly(1)], [True])

@@ -24,7 +24,6 @@ from aixgo.testing.expect import equal, expect
 from aixgo.testing.fake_provider import Fail, Raw, Received, Say
 from aixgo.testing.model_checks._stage import (
     CITY,
-    PATIENCE,
     SECRET,
     WEATHER,
     Check,
@@ -34,6 +33,7 @@ from aixgo.testing.model_checks._stage import (
     hung_up,
     streamed,
 )
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 
 async def what_is_set_is_sent_and_nothing_else(stage: Stage) -> None:
@@ -215,7 +215,7 @@ async def garbage_is_an_error_of_the_tree(stage: Stage) -> None:
 
 
 async def _within_patience(stage: Stage, number: int) -> Received:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         return await stage.fake.received(number)
 
 
