@@ -17,7 +17,7 @@ from pathlib import Path
 
 from aixgo import Agent, App, Context, Message, serve
 
-ACK_WAIT = 2.0
+ACK_WAIT = float(os.environ.get("ACK_WAIT", "2"))
 WORKERS, LEAVES = ("plain", "costly", "flow"), ("leaf", "gate")
 
 

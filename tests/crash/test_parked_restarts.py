@@ -26,7 +26,7 @@ from aixgo.client import Client
 from aixgo.clock import now
 from aixgo.subjects import CALLS, PARKED
 from aixgo.testing.nats_server import NatsServer
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = pytest.mark.nats
 T = TypeVar("T")
@@ -34,7 +34,6 @@ R = TypeVar("R")
 
 SCRIPT = Path(__file__).with_name("parked_worker.py")
 SPACE = "parked"
-PATIENCE = 30.0
 
 AT_ONCE_SECONDS = 4.0
 """Slack for a busy machine; a timer that is lost wakes its run at the deadline, after 600 s."""
@@ -81,11 +80,11 @@ class Service:
         """Send a signal and wait until it is gone."""
         if self._process.returncode is None:
             self._process.send_signal(how)
-        await asyncio.wait_for(self._process.wait(), PATIENCE)
+        await asyncio.wait_for(self._process.wait(), PATIENCE_SECONDS)
 
     async def _line(self) -> str:
         assert self._process.stdout is not None
-        line = await asyncio.wait_for(self._process.stdout.readline(), PATIENCE)
+        line = await asyncio.wait_for(self._process.stdout.readline(), PATIENCE_SECONDS)
         return line.decode().strip()
 
 
@@ -178,7 +177,7 @@ async def answer_from_the_command_line(url: str, run: str, text: str) -> None:
         *command, "--broker", url, "--namespace", SPACE, stdout=DEVNULL
     )
     try:
-        assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
+        assert await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) == 0
     finally:
         if process.returncode is None:
             process.kill()
@@ -281,7 +280,7 @@ async def test_timers_wake_on_time_and_at_once_when_the_server_was_down(tmp_path
         served = now()
 
         async def woken(run: str) -> tuple[float, float]:
-            result = await client.result("alarm", run, timeout=30)
+            result = await client.result("alarm", run, timeout=PATIENCE_SECONDS)
             assert result is not None
             return result.data[0], result.data[1]
 

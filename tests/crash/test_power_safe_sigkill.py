@@ -27,7 +27,7 @@ from aixgo.envelope import new_id
 from aixgo.errors import AixgoError, NoQuestion
 from aixgo.subjects import CALLS, RESULTS
 from aixgo.testing.nats_server import NatsServer
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = pytest.mark.nats
 
@@ -169,7 +169,7 @@ async def _start(stack: AsyncExitStack, arguments: list[str]) -> Process:
 
     stack.push_async_callback(end)
     assert process.stdout is not None
-    assert await asyncio.wait_for(process.stdout.readline(), 30.0) == b"ready\n"
+    assert await asyncio.wait_for(process.stdout.readline(), PATIENCE_SECONDS) == b"ready\n"
     return process
 
 
@@ -188,7 +188,7 @@ async def under_kills(made: Load, *, runs: int, kills: int, parked: int) -> None
     async def all_ask() -> bool:
         return len(await made.client.questions()) == parked
 
-    await eventually(all_ask, within=20.0)
+    await eventually(all_ask)
     every = runs // (kills + 1)
     numbers, acknowledged = iter(range(runs)), 0
 
@@ -278,7 +278,7 @@ async def test_every_accepted_run_finishes_although_the_server_is_killed(tmp_pat
         tell(audit)
         assert (audit.lost, audit.wrong, audit.again) == ([], [], [])
         assert audit.kills == 3
-        await eventually(made.nothing_is_queued, within=20.0)
+        await eventually(made.nothing_is_queued)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from aixgo.broker import ConsumerConfig, Delivery, Expect, StreamConfig
 from aixgo.broker.nats import NatsBroker
 from aixgo.errors import WrongSequence
 from aixgo.testing.nats_server import NatsServer
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.nats
 
@@ -101,14 +102,14 @@ async def check(broker: NatsBroker, run: Run) -> None:
     assert max(run.effects.values()) == 1
     ledger = await broker.read("E", "e.*")
     assert sorted(int(record.subject[2:]) for record in ledger) == sorted(everything)
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while await left(broker):  # noqa: ASYNC110 # the last acks are on their way
             await asyncio.sleep(0.05)
 
 
 async def test_two_kills_of_the_server_lose_nothing_and_repeat_no_effect() -> None:
     with NatsServer() as server:
-        async with asyncio.timeout(40.0):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await load(server, total=6_000, kills=2)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from aixgo import Agent, App, Message
 from aixgo.documents import parse_document
 from aixgo.models.scripted import ScriptedModel
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -57,7 +57,7 @@ async def test_the_orchestrator_runs_and_waits_for_the_person() -> None:
         assert questions[0].options == ("publish", "drop")
         assert "A draft on owls." in questions[0].question
         await system.answer(run, "publish")
-        result = await system.result("review", run, timeout=10)
+        result = await system.result("review", run, timeout=PATIENCE_SECONDS)
     assert result is not None
     assert result.text.count("better A draft on owls.") == 2
 

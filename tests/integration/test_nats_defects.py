@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -20,17 +20,12 @@ from aixgo.broker.nats.link import BUFFER_BYTES
 from aixgo.broker.nats.wire import encode_headers
 from aixgo.errors import Disconnected, RequestTimeout, WrongSequence
 from aixgo.testing.nats_server import NatsServer
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = pytest.mark.nats
 
 WORK = StreamConfig(name="W", subjects=("w.>",), retention="workqueue")
 LOG = StreamConfig(name="L", subjects=("l.>",))
-
-
-async def until(holds: Callable[[], bool], within: float = 5.0) -> None:
-    async with asyncio.timeout(within):
-        while not holds():  # noqa: ASYNC110 # conditions of foreign objects have no event
-            await asyncio.sleep(0.005)
 
 
 async def hears_itself(broker: NatsBroker) -> None:
@@ -39,7 +34,7 @@ async def hears_itself(broker: NatsBroker) -> None:
     subscription = await broker.subscribe("self", lambda _: heard.set())
     await broker.flush()
     await broker.publish("self", b"")
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await heard.wait()
     await subscription.unsubscribe()
 
@@ -86,7 +81,7 @@ async def test_1_a_read_loop_that_has_ended_is_noticed(broker: NatsBroker) -> No
     reading = client_of(broker)._reading_task
     reading.cancel()
     await asyncio.wait([reading])
-    await until(lambda: "reconnected" in [event.kind for event in events])
+    await eventually(lambda: "reconnected" in [event.kind for event in events])
     await hears_itself(broker)
 
 
@@ -110,7 +105,7 @@ async def test_2_a_listener_that_raises_does_not_end_the_read_loop(fast: bool) -
             broker.on_event(events.append)
             await broker.publish("forbidden", b"")
             await broker.flush()
-            await until(lambda: [event.kind for event in events] == ["permission_denied"])
+            await eventually(lambda: [event.kind for event in events] == ["permission_denied"])
             await hears_itself(broker)
             assert not _fastpath.reader_is_dead(client_of(broker))
 
@@ -129,7 +124,7 @@ async def test_3_appends_in_flight_over_a_kill_are_all_answered(
     ]
     await asyncio.sleep(0.05)
     await server.restart()
-    async with asyncio.timeout(8.0):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         answers = await asyncio.gather(*appending)
     assert sorted(answer.sequence for answer in answers) == list(range(1, 301))
     assert (await broker.append("l.a", b"")).sequence == 301
@@ -155,7 +150,7 @@ async def test_4_a_pull_that_was_out_over_a_kill_is_served_at_once(
     await server.restart()
     async with await NatsBroker.connect(server.url) as other:
         await other.append("w.a", b"")
-    async with asyncio.timeout(2.0):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await arrived.wait()
 
 
@@ -177,7 +172,7 @@ async def test_4_a_pull_that_the_server_has_forgotten_is_asked_again(
     # its inbox is gone at the server, as after a lost request; nothing tells the client
     broker._link.unlisten(consumption._inbox)  # type: ignore[attr-defined] # to break it
     await broker.append("w.a", b"")
-    async with asyncio.timeout(4.0):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await arrived.wait()
 
 
@@ -187,13 +182,13 @@ async def test_5_a_watch_sees_an_update_after_a_kill_at_once(
     await broker.ensure_stream(bucket_stream("b"))
     bucket = Bucket(broker, "b")
     await bucket.put("key", b"before")
-    async with bucket.watch(">") as changes, asyncio.timeout(8.0):
+    async with bucket.watch(">") as changes, asyncio.timeout(PATIENCE_SECONDS):
         first = await anext(changes)
         assert first is not None
         assert (first.value, await anext(changes)) == (b"before", None)
         await server.restart()
         await bucket.put("key", b"after")
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             second = await anext(changes)
         assert second is not None
         assert second.value == b"after"
@@ -206,9 +201,7 @@ async def test_6_an_expired_key_is_absent_and_can_be_created(broker: NatsBroker)
     await broker.ensure_stream(bucket_stream("b", ttl_per_key=True))
     bucket = Bucket(broker, "b")
     await bucket.create("key", b"first", ttl=1)
-    async with asyncio.timeout(4.0):
-        while await bucket.get("key") is not None:  # noqa: ASYNC110 # nothing announces an expiry
-            await asyncio.sleep(0.05)
+    await eventually(lambda: bucket.get("key"), lambda entry: entry is None)
     await bucket.create("key", b"second", ttl=1)
 
 
@@ -222,7 +215,7 @@ async def test_7_no_number_of_failed_attempts_ends_the_reconnecting(
     async with await NatsBroker.connect(server.url, fast=fast) as broker:
         server.kill()
         pool = client_of(broker)._server_pool
-        await until(lambda: pool[0].reconnects > 61, within=10.0)
+        await eventually(lambda: pool[0].reconnects > 61)
         server.spawn()
         await server.ready()
         await hears_itself(broker)
@@ -243,7 +236,7 @@ async def test_8_handlers_of_one_consumption_run_beside_each_other(broker: NatsB
     consumption = await broker.consume("W", "c", handle, slots=5)
     for _ in range(5):
         await broker.append("w.a", b"")
-    await until(lambda: together.n_waiting == 0 and consumption.busy == 0)
+    await eventually(lambda: together.n_waiting == 0 and consumption.busy == 0)
     info = await broker.stream_info("W")
     assert info is not None
     assert info.messages == 0
@@ -284,7 +277,7 @@ async def test_10_a_request_to_the_api_that_is_never_answered_is_asked_again(
     asking = asyncio.ensure_future(proxied.stream_info("L"))
     await proxy.lost.wait()
     proxy.lose_answers = False
-    async with asyncio.timeout(3.0):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         info = await asking
     assert info is not None
     assert info.config.name == "L"
@@ -297,7 +290,7 @@ async def test_11_what_waits_for_a_lost_connection_is_bounded_and_counts_headers
     server: NatsServer, broker: NatsBroker
 ) -> None:
     server.kill()
-    await until(lambda: not broker.connected)
+    await eventually(lambda: not broker.connected)
     accepted = 0
 
     async def publish() -> None:
@@ -318,12 +311,12 @@ async def test_11_what_was_accepted_while_the_connection_was_lost_arrives_in_ord
     await broker.subscribe("a", lambda message: arrived.append(int(message.data)))
     await broker.flush()
     server.kill()
-    await until(lambda: not broker.connected)
+    await eventually(lambda: not broker.connected)
     for number in range(1000):
         await broker.publish("a", b"%d" % number)
     server.spawn()
     await server.ready()
-    await until(lambda: len(arrived) == 1000)
+    await eventually(lambda: len(arrived) == 1000)
     assert arrived == list(range(1000))
 
 
@@ -368,7 +361,7 @@ async def test_13_a_flush_does_not_overtake_what_waits_for_the_socket(
         await asyncio.sleep(0)
     await asyncio.sleep(0.05)
     proxied._link.send("a", b"the last")
-    flushing = asyncio.ensure_future(proxied.flush(timeout=10.0))
+    flushing = asyncio.ensure_future(proxied.flush(timeout=PATIENCE_SECONDS))
     await asyncio.sleep(0.05)
     proxy.reads.set()
     await flushing
@@ -386,8 +379,8 @@ async def test_14_unsent_bytes_to_a_dead_peer_do_not_hold_up_the_reconnecting(
         await hears_itself(broker)
         proxy.freeze()
         pushing = asyncio.ensure_future(_push(broker))
-        await until(lambda: not broker.connected, within=5.0)
-        await until(lambda: broker.connected, within=5.0)
+        await eventually(lambda: not broker.connected)
+        await eventually(lambda: broker.connected)
         pushing.cancel()
         await hears_itself(broker)
 
@@ -421,13 +414,13 @@ async def test_a_client_that_the_server_has_thrown_out_for_good_is_replaced(
     before = client_of(broker)
     # past the adapter's own check: the server answers -ERR, on which nats-py closes for good
     broker._link.send("a", bytes(broker.max_payload), "", encode_headers({"h": "over the limit"}))
-    await until(lambda: client_of(broker) is not before)
-    await until(lambda: broker.connected)
+    await eventually(lambda: client_of(broker) is not before)
+    await eventually(lambda: broker.connected)
     await broker.publish("kept", b"again")
     await broker.append("w.a", b"")
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await handled.wait()
-    await until(lambda: heard == [b"again"])
+    await eventually(lambda: heard == [b"again"])
     kinds = [event.kind for event in events]
     assert kinds.index("disconnected") < kinds.index("reconnected")
 
@@ -456,6 +449,8 @@ async def test_an_answer_does_not_carry_the_headers_of_its_question(broker: Nats
         answers.add(asyncio.ensure_future(answering))
 
     await broker.subscribe("q", answer)
-    received = await broker.request("q", b"", timeout=2.0, headers={"Nats-Msg-Id": "1"})
+    received = await broker.request(
+        "q", b"", timeout=PATIENCE_SECONDS, headers={"Nats-Msg-Id": "1"}
+    )
     assert dict(received.headers) == {}
     await asyncio.gather(*answers)

@@ -16,6 +16,7 @@ from aixgo.broker.embedded import EmbeddedServer, find_server
 from aixgo.broker.nats import NatsBroker
 from aixgo.broker.open import open_broker
 from aixgo.errors import AuthenticationFailed, ConfigError, MissingExtra, Unreachable
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.nats
 
@@ -32,7 +33,7 @@ def is_alive(pid: int) -> bool:
 
 
 async def until_dead(pid: int) -> None:
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while is_alive(pid):  # noqa: ASYNC110 # a process that is not our child
             await asyncio.sleep(0.01)
 
@@ -107,7 +108,7 @@ async def test_the_server_ends_when_its_owner_is_killed(number: signal.Signals) 
     pid = int(await owner.stdout.readline())
     assert is_alive(pid)
     owner.send_signal(number)
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await owner.wait()
     await until_dead(pid)
 
@@ -202,7 +203,11 @@ def test_the_memory_broker_needs_no_nats() -> None:
         "asyncio.run(main())"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=20
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.stderr == ""
     assert done.stdout.startswith("MissingExtra the NATS broker needs")

@@ -11,6 +11,7 @@ from aixgo.broker import BrokerEvent, ConsumerConfig, Delivery, Expect, StreamCo
 from aixgo.broker.nats import NatsBroker, appends
 from aixgo.errors import NoResponders, PermissionDenied
 from aixgo.testing.nats_server import NatsServer
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.nats
 
@@ -74,7 +75,7 @@ async def test_a_worker_does_its_work_with_the_least_permissions(
 
     await worker.consume("CALLS", "a", handle, slots=2)
     await admin.append("call.a.1", b"")
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await done.wait()
     answering: set[asyncio.Task[None]] = set()
     await worker.subscribe(
@@ -93,7 +94,7 @@ async def test_what_a_worker_may_not_do_is_refused_at_once_and_names_the_subject
     async def nothing(_: Delivery) -> None:
         raise AssertionError
 
-    async with asyncio.timeout(3.0):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         with pytest.raises(PermissionDenied, match=r"'call\.b\.1'"):
             await worker.append("call.b.1", b"")
         with pytest.raises(PermissionDenied, match=r"'rpc\.b\.x'"):
@@ -149,6 +150,6 @@ async def test_a_lost_answer_is_looked_up_with_the_permissions_of_a_worker(
 async def test_a_subject_of_no_stream_is_not_waited_for_without_the_permission_to_ask(
     worker: NatsBroker,
 ) -> None:
-    async with asyncio.timeout(2.0):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         with pytest.raises(NoResponders, match=r"'free\.a'"):
             await worker.append("free.a", b"", timeout=10.0)

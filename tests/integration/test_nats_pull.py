@@ -9,19 +9,14 @@ from typing import Any
 import pytest
 
 from aixgo.broker import ConsumerConfig, Delivery, StreamConfig
-from aixgo.broker.nats import NatsBroker, pull
+from aixgo.broker.nats import NatsBroker, deliveries, pull
 from aixgo.errors import ConfigError
 from aixgo.testing.nats_server import NatsServer
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = pytest.mark.nats
 
 WORK = StreamConfig(name="W", subjects=("w.>",), retention="workqueue")
-
-
-async def until(holds: Callable[[], bool], within: float = 5.0) -> None:
-    async with asyncio.timeout(within):
-        while not holds():  # noqa: ASYNC110 # counters of handlers
-            await asyncio.sleep(0.005)
 
 
 async def declared(broker: NatsBroker, **fields: Any) -> None:
@@ -52,13 +47,10 @@ async def test_lost_connections_never_push_the_handlers_over_their_slots(
     await append(proxied, 400)
     await proxied.consume("W", "c", handle, slots=4)
     for reached in (50, 100, 150):
-        await until(lambda reached=reached: done >= reached)  # type: ignore[misc] # bound now
+        await eventually(lambda reached=reached: done >= reached)  # type: ignore[misc] # bound now
         proxy.cut()
-        await until(lambda: proxied.connected)
-    info = await proxied.stream_info("W")
-    while info is not None and info.messages:
-        await asyncio.sleep(0.05)
-        info = await proxied.stream_info("W")
+        await eventually(lambda: proxied.connected)
+    await eventually(lambda: proxied.stream_info("W"), lambda info: info and not info.messages)
     assert most == 4
 
 
@@ -80,10 +72,10 @@ async def test_what_is_delivered_over_the_slots_waits_and_is_handled(broker: Nat
         consumption._next, pull.pull_request(3, 30.0, 5.0), consumption._inbox.subject
     )
     await append(broker, 5)
-    await until(lambda: len(consumption._held) == 3)
+    await eventually(lambda: len(consumption._held) == 3)
     assert consumption.busy == 2
     gate.set()
-    await until(lambda: len(handled) == 5)
+    await eventually(lambda: len(handled) == 5)
     assert sorted(handled) == [b"%d" % number for number in range(5)]
 
 
@@ -99,11 +91,12 @@ async def test_the_end_of_an_older_request_does_not_count_for_the_newer(broker: 
     older = consumption._inbox.subject
     broker._link.send(consumption._next, pull.pull_request(8, 0.2, 0.05), older)
     consumption._renew()
-    await asyncio.sleep(0.4)  # the older request expires, which its inbox is told
-    info = await broker.consumer_info("W", "c")
-    assert info is not None
-    # the first request of the older generation and the one of the newer wait, and no third
-    assert (info.waiting, consumption._asked) == (2, 8)
+    # the older request expires: the first one of its generation and the one of the newer wait
+    await eventually(
+        lambda: broker.consumer_info("W", "c"), lambda info: info is not None and info.waiting == 2
+    )
+    await broker.flush()  # its inbox has been told
+    assert consumption._asked == 8
 
 
 async def test_a_handler_that_refuses_to_end_does_not_hold_up_the_stop(
@@ -125,11 +118,11 @@ async def test_a_handler_that_refuses_to_end_does_not_hold_up_the_stop(
     await append(broker, 1)
     await begun.wait()
     try:
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await consumption.stop()
     finally:
         over.set()
-    await until(lambda: consumption.busy == 0)
+    await eventually(lambda: consumption.busy == 0)
 
 
 async def test_a_stop_that_is_cancelled_cancels_its_handlers(broker: NatsBroker) -> None:
@@ -149,7 +142,7 @@ async def test_a_stop_that_is_cancelled_cancels_its_handlers(broker: NatsBroker)
     stopping = asyncio.ensure_future(consumption.stop(grace=60.0))
     await asyncio.sleep(0.05)
     stopping.cancel()
-    async with asyncio.timeout(2.0):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await cancelled.wait()
         await asyncio.gather(stopping, return_exceptions=True)
         await consumption.stop()
@@ -170,13 +163,14 @@ async def test_two_consumptions_of_one_consumer_share_the_work(broker: NatsBroke
     for index in (0, 1):
         await broker.consume("W", "c", handler(index), slots=4)
     await append(broker, 200)
-    await until(lambda: sum(counts) == 200)
+    await eventually(lambda: sum(counts) == 200)
     assert min(counts) > 20
 
 
 async def test_a_stop_while_the_connection_is_down_does_not_wait_for_it(
-    server: NatsServer, broker: NatsBroker
+    server: NatsServer, broker: NatsBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(deliveries, "ANSWER_SECONDS", 2 * PATIENCE_SECONDS)
     await declared(broker)
     begun = asyncio.Event()
 
@@ -188,8 +182,8 @@ async def test_a_stop_while_the_connection_is_down_does_not_wait_for_it(
     await append(broker, 1)
     await begun.wait()
     server.kill()
-    await until(lambda: not broker.connected)
-    async with asyncio.timeout(1.0):
+    await eventually(lambda: not broker.connected)
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await consumption.stop()
     server.spawn()
     await server.ready()

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from aixgo.testing.nats_server import NatsServer
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 WORKER = Path(__file__).with_name("worker.py")
-PATIENCE = 60.0
 
 
 class Service:
@@ -36,7 +36,9 @@ class Service:
     def get(self, path: str) -> tuple[int, dict[str, Any]]:
         """Return status and body of an HTTP path."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as got:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}{path}", timeout=PATIENCE_SECONDS
+            ) as got:
                 return got.status, json.load(got)
         except urllib.error.HTTPError as error:
             with error:
@@ -44,7 +46,7 @@ class Service:
 
     def until_ready(self) -> None:
         """Wait until `/ready` says 200."""
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < until:
             assert self.process.poll() is None, self.output()
             try:
@@ -53,7 +55,7 @@ class Service:
             except OSError:
                 pass
             time.sleep(0.02)
-        raise AssertionError(f"not ready after {PATIENCE} s: {self.output()}")
+        raise AssertionError(f"not ready after {PATIENCE_SECONDS} s: {self.output()}")
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
@@ -61,7 +63,7 @@ class Service:
 
     def wait(self) -> int:
         """Return the exit code."""
-        return self.process.wait(PATIENCE)
+        return self.process.wait(PATIENCE_SECONDS)
 
     def output(self) -> str:
         """Return what it logged."""

@@ -24,11 +24,10 @@ from aixgo.errors import Cancelled
 from aixgo.subjects import CALLS, RESULTS
 from aixgo.testing.fake_provider import FakeProvider, Say, fake_provider
 from aixgo.testing.nats_server import NatsServer
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 SCRIPT = Path(__file__).with_name("cancel_worker.py")
 AGENTS = ("a", "b", "c", "d", "one", "llm")
-PATIENCE = 20.0
 
 
 def cancel_worker() -> ModuleType:
@@ -53,10 +52,10 @@ class Tree:
     async def busy(self) -> str:
         """Start a run; returns its id when every level works and two calls are queued."""
         run = await self.client.send("a", "wait", timeout=300)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await self.provider.received(2)
         await eventually(lambda: any(line.startswith("began one") for line in self.noted()))
-        await eventually(lambda: self._queued(run, 9), within=PATIENCE)
+        await eventually(lambda: self._queued(run, 9))
         return run
 
     async def _queued(self, run: str, number: int) -> bool:
@@ -92,7 +91,7 @@ async def tree_of_processes(folder: Path, url: str) -> AsyncGenerator[Tree, None
                 running.append(await asyncio.create_subprocess_exec(*command, stdout=PIPE))
             for process in running:
                 assert process.stdout is not None
-                said = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
+                said = await asyncio.wait_for(process.stdout.readline(), PATIENCE_SECONDS)
                 assert said == b"ready\n"
             yield Tree(client, provider, ledger)
         finally:
@@ -115,12 +114,12 @@ async def one_cancel_reaches_everybody(tree: Tree) -> None:
     run = await tree.busy()
     assert await tree.client.cancel("a", run, "changed my mind")
     with pytest.raises(Cancelled, match="changed my mind"):
-        await tree.client.result("a", run, timeout=5)
+        await tree.client.result("a", run, timeout=PATIENCE_SECONDS)
 
     for request in tree.provider.requests:
-        await asyncio.wait_for(request.hung_up.wait(), 5)
+        await asyncio.wait_for(request.hung_up.wait(), PATIENCE_SECONDS)
         assert not request.answered.is_set()
-    await eventually(lambda: tree.nothing_is_queued(run), within=PATIENCE)
+    await eventually(lambda: tree.nothing_is_queued(run))
 
     path = ["", "b/1", "b/1/c/1", "b/1/c/1/d/1"]
     levels = [f"{agent} {step}" for agent, step in zip("abcd", path, strict=True)]
@@ -130,7 +129,7 @@ async def one_cancel_reaches_everybody(tree: Tree) -> None:
     assert statuses == dict.fromkeys([*levels, *models, *queue], "cancelled"), statuses
 
     # a call that comes now is behind those that were queued: they are dealt with when it is done
-    assert (await tree.client.call("one", "next", timeout=PATIENCE)).text == "next"
+    assert (await tree.client.call("one", "next", timeout=PATIENCE_SECONDS)).text == "next"
     began = [line for line in tree.noted() if line.startswith("began")]
     assert sum(line.startswith("began one b/") for line in began) == 1
     assert sorted(line.split()[1] for line in began) == ["a", "b", "c", "d", "one", "one"]
@@ -143,17 +142,17 @@ async def one_cancel_of_a_branch_leaves_the_rest(tree: Tree) -> None:
     """Two runs side by side: the other one's sockets stay open."""
     first = await tree.busy()
     other = await tree.client.send("a", "other", timeout=300)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await tree.provider.received(4)
     await tree.client.cancel("a", first)
     for request in tree.provider.requests[:2]:
-        await asyncio.wait_for(request.hung_up.wait(), 5)
-    await eventually(lambda: tree.nothing_is_queued(first), within=PATIENCE)
+        await asyncio.wait_for(request.hung_up.wait(), PATIENCE_SECONDS)
+    await eventually(lambda: tree.nothing_is_queued(first))
     assert not any(request.hung_up.is_set() for request in tree.provider.requests[2:])
     assert "cancelled" not in (await tree.statuses(other)).values()
     await tree.client.cancel("a", other)
     for request in tree.provider.requests[2:]:
-        await asyncio.wait_for(request.hung_up.wait(), 5)
+        await asyncio.wait_for(request.hung_up.wait(), PATIENCE_SECONDS)
 
 
 async def test_a_cancel_in_memory_reaches_everybody(tmp_path: Path) -> None:

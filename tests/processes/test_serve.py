@@ -16,7 +16,7 @@ from aixgo import Agent, App, ConfigError, Message, connect, serve
 from aixgo.calls.presence import present
 from aixgo.envelope import new_id
 from aixgo.testing.nats_server import NatsServer
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = pytest.mark.nats
 Start = Callable[..., Any]
@@ -40,9 +40,9 @@ async def test_a_service_tells_that_it_is_well_and_who_it_is(
     async with connect(nats_server.url, namespace=space) as client:
         assert (await client.call("leaf", "hello")).text == "HELLO"
         assert await client.agents() == ["leaf"]
-        ping = await client.broker.request("$SRV.PING.leaf", b"", timeout=2)
-        info = await client.broker.request("$SRV.INFO.leaf", b"", timeout=2)
-        stats = await client.broker.request("$SRV.STATS.leaf", b"", timeout=2)
+        ping = await client.broker.request("$SRV.PING.leaf", b"", timeout=PATIENCE_SECONDS)
+        info = await client.broker.request("$SRV.INFO.leaf", b"", timeout=PATIENCE_SECONDS)
+        stats = await client.broker.request("$SRV.STATS.leaf", b"", timeout=PATIENCE_SECONDS)
     answers = [json.loads(answer.data) for answer in (ping, info, stats)]
     assert [answer["type"] for answer in answers] == [
         f"io.nats.micro.v1.{verb}_response" for verb in ("ping", "info", "stats")
@@ -114,14 +114,14 @@ async def test_a_second_signal_hands_the_work_over_at_once(
     slow = service(space, "slow")
     await asyncio.to_thread(slow.until_ready)
     async with connect(nats_server.url, namespace=space) as client:
-        waiting = asyncio.create_task(client.call("slow", 1.5))
+        waiting = asyncio.create_task(client.call("slow", 30))
         await working(client, "slow")
         slow.send(signal.SIGTERM)
         slow.send(signal.SIGINT)  # a second SIGTERM may melt into the first
         assert await asyncio.to_thread(slow.wait) == 0
         other = service(space, "slow")
         await asyncio.to_thread(other.until_ready)
-        assert (await asyncio.wait_for(waiting, 6)).data == 2
+        assert (await asyncio.wait_for(waiting, PATIENCE_SECONDS)).data == 2
 
 
 async def test_another_instance_takes_over_after_a_kill(
@@ -131,12 +131,12 @@ async def test_another_instance_takes_over_after_a_kill(
     first = service(space, "slow")
     await asyncio.to_thread(first.until_ready)
     async with connect(nats_server.url, namespace=space) as client:
-        waiting = asyncio.create_task(client.call("slow", 0.5))
+        waiting = asyncio.create_task(client.call("slow", 30))
         await working(client, "slow")
         first.send(signal.SIGKILL)
         second = service(space, "slow")
         await asyncio.to_thread(second.until_ready)
-        assert (await asyncio.wait_for(waiting, 10)).data == 2
+        assert (await asyncio.wait_for(waiting, PATIENCE_SECONDS)).data == 2
 
 
 async def test_a_port_in_use_is_one_clear_error(service: Start, nats_server: NatsServer) -> None:
@@ -229,14 +229,14 @@ async def echo(message: Message) -> str:
 
 async def said(service: Any, text: str, times: int = 1) -> None:
     """Wait until a service has logged a text."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while service.output().count(text) < times:  # noqa: ASYNC110 - a file of another process
             await asyncio.sleep(0.02)
 
 
 async def working(client: Any, agent: str) -> None:
     """Wait until an instance works on a call."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             info = await client.broker.consumer_info(client.names.stream("CALLS"), agent)
             if info is not None and info.ack_pending:
@@ -255,5 +255,5 @@ async def run_worker(url: str, space: str, agent: str, port: int, *more: str) ->
         *more,
         stderr=asyncio.subprocess.PIPE,
     )
-    _, text = await asyncio.wait_for(process.communicate(), 60)
+    _, text = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
     return process.returncode or 0, text.decode()

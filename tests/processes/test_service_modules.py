@@ -17,6 +17,7 @@ from aixgo.broker.open import open_broker
 from aixgo.documents import load_document
 from aixgo.hosting.app import App
 from aixgo.testing.nats_server import NatsServer
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 DOCUMENT = """
 version: 2
@@ -26,7 +27,6 @@ agents:
   - {name: journal, role: logger, inputs: [{source: shop}]}
   - {name: chain, role: orchestrator, pattern: sequential, agents: [journal, journal]}
 """
-PATIENCE = 30.0
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def service(role: str, document: Path, url: str) -> Iterator[subprocess.Popen[st
     try:
         yield process
         process.terminate()
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
     finally:
         process.kill()
         process.wait()
@@ -78,6 +78,6 @@ async def test_services_of_three_roles_work_together(tmp_path: Path) -> None:
         chain = stack.enter_context(service("orchestrator", path, server.url))
         logged(chain, "service.ready")
         async with connect(server.url, namespace="modules") as client:
-            result = await client.call("chain", {"deep": [1]}, timeout=PATIENCE)
+            result = await client.call("chain", {"deep": [1]}, timeout=PATIENCE_SECONDS)
         assert result.data == {"deep": [1]}
         assert result.meta["step_count"] == 2

@@ -146,4 +146,5 @@ async def test_a_dead_collector_costs_no_call_and_a_bounded_shutdown(
         async with App([Agent("echo", echo)]).running() as system:
             assert (await system.call("echo", "hi")).text == "hi"
         left = loop.time()
-    assert loop.time() - left < otel.FLUSH_SECONDS + 2.0
+    # without the bound it tries for half a minute, with time-outs of ten seconds
+    assert loop.time() - left < otel.FLUSH_SECONDS + 7.0

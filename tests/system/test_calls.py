@@ -28,7 +28,7 @@ from aixgo.errors import (
 )
 from aixgo.subjects import CALLS, DLQ, RESULTS, TIMERS
 from aixgo.testing.local import Running
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
 
@@ -205,7 +205,7 @@ async def test_bytes_that_are_no_envelope_become_a_dead_letter_with_a_result(
         run = new_id()
         await system.broker.append(system.names.call("shout", run, ""), b"\xff not json")
         with pytest.raises(RemoteError, match="not an envelope"):
-            await system.result("shout", run, timeout=5)
+            await system.result("shout", run, timeout=PATIENCE_SECONDS)
         (letter,) = await dead_letters(system)
         assert letter.failure.code == "invalid_payload"
         assert letter.raw
@@ -225,7 +225,7 @@ async def test_a_handler_over_its_deadline_is_stopped_and_expired(running: Runni
     async with running(Agent("sleepy", sleepy)) as system:
         with pytest.raises(DeadlineExceeded, match="longer `timeout`"):
             await system.call("sleepy", timeout=0.3)
-        await asyncio.wait_for(stopped.wait(), 5)
+        await asyncio.wait_for(stopped.wait(), PATIENCE_SECONDS)
 
 
 async def test_a_call_that_nobody_serves_expires_by_its_caller(running: Running) -> None:
@@ -269,7 +269,7 @@ async def test_the_first_result_wins_for_ever(running: Running) -> None:
         await space.results.settle("slow", earlier)
         release.set()
         await eventually(lambda: worker.busy == 0)
-        result = await system.result("slow", run, timeout=5)
+        result = await system.result("slow", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.text == "theirs"
         record = await system.broker.last(
@@ -299,7 +299,7 @@ async def test_the_same_run_id_runs_nothing_twice(running: Running) -> None:
 async def test_a_result_can_be_fetched_later(running: Running) -> None:
     async with running(Agent("shout", shout)) as system:
         run = await system.send("shout", "later")
-        result = await system.result("shout", run, timeout=5)
+        result = await system.result("shout", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.text == "LATER"
         assert await system.result("shout", new_id()) is None
@@ -443,11 +443,11 @@ async def test_cancelling_a_run_stops_its_handler_and_its_children(running: Runn
 
     async with running(Agent("leaf", leaf), Agent("top", top)) as system:
         run = await system.send("top")
-        await asyncio.wait_for(started.wait(), 5)
+        await asyncio.wait_for(started.wait(), PATIENCE_SECONDS)
         assert await system.cancel("top", run)
-        await asyncio.wait_for(stopped.wait(), 5)
+        await asyncio.wait_for(stopped.wait(), PATIENCE_SECONDS)
         with pytest.raises(Cancelled, match="by a client"):
-            await system.result("top", run, timeout=5)
+            await system.result("top", run, timeout=PATIENCE_SECONDS)
 
 
 async def test_leaving_a_call_cancels_its_run(running: Running) -> None:
@@ -462,11 +462,11 @@ async def test_leaving_a_call_cancels_its_run(running: Running) -> None:
 
     async with running(Agent("slow", slow)) as system:
         waiting = asyncio.create_task(system.call("slow"))
-        await asyncio.wait_for(started.wait(), 5)
+        await asyncio.wait_for(started.wait(), PATIENCE_SECONDS)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        await asyncio.wait_for(stopped.wait(), 5)
+        await asyncio.wait_for(stopped.wait(), PATIENCE_SECONDS)
 
 
 async def test_a_finished_run_cannot_be_cancelled(running: Running) -> None:
@@ -619,7 +619,7 @@ async def test_a_cancelled_child_has_a_result_record_too(running: Running) -> No
 
     async with running(Agent("leaf", leaf), Agent("top", top)) as system:
         run = await system.send("top")
-        await asyncio.wait_for(started.wait(), 5)
+        await asyncio.wait_for(started.wait(), PATIENCE_SECONDS)
         await system.cancel("top", run)
         stream = system.names.stream(RESULTS)
         subject = system.names.result("leaf", run, "leaf/1")
@@ -647,11 +647,11 @@ async def test_a_call_that_ends_every_worker_becomes_a_dead_letter(running: Runn
         stream = system.names.stream(CALLS)
         pull = await system.broker.consume(stream, "poison", hand_back, slots=1)
         for _ in range(5):
-            await asyncio.wait_for(handed_back.acquire(), 5)
+            await asyncio.wait_for(handed_back.acquire(), PATIENCE_SECONDS)
         await pull.stop()
         async with system.app.running(broker=system.broker, provision=False, grace=1.0):
             with pytest.raises(RemoteError, match="processes of agent 'poison' ended") as caught:
-                await system.result("poison", run, timeout=5)
+                await system.result("poison", run, timeout=PATIENCE_SECONDS)
         assert caught.value.cause == "process_died"
         assert executed == []
         (letter,) = await dead_letters(system)

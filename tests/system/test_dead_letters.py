@@ -11,7 +11,7 @@ from aixgo import Agent, Context, Message, System
 from aixgo.errors import InvalidPayload, NoDeadLetter, RemoteError
 from aixgo.models.scripted import ScriptedModel
 from aixgo.testing.local import Running
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 MODEL = "scripted/any"
 
@@ -54,7 +54,7 @@ def echo_model() -> ScriptedModel:
 async def failed(system: System, text: str) -> str:
     run = await system.send("top", text)
     with pytest.raises(RemoteError, match="the tool is broken"):
-        await system.result("top", run, timeout=20)
+        await system.result("top", run, timeout=PATIENCE_SECONDS)
     return run
 
 
@@ -83,7 +83,7 @@ async def test_a_hundred_failed_runs_go_on_after_the_tool_is_mended(running: Run
         replayed = [await system.replay(one.number) for one in outermost]
         assert {run for _, run in replayed} == set(runs)
         for number, run in enumerate(runs):
-            result = await system.result("top", run, timeout=20)
+            result = await system.result("top", run, timeout=PATIENCE_SECONDS)
             assert result is not None
             assert result.text == (
                 f"begin job {number} | plan job {number} fixed job {number} | end job {number}"
@@ -100,7 +100,7 @@ async def test_replaying_any_letter_of_a_run_replays_the_run(running: Running) -
         workshop.broken = False
         (leaf,) = await system.dead_letters.list(agent="tool")
         assert await system.replay(leaf.number) == ("top", run)
-        result = await system.result("top", run, timeout=20)
+        result = await system.result("top", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert "fixed x" in result.text
 
@@ -111,7 +111,7 @@ async def test_what_fails_again_is_a_new_dead_letter(running: Running) -> None:
         (first, *_) = await system.dead_letters.list()
         await system.replay(first.number)
         with pytest.raises(RemoteError, match="the tool is broken"):
-            await system.result("top", run, timeout=20)
+            await system.result("top", run, timeout=PATIENCE_SECONDS)
 
         async def again() -> bool:
             return len(await system.dead_letters.list(run=run)) == 3
@@ -131,12 +131,12 @@ async def test_an_edited_inner_letter_reaches_its_agent_as_edited(running: Runni
     async with running(Agent("picky", picky), Agent("top", top)) as system:
         run = await system.send("top")
         with pytest.raises(RemoteError, match="do not like"):
-            await system.result("top", run, timeout=20)
+            await system.result("top", run, timeout=PATIENCE_SECONDS)
         (leaf,) = await system.dead_letters.list(agent="picky")
         number = await system.dead_letters.edit(leaf.number, b'"good"')
         assert (await system.dead_letters.get(number)).edited
         await system.replay(number)
-        result = await system.result("top", run, timeout=20)
+        result = await system.result("top", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.text == "ate good"
 

@@ -19,7 +19,7 @@ from aixgo.errors import Disconnected, ModelTimeout
 from aixgo.payloads import to_payload
 from aixgo.subjects import LEASES
 from aixgo.testing.local import Running
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
 
@@ -110,7 +110,7 @@ async def test_a_lost_hold_stops_the_handler_and_refusals_are_no_attempts(
             async def many() -> bool:
                 return await refusals(system) > 20
 
-            await eventually(many, within=20)
+            await eventually(many)
             (key,) = await leases(system).keys("*.*.*")
             await leases(system).purge(key)  # as if its owner were frozen until it has ended
             await eventually(lambda: len(first.attempts) == 2)
@@ -238,7 +238,7 @@ async def test_a_parked_call_is_not_held(running: Running) -> None:
         await eventually(lambda: system.questions(run))
         await eventually(lambda: free(system))
         await system.answer(run, "well")
-        result = await system.result("slow", run, timeout=20)
+        result = await system.result("slow", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.text == "well"
         await eventually(lambda: free(system))

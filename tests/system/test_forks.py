@@ -13,7 +13,7 @@ from aixgo.models import ChatMessage, ChatRequest
 from aixgo.models.scripted import ScriptedModel
 from aixgo.runs import Runs
 from aixgo.testing.local import Running
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 
 def runs_of(system: System) -> Runs:
@@ -65,7 +65,7 @@ def agents() -> list[Agent]:
 
 async def finished(system: System, begun: tuple[str, str]) -> Message:
     agent, run = begun
-    result = await system.result(agent, run, timeout=20)
+    result = await system.result(agent, run, timeout=PATIENCE_SECONDS)
     assert result is not None
     return result
 
@@ -223,10 +223,10 @@ async def test_an_override_and_the_input_survive_a_dead_letter(running: Running)
     async with running(agent, model=asked.model) as system:
         run = await system.send("flaky", "spinach")
         with pytest.raises(RemoteError):
-            await system.result("flaky", run, timeout=20)
+            await system.result("flaky", run, timeout=PATIENCE_SECONDS)
         fork = await runs_of(system).fork(run, prompt="After.")
         with pytest.raises(RemoteError):
-            await system.result(*fork, timeout=20)
+            await system.result(*fork, timeout=PATIENCE_SECONDS)
         broken = False
         letters = await system.dead_letters.list(run=fork[1])
         await system.replay(letters[0].number)

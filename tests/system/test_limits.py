@@ -22,7 +22,7 @@ from aixgo.models import ChatRequest, ChatResponse
 from aixgo.models.scripted import ScriptedModel
 from aixgo.subjects import CALLS, PARKED
 from aixgo.testing.local import Running
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 HALF_A_MEGABYTE = "x" * 600_000
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
@@ -240,7 +240,7 @@ async def test_a_question_over_its_limit_does_not_park_for_ever(running: Running
         run = await system.send("ask", 65_532, timeout=100)
         await eventually(lambda: system.questions(run))
         await system.answer(run, "well asked")
-        result = await system.result("ask", run, timeout=20)
+        result = await system.result("ask", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.text == "well asked"
 
@@ -280,10 +280,10 @@ async def test_events_values_and_answers_may_be_larger_than_a_message(running: R
     agents = Agent("tell", tell, outputs=["hear"]), Agent("hear", hear)
     async with running(*agents) as system:
         run = await system.send("tell", timeout=100)
-        assert await asyncio.wait_for(heard.get(), 20) == 1_800_000
+        assert await asyncio.wait_for(heard.get(), PATIENCE_SECONDS) == 1_800_000
         await eventually(lambda: system.questions(run))
         await system.answer(run, HALF_A_MEGABYTE * 2)
-        result = await system.result("tell", run, timeout=20)
+        result = await system.result("tell", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.data == [2_400_000, 1_200_000]
 
@@ -340,7 +340,7 @@ async def test_a_handler_stops_although_the_cancel_signal_was_lost(running: Runn
         # what a cancel writes, without what it publishes
         request = Envelope(id=new_id(), kind="call", source="test", target="slow", run=run)
         await system.space.results.settle("slow", cancelled_result(request, "slow", "unheard"))
-        await asyncio.wait_for(stopped.wait(), 10)
+        await asyncio.wait_for(stopped.wait(), PATIENCE_SECONDS)
         with pytest.raises(AixgoError, match="unheard"):
             await system.result("slow", run)
         await eventually(lambda: nothing_is_left(system))

@@ -6,15 +6,17 @@ import asyncio
 from typing import Any
 
 import msgspec
+import pytest
 
 from aixgo import Agent, Message, System
-from aixgo.calls.caller import LOOK_SECONDS, Caller
+from aixgo.calls import caller
 from aixgo.calls.results import result_of
 from aixgo.calls.space import Space
 from aixgo.clock import now
 from aixgo.envelope import Envelope, new_id
 from aixgo.subjects import CALLS
 from aixgo.testing.local import Running
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 
 class StoredJustBefore:
@@ -33,19 +35,25 @@ class StoredJustBefore:
 
 
 async def test_a_result_that_is_stored_while_its_caller_begins_to_listen_is_seen_at_once(
-    running: Running,
+    running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(caller, "LOOK_SECONDS", 2 * PATIENCE_SECONDS)
+
     async def idle(message: Message) -> str:
         raise AssertionError("it has its result; nobody is called")
 
     async with running(Agent("idle", idle)) as system:
         request = Envelope(
-            id=new_id(), kind="call", target="idle", run=new_id(), deadline=now() + 60
+            id=new_id(),
+            kind="call",
+            target="idle",
+            run=new_id(),
+            deadline=now() + 3 * PATIENCE_SECONDS,
         )
         result = result_of(request, "idle", "done", payload=msgspec.Raw(b'"there"'))
-        caller = Caller(Space(StoredJustBefore(system, result), system.names))
-        async with asyncio.timeout(LOOK_SECONDS / 2):
-            found = await caller.call(request, look=True)
+        waiting = caller.Caller(Space(StoredJustBefore(system, result), system.names))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            found = await waiting.call(request, look=True)
         assert found.body == b'"there"'
         calls = system.names.stream(CALLS)
         assert await system.broker.read(calls, system.names.calls_in(request.run)) == []

@@ -42,7 +42,7 @@ from aixgo.errors import (
 )
 from aixgo.subjects import CALLS, RESULTS, Names
 from aixgo.testing.local import Running
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 Check = Callable[[], Awaitable[bool]]
 
@@ -146,7 +146,7 @@ async def recover(system: System) -> None:
 
 
 async def text_of(system: System, agent: str, run: str) -> str:
-    result = await system.result(agent, run, timeout=10.0)
+    result = await system.result(agent, run, timeout=PATIENCE_SECONDS)
     assert result is not None, "the run is lost"
     return result.text
 
@@ -260,7 +260,7 @@ async def test_a_replayed_run_that_was_lost_goes_on(running: Running) -> None:
     async with running(*counting.agents(), power_safe=True) as system:
         run = await system.send("fails")
         with pytest.raises(RemoteError):
-            await system.result("fails", run, timeout=10.0)
+            await system.result("fails", run, timeout=PATIENCE_SECONDS)
         (letter,) = await system.dead_letters.list(run=run)
         await eventually(queued(system, 0))
         counting.broken = False

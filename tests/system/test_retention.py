@@ -17,7 +17,7 @@ from aixgo.envelope import new_id
 from aixgo.errors import InvalidPayload, RemoteError, StreamFull
 from aixgo.subjects import RESULTS
 from aixgo.testing.local import Running
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 SHORT = Retention(keep=0.5, keep_at_least=0.1)
 """Short enough for a real server's real time."""
@@ -122,7 +122,7 @@ async def test_a_system_sweeps_by_itself(running: Running) -> None:
         async def gone() -> bool:
             return await kept(system, run) == 0
 
-        await eventually(gone, within=20)
+        await eventually(gone)
 
 
 async def test_more_calls_than_fit_go_through_and_the_room_is_enough(
@@ -191,7 +191,7 @@ async def test_a_parked_run_keeps_its_steps_however_old_they_are(running: Runnin
         assert await kept(system, over) == 0
         assert await kept(system, run) == 3
         await system.answer(run, "yes")
-        result = await system.result("nested", run, timeout=20)
+        result = await system.result("nested", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.text == "yes"
         del counting.executed["leaf y"]
@@ -201,7 +201,7 @@ async def test_a_parked_run_keeps_its_steps_however_old_they_are(running: Runnin
             await swept_up(system)
             return await kept(system, run) == 0
 
-        await eventually(over_for_good, within=10)  # the timer of its deadline does not matter
+        await eventually(over_for_good)  # the timer of its deadline does not matter
 
 
 async def test_what_is_needed_stays_also_when_there_is_no_room_at_all(running: Running) -> None:
@@ -216,7 +216,7 @@ async def test_what_is_needed_stays_also_when_there_is_no_room_at_all(running: R
         assert (await results(system)).bytes < 65_536 * 0.75
         assert await kept(system, run) == 2
         await system.answer(run, "yes")
-        assert await system.result("asks", run, timeout=20)
+        assert await system.result("asks", run, timeout=PATIENCE_SECONDS)
         assert counting.executed == {"leaf x": 1, "value x": 1}
 
 
@@ -231,7 +231,7 @@ async def test_a_run_that_a_timer_will_wake_keeps_its_steps(running: Running) ->
         await eventually(parked)
         await swept_up(system)
         assert await kept(system, run) >= 2
-        assert await system.result("sleeps", run, timeout=20)
+        assert await system.result("sleeps", run, timeout=PATIENCE_SECONDS)
         assert counting.executed == {"leaf x": 1}
         await swept_up(system)
         assert await kept(system, run) == 0  # its timer is still in the stream, but was answered
@@ -244,13 +244,13 @@ async def test_a_dead_lettered_run_keeps_its_steps_until_it_was_replayed(
     async with running(*counting.agents()) as system:
         run = await system.send("fails", "x")
         with pytest.raises(RemoteError):
-            await system.result("fails", run, timeout=20)
+            await system.result("fails", run, timeout=PATIENCE_SECONDS)
         await swept_up(system)
         await swept_up(system)
         (letter,) = await system.dead_letters.list(run=run)
         counting.broken = False
         await system.replay(letter.number)
-        result = await system.result("fails", run, timeout=20)
+        result = await system.result("fails", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.text == "mended"
         assert counting.executed == {"leaf x": 1}
@@ -273,7 +273,7 @@ async def test_a_run_at_work_keeps_its_steps(running: Running) -> None:
         await swept_up(system)
         assert await kept(system, run) == 1
         gate.set()
-        assert await system.result("slow", run, timeout=20)
+        assert await system.result("slow", run, timeout=PATIENCE_SECONDS)
 
 
 async def test_the_run_of_an_event_that_somebody_has_not_handled_keeps_its_results(
@@ -377,7 +377,7 @@ async def test_a_sweeper_that_dies_in_the_middle_leaves_everything_that_is_neede
         assert await kept(system, run) == 2
         await swept_up(system)
         await system.answer(run, "yes")
-        assert await system.result("asks", run, timeout=20)
+        assert await system.result("asks", run, timeout=PATIENCE_SECONDS)
         assert counting.executed == {"leaf x": 1, "value x": 1}
 
 

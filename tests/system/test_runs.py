@@ -25,7 +25,7 @@ from aixgo.models.scripted import ScriptedModel
 from aixgo.runs import Happened, Run, Runs, Step
 from aixgo.runs.watch import RunEvent
 from aixgo.testing.local import Running
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 MODEL = "scripted/any"
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
@@ -160,7 +160,7 @@ async def test_an_answered_run_is_not_listed_as_waiting_though_its_timer_is_stil
 
         await eventually(parked)
         await system.answer(run, "yes")
-        assert await system.result("asks", run, timeout=20)
+        assert await system.result("asks", run, timeout=PATIENCE_SECONDS)
         (listed,) = await runs.list()
         assert (listed.run_id, listed.status) == (run, "done")
         assert [*await runs.list(status="queued"), *await runs.list(status="parked")] == []
@@ -367,7 +367,7 @@ async def test_a_question_is_in_the_tree_until_it_is_answered(running: Running) 
             "asks/1: call parked": {"asks/1/ask/1: ask parked": {}},
         }
         await system.answer(run, "yes")
-        assert await system.result("top", run, timeout=20)
+        assert await system.result("top", run, timeout=PATIENCE_SECONDS)
         assert [step.status for step in (await runs.tree(run)).walk()] == ["done"] * 3
 
         async def told() -> bool:
@@ -389,7 +389,7 @@ async def test_a_dead_letter_a_replay_and_a_cancel_are_in_the_history(running: R
         runs = runs_of(system)
         run = await system.send("tool", timeout=100_000)
         with pytest.raises(RemoteError, match="out of order"):
-            await system.result("tool", run, timeout=20)
+            await system.result("tool", run, timeout=PATIENCE_SECONDS)
 
         async def letters() -> bool:
             return len(await system.dead_letters.list(run=run)) == 1
@@ -405,7 +405,7 @@ async def test_a_dead_letter_a_replay_and_a_cancel_are_in_the_history(running: R
         await eventually(parked)
         await system.cancel("tool", run, "enough")
         with pytest.raises(Cancelled):
-            await system.result("tool", run, timeout=5)
+            await system.result("tool", run, timeout=PATIENCE_SECONDS)
 
         async def complete() -> bool:
             return [one.what for one in await runs.history(run)] == [
@@ -439,7 +439,7 @@ async def test_a_run_that_waits_long_for_its_next_attempt_is_queued_and_says_why
             history = await runs.history(run)
             return bool(history) and (await runs.tree(run)).status == "queued"
 
-        await eventually(waits, within=5)
+        await eventually(waits)
         (root,) = (await runs.tree(run)).steps
         assert root.attempts == 1
         assert root.error is not None
@@ -468,7 +468,7 @@ async def test_a_call_that_was_parked_and_then_waits_long_for_its_next_attempt_i
         run = await system.send("asks", timeout=100_000)
         await eventually(lambda: system.questions(run))
         await system.answer(run, "yes")
-        result = await system.result("asks", run, timeout=20)
+        result = await system.result("asks", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert (result.text, executions) == ("yes", 4)
 
@@ -492,14 +492,14 @@ async def test_a_call_that_parks_again_while_it_is_being_woken_is_not_lost(
         async def forget_late(*args: Any, **options: Any) -> None:
             nonlocal answered
             answered += 1
-            await eventually(asked, within=5)
+            await eventually(asked)
             await forget(*args, **options)
 
         monkeypatch.setattr(parking, "remove", forget_late)
         for text in "abc":
             await eventually(asked)
             await system.answer(run, text)
-        result = await system.result("asks", run, timeout=20)
+        result = await system.result("asks", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.text == "abc"
 
@@ -526,7 +526,7 @@ async def test_whoever_watches_a_run_hears_of_failed_executions(running: Running
         seen: list[RunEvent] = []
         async with system.watch(run) as events:
             await system.call("flaky", run_id=run)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 seen = [event async for event in events]
         assert [event.what for event in seen if isinstance(event, Happened)] == ["failed"]
 
@@ -546,7 +546,7 @@ async def test_a_fork_takes_over_what_was_done_before_the_step_and_does_the_rest
         agent, run = await runs_of(system).fork(first.run_id, "critic/1", data="topic")
         assert agent == "review"
         assert run != first.run_id
-        result = await system.result(agent, run, timeout=20)
+        result = await system.result(agent, run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.text == "judge write a poem kindly"
         assert model.calls == 3
@@ -568,12 +568,12 @@ async def test_a_fork_inside_of_a_called_agent_repeats_its_callers_only(running:
     async with running(*office.agents(), model=model) as system:
         first = await system.call("review", "topic")
         agent, run = await runs_of(system).fork(first.run_id, "writer/1/model/1", data="topic")
-        assert await system.result(agent, run, timeout=20)
+        assert await system.result(agent, run, timeout=PATIENCE_SECONDS)
         assert model.calls == 4
         loop = asyncio.get_running_loop()
         began = loop.time()
         agent, run = await runs_of(system).fork(first.run_id, "critic/1/model/1", data="topic")
-        assert await system.result(agent, run, timeout=20)
+        assert await system.result(agent, run, timeout=PATIENCE_SECONDS)
         assert loop.time() - began < 1.5  # nobody waited for a result that was there
         assert model.calls == 5
         assert office.executions == {"review": 3, "writer": 2, "critic": 3}
@@ -591,7 +591,7 @@ async def test_a_fork_from_the_beginning_does_everything_again_with_other_input(
     async with running(Agent("shout", shout), Agent("plain", plain)) as system:
         first = await system.call("shout", "one")
         agent, run = await runs_of(system).fork(first.run_id, data="two")
-        result = await system.result(agent, run, timeout=20)
+        result = await system.result(agent, run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.text == "TWO"
         stepless = await system.call("plain", "one")
@@ -606,10 +606,10 @@ async def test_a_fork_of_a_failed_run_knows_its_input(running: Running) -> None:
     async with running(Agent("picky", picky)) as system:
         run = await system.send("picky", "spinach")
         with pytest.raises(RemoteError, match="spinach"):
-            await system.result("picky", run, timeout=20)
+            await system.result("picky", run, timeout=PATIENCE_SECONDS)
         agent, new = await runs_of(system).fork(run)
         with pytest.raises(RemoteError, match="spinach"):
-            await system.result(agent, new, timeout=20)
+            await system.result(agent, new, timeout=PATIENCE_SECONDS)
 
 
 async def test_a_reused_step_that_would_be_asked_otherwise_stops_the_fork(
@@ -626,7 +626,7 @@ async def test_a_reused_step_that_would_be_asked_otherwise_stops_the_fork(
         first = await system.call("top", "one")
         agent, run = await runs_of(system).fork(first.run_id, "echo/2", data="two")
         with pytest.raises(RemoteError, match="'echo/1'") as caught:
-            await system.result(agent, run, timeout=20)
+            await system.result(agent, run, timeout=PATIENCE_SECONDS)
         assert caught.value.cause == "replay_mismatch"
 
 

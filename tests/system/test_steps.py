@@ -17,7 +17,7 @@ from aixgo.errors import (
 )
 from aixgo.subjects import CALLS
 from aixgo.testing.local import Running
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
 
@@ -93,7 +93,7 @@ async def test_the_first_failure_ends_a_gather_and_cancels_the_others(running: R
     async with running(*agents) as system:
         with pytest.raises(RemoteError, match="no good"):
             await system.call("flow", timeout=30)
-        await asyncio.wait_for(stopped.wait(), 5)
+        await asyncio.wait_for(stopped.wait(), PATIENCE_SECONDS)
 
 
 async def test_too_many_failures_are_told_with_the_first(running: Running) -> None:
@@ -230,7 +230,7 @@ async def test_a_question_parks_the_run_until_it_is_answered(running: Running) -
         with pytest.raises(InvalidPayload, match="choose one of: yes, no"):
             await system.answer(run, "perhaps")
         await system.answer(run, "yes")
-        result = await system.result("approve", run, timeout=20)
+        result = await system.result("approve", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.text == "draft of the letter: yes"
         assert done == ["the letter"]
@@ -257,9 +257,9 @@ async def test_callers_park_with_the_agent_that_they_wait_for(running: Running) 
         async def all_parked() -> bool:
             return await parked(system) == 3 and not any(one.busy for one in services)
 
-        await eventually(all_parked, within=20)
+        await eventually(all_parked)
         await system.answer(run, "yes")
-        result = await system.result("top", run, timeout=20)
+        result = await system.result("top", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.text == "yes!?"
         await eventually(lambda: idle(system))
@@ -275,12 +275,12 @@ async def test_many_parked_runs_survive_a_restart_of_all_services(running: Runni
         async def all_parked() -> bool:
             return await parked(system) == 200
 
-        await eventually(all_parked, within=20)
+        await eventually(all_parked)
         await system.services["ask"].stop()
         async with system.app.running(broker=system.broker, provision=False, grace=1.0) as again:
             for number, run in enumerate(runs):
                 await again.answer(run, number)
-            results = [await again.result("ask", run, timeout=20) for run in runs]
+            results = [await again.result("ask", run, timeout=PATIENCE_SECONDS) for run in runs]
         texts = [result.text for result in results if result is not None]
         assert texts == [f"q{n}: {n}" for n in range(200)]
 
@@ -292,9 +292,9 @@ async def test_a_parked_run_expires_at_its_deadline(running: Running) -> None:
     async with running(Agent("ask", ask)) as system:
         run = await system.send("ask", timeout=1.5)
         await eventually(lambda: parked(system))
-        await eventually(lambda: idle(system), within=20)
+        await eventually(lambda: idle(system))
         with pytest.raises(Exception, match="before the deadline"):
-            await system.result("ask", run, timeout=5)
+            await system.result("ask", run, timeout=PATIENCE_SECONDS)
 
 
 async def test_a_parked_run_can_be_cancelled(running: Running) -> None:
@@ -310,11 +310,11 @@ async def test_a_parked_run_can_be_cancelled(running: Running) -> None:
         async def both_parked() -> bool:
             return await parked(system) == 2
 
-        await eventually(both_parked, within=20)
+        await eventually(both_parked)
         assert await system.cancel("top", run)
         with pytest.raises(Cancelled):
-            await system.result("top", run, timeout=5)
-        await eventually(lambda: idle(system), within=10)
+            await system.result("top", run, timeout=PATIENCE_SECONDS)
+        await eventually(lambda: idle(system))
         assert await system.questions(run) == []
 
 
@@ -340,7 +340,7 @@ async def test_a_gather_waits_for_running_branches_before_it_parks(running: Runn
         await eventually(lambda: system.questions(run))
         assert sorted(done) == [1, 2]
         await system.answer(run, 7)
-        result = await system.result("flow", run, timeout=20)
+        result = await system.result("flow", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.data == [7, 1, 2]
         assert sorted(done) == [1, 2]

@@ -23,6 +23,7 @@ from aixgo.errors import (
 from aixgo.payloads import to_payload
 from aixgo.telemetry import tracing
 from aixgo.testing.local import Running
+from aixgo.testing.waiting import PATIENCE_SECONDS
 from aixgo.tools import ToolContext
 
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
@@ -275,11 +276,11 @@ async def test_cancelling_a_run_stops_its_tool(running: Running) -> None:
 
     async with running(Agent("flow", flow, tools=[hang])) as system:
         run = await system.send("flow")
-        await asyncio.wait_for(began.wait(), 5)
+        await asyncio.wait_for(began.wait(), PATIENCE_SECONDS)
         assert await system.cancel("flow", run)
-        await asyncio.wait_for(ended.wait(), 5)
+        await asyncio.wait_for(ended.wait(), PATIENCE_SECONDS)
         with pytest.raises(Cancelled):
-            await system.result("flow", run, timeout=5)
+            await system.result("flow", run, timeout=PATIENCE_SECONDS)
 
 
 async def test_a_large_value_is_recorded_like_any_other(running: Running) -> None:
@@ -340,4 +341,4 @@ async def test_each_execution_of_a_tool_is_a_span(running: Running) -> None:
     assert span["aixgo.span"] == "tool.execute"
     assert span["tool.effect"] == "read"
     assert span["aixgo.step"] == "tool/rate/1"
-    assert 0 <= span["tool.duration_ms"] < 5000
+    assert span["tool.duration_ms"] >= 0

@@ -21,7 +21,7 @@ from aixgo.errors import (
 )
 from aixgo.models.scripted import ScriptedModel
 from aixgo.testing.local import Running
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 from aixgo.tools import Resolution, ToolContext, ToolNotDone, Unknown
 
 from ._bank import QUICK, Bank, happened, nothing_asked
@@ -72,7 +72,7 @@ async def test_a_person_is_asked_and_the_answer_counts(
         async def both_asked() -> bool:
             return len(await system.questions()) == 2
 
-        await eventually(both_asked, within=20)
+        await eventually(both_asked)
         (question,) = await system.questions(runs["paid"])
         assert question.step == "tool/pay/1/ask/1"
         assert question.options == ("done", "not done")
@@ -86,7 +86,7 @@ async def test_a_person_is_asked_and_the_answer_counts(
         await system.answer(runs["paid"], {"done": "receipt 17"})
         await system.answer(runs["unpaid"], "not done")
         for order, text in (("paid", "receipt 17"), ("unpaid", "paid unpaid")):
-            result = await system.result("cashier", runs[order], timeout=20)
+            result = await system.result("cashier", runs[order], timeout=PATIENCE_SECONDS)
             assert result is not None
             assert result.text == text
             told = await happened(system, runs[order], "in_doubt", "resolved")
@@ -115,7 +115,7 @@ async def test_several_steps_in_doubt_are_asked_at_once(running: Running, bank: 
             asked = [one.step for one in await system.questions(run)]
             return asked if len(asked) == 3 else []
 
-        steps = await eventually(three_asked, within=20)
+        steps = await eventually(three_asked)
         while steps:
             await system.answer(run, {"done": steps[0]}, step=steps.pop(0))
 
@@ -123,8 +123,8 @@ async def test_several_steps_in_doubt_are_asked_at_once(running: Running, bank: 
                 asked = [one.step for one in await system.questions(run)]
                 return set(asked) == set(steps)
 
-            await eventually(asked_the_rest, within=20)
-        result = await system.result("cashier", run, timeout=20)
+            await eventually(asked_the_rest)
+        result = await system.result("cashier", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert len(result.data) == 3
         assert bank.paid == {"a": 1, "b": 1, "c": 1}
@@ -210,10 +210,10 @@ async def test_a_run_that_is_cancelled_in_the_tool_says_that_it_is_in_doubt(
 
     async with running(Agent("cashier", handle, tools=[pay])) as system:
         run = await system.send("cashier", "A1")
-        await asyncio.wait_for(began.wait(), 5)
+        await asyncio.wait_for(began.wait(), PATIENCE_SECONDS)
         await system.cancel("cashier", run)
         with pytest.raises(Cancelled):
-            await system.result("cashier", run, timeout=5)
+            await system.result("cashier", run, timeout=PATIENCE_SECONDS)
         told = await eventually(lambda: happened(system, run, "in_doubt"))
         assert told[0].error is not None
         assert "cancelled" in told[0].error.message
@@ -243,7 +243,7 @@ async def test_a_run_shows_how_its_tools_stand(running: Running, bank: Bank) -> 
         async def both_asked() -> bool:
             return len(await system.questions()) == 2
 
-        await eventually(both_asked, within=20)
+        await eventually(both_asked)
         (root,) = (await runs.tree(answered)).steps
         done, doubtful = root.steps
         assert (done.path, done.kind, done.status) == ("tool/rate/euro", "tool", "done")
@@ -254,7 +254,7 @@ async def test_a_run_shows_how_its_tools_stand(running: Running, bank: Bank) -> 
         (question,) = doubtful.steps
         assert (question.path, question.options) == ("tool/pay/1/ask/1", ("done", "not done"))
         await system.answer(answered, {"done": "paid"})
-        assert await system.result("cashier", answered, timeout=20) is not None
+        assert await system.result("cashier", answered, timeout=PATIENCE_SECONDS) is not None
         (root,) = (await runs.tree(answered)).steps
         assert [(one.path, one.status) for one in root.steps][1] == ("tool/pay/1", "done")
         await system.cancel("cashier", ended)
@@ -281,7 +281,7 @@ async def test_a_fork_takes_over_values_and_no_doubts(running: Running, bank: Ba
 
     async with running(Agent("cashier", handle, tools=[pay])) as system:
         run = await system.send("cashier", "x", timeout=10_000)
-        await eventually(lambda: system.questions(run), within=20)
+        await eventually(lambda: system.questions(run))
         runs = system.runs
         with pytest.raises(EffectsRepeated, match="'tool/pay/2'") as caught:
             await runs.fork(run, "record/1")
@@ -289,7 +289,7 @@ async def test_a_fork_takes_over_values_and_no_doubts(running: Running, bank: Ba
         with pytest.raises(EffectsRepeated, match="from the beginning"):
             await runs.fork(run)
         agent, forked = await runs.fork(run, "record/1", repeat_effects=True)
-        result = await system.result(agent, forked, timeout=20)
+        result = await system.result(agent, forked, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.data == [f"paid first in {run}", f"paid second in {forked}"]
         assert bank.paid == {"first": 1, "second": 2}  # the second one is the new run's own
@@ -342,11 +342,11 @@ async def test_a_replay_gives_a_tool_all_its_attempts_again(running: Running, ba
         with pytest.raises(
             RemoteError, match=r"'pay' was executed 2 times and failed.*aixgo dlq replay"
         ):
-            await system.result("cashier", run, timeout=10)
+            await system.result("cashier", run, timeout=PATIENCE_SECONDS)
         down = False
         (letter,) = await system.dead_letters.list(run=run)
         await system.replay(letter.number)
-        result = await system.result("cashier", run, timeout=20)
+        result = await system.result("cashier", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.text == "paid firstpaid A1"
         assert bank.asked == {"A1": 4, "first": 1}
@@ -391,7 +391,7 @@ async def test_a_hundred_failed_runs_go_on_after_a_tool_is_mended(running: Runni
         async def failed(number: int) -> str:
             run = await system.send("office", f"job {number}")
             with pytest.raises(RemoteError, match=r"out of ink|no stamp"):
-                await system.result("office", run, timeout=20)
+                await system.result("office", run, timeout=PATIENCE_SECONDS)
             return run
 
         runs = await asyncio.gather(*(failed(number) for number in range(100)))
@@ -400,7 +400,7 @@ async def test_a_hundred_failed_runs_go_on_after_a_tool_is_mended(running: Runni
         for one in await system.dead_letters.list():
             await system.replay(one.number)
         for number, run in enumerate(runs):
-            result = await system.result("office", run, timeout=20)
+            result = await system.result("office", run, timeout=PATIENCE_SECONDS)
             assert result is not None
             verb = "stamped" if number % 2 else "posted"
             assert result.text == f"end {verb} folded plan job {number}"

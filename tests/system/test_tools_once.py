@@ -24,7 +24,7 @@ from aixgo.steps.tools import ToolStep
 from aixgo.steps.tools.journal import Reservation, ToolJournal, Verdict
 from aixgo.subjects import Names
 from aixgo.testing.local import Running
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 from aixgo.tools import Done, NotDone, Resolution, ToolContext
 
 from ._bank import QUICK, SECONDS, Bank, happened, nothing_asked
@@ -169,9 +169,9 @@ async def test_an_owner_that_comes_back_too_late_does_not_fire(
     async with processes(request, kind) as start:
         zombie = await start(agent, heartbeats=False)
         run = await zombie.send("cashier", "A1", timeout=60)
-        await asyncio.wait_for(frozen.wait(), 10)
+        await asyncio.wait_for(frozen.wait(), PATIENCE_SECONDS)
         other = await start(agent)
-        result = await other.result("cashier", run, timeout=30)
+        result = await other.result("cashier", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.text == "paid A1"
         thaw.set()
@@ -217,13 +217,13 @@ async def test_an_owner_that_comes_back_with_a_value_spares_a_person_the_questio
         run = await zombie.send("cashier", "A1", timeout=600)
         await eventually(lambda: bank.paid["A1"])
         other = await start(agent)
-        await eventually(lambda: other.questions(run), within=20)
+        await eventually(lambda: other.questions(run))
         lost.clear()
-        result = await other.result("cashier", run, timeout=30)
+        result = await other.result("cashier", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.text == "paid A1"
         assert bank.paid == {"A1": 1}
-        await eventually(lambda: nothing_asked(other), within=20)
+        await eventually(lambda: nothing_asked(other))
         told = await happened(other, run, "in_doubt", "resolved")
         assert [one.what for one in told] == ["in_doubt", "resolved"]
         assert "done, says the tool itself" in told[1].detail
@@ -248,10 +248,10 @@ async def test_a_process_that_stops_in_a_tool_leaves_a_doubt_to_the_next_one(
     async with processes(request, kind) as start:
         first = await start(agent)
         run = await first.send("cashier", "A1", timeout=60)
-        await asyncio.wait_for(began.wait(), 10)
+        await asyncio.wait_for(began.wait(), PATIENCE_SECONDS)
         await first.stop(0.0)
         other = await start(agent)
-        result = await other.result("cashier", run, timeout=30)
+        result = await other.result("cashier", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.text == "paid A1"
         assert (bank.paid["A1"], bank.asked["A1"]) == (1, 1)
@@ -292,7 +292,7 @@ async def test_when_two_disagree_about_a_doubt_the_first_verdict_counts(
         run = await first.send("cashier", "A1", timeout=60)
         await eventually(lambda: first.services["cashier"].busy)
         other = await start(told(quick))
-        result = await other.result("cashier", run, timeout=30)
+        result = await other.result("cashier", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.text == "paid A1"
         await eventually(lambda: first.services["cashier"].busy == 0)
@@ -335,7 +335,7 @@ async def test_a_value_that_arrives_after_a_wrong_verdict_is_still_not_repeated(
         run = await owner.send("cashier", "A1", timeout=60)
         await eventually(lambda: bank.paid["A1"])
         other = await start(agent)
-        result = await other.result("cashier", run, timeout=30)
+        result = await other.result("cashier", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         await eventually(lambda: not other.services["cashier"].busy)
         assert bank.paid == {"A1": 1}

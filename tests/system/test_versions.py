@@ -23,7 +23,7 @@ from aixgo.errors import (
 from aixgo.models.scripted import ScriptedModel
 from aixgo.payloads import to_payload
 from aixgo.testing.local import Running
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 Handler = Callable[[Message, Context], Any]
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
@@ -88,7 +88,7 @@ async def deployed(system: System, handler: Handler) -> AsyncGenerator[System, N
 
 
 async def text_of(system: System, run: str) -> str:
-    result = await system.result("flow", run, timeout=20)
+    result = await system.result("flow", run, timeout=PATIENCE_SECONDS)
     assert result is not None
     return result.text
 
@@ -224,7 +224,7 @@ async def test_each_branch_of_a_gather_goes_its_own_way(running: Running) -> Non
 
         await eventually(recorded)
         async with deployed(system, after):
-            result = await system.result("flow", run, timeout=20)
+            result = await system.result("flow", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.data == ["0b", "1B"]
         assert sorted(leaf.calls) == ["0a", "0b", "1B", "1a"]
@@ -242,7 +242,7 @@ async def test_a_marker_may_be_passed_again_and_numbers_no_other_step(running: R
 
     async with running(Agent("flow", loop, retry=QUICK)) as system:
         run = await system.send("flow", timeout=20)
-        result = await system.result("flow", run, timeout=20)
+        result = await system.result("flow", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.data == [2, 2, 2, 2, 2, 5]
         steps = await system.space.results.of_run(run)
@@ -312,7 +312,7 @@ async def test_a_replayed_dead_letter_takes_the_new_way_past_what_failed(
     async with running(Agent("leaf", leaf), Agent("flow", old)) as system:
         run = await system.send("flow", timeout=60)
         with pytest.raises(RemoteError, match="no good"):
-            await system.result("flow", run, timeout=20)
+            await system.result("flow", run, timeout=PATIENCE_SECONDS)
         (*_, last) = await system.dead_letters.list(run=run)
         async with deployed(system, changed()):
             await system.replay(last.number)
@@ -342,7 +342,7 @@ async def test_a_replay_goes_the_old_way_when_something_was_finished_below_what_
     async with running(*agents) as system:
         run = await system.send("flow", timeout=60)
         with pytest.raises(RemoteError, match="no good"):
-            await system.result("flow", run, timeout=20)
+            await system.result("flow", run, timeout=PATIENCE_SECONDS)
         leaf.broken.clear()
         (*_, last) = await system.dead_letters.list(run=run)
         async with deployed(system, new):
@@ -439,7 +439,7 @@ async def mismatch_of(system: System, run: str, handler: Handler) -> str:
     """Return why the run stops with another handler."""
     async with deployed(system, handler):
         with pytest.raises(RemoteError) as told:
-            await system.result("flow", run, timeout=20)
+            await system.result("flow", run, timeout=PATIENCE_SECONDS)
     assert told.value.cause == "replay_mismatch"
     return str(told.value)
 

@@ -22,6 +22,7 @@ from aixgo.runs.watch import (
     TokensArrived,
 )
 from aixgo.testing.local import Running
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 
 async def writer(message: Message, ctx: Context) -> str:
@@ -37,7 +38,7 @@ async def editor(message: Message, ctx: Context) -> str:
 async def seen(system: System, agent: str, text: str) -> list[RunEvent]:
     """Call an agent and return what a watcher saw of it."""
     run = new_id()
-    async with asyncio.timeout(20), system.watch(run) as events:
+    async with asyncio.timeout(PATIENCE_SECONDS), system.watch(run) as events:
         call = asyncio.create_task(system.call(agent, text, run_id=run))
         found = [event async for event in events]
         await asyncio.gather(call, return_exceptions=True)

@@ -22,6 +22,7 @@ from aixgo.models.scripted import ScriptedModel
 from aixgo.models.settings import ModelSettings
 from aixgo.testing import NatsServer, eventually, in_virtual_time, run_local, virtual_time
 from aixgo.testing import local as local_module
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 FILE = """
 version: 2
@@ -256,7 +257,7 @@ async def test_another_block_goes_on_in_a_namespace_that_has_a_name(server: Nats
     async with run_local(
         Agent("pay", confirm), broker=server.url, namespace="later", answers=["yes"]
     ) as system:
-        result = await system.result("pay", run, timeout=30)
+        result = await system.result("pay", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.text == "1: yes"
 

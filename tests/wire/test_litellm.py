@@ -44,6 +44,7 @@ from aixgo.models.providers import PROVIDERS, Provider
 from aixgo.testing import model_checks
 from aixgo.testing.fake_provider import Raw, fake_provider
 from aixgo.testing.model_checks import SECRET, Check, Stage
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 pytestmark = [
     pytest.mark.skipif(find_spec("litellm") is None, reason="pip install 'aixgo[litellm]'"),
@@ -396,7 +397,7 @@ async def test_importing_litellm_makes_no_connection_and_reads_no_env_file(
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, cwd=tmp_path, stdout=subprocess.PIPE, env=dict(os.environ)
     )  # fmt: skip
-    output, _ = await asyncio.wait_for(process.communicate(), 170)
+    output, _ = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
     assert process.returncode == 0
     assert output.decode().strip() == "[]"
 

@@ -10,6 +10,7 @@ import pytest
 
 from aixgo import Agent, ConfigError, Message, Reply
 from aixgo.testing.local import Running
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.virtual_time
 
@@ -42,7 +43,7 @@ async def test_an_event_of_an_input_is_one_structured_line(
     journal = Agent("journal", role="logger", inputs=["source"])
     async with running(Agent("source", source), journal) as system:
         run = await system.publish("source", {"temperature": 21.5}, meta={"unit": "C"})
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await arrival.written.wait()
     logging.getLogger("aixgo.agent.journal").removeHandler(arrival)
     (line,) = lines(caplog)

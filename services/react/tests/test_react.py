@@ -14,6 +14,7 @@ from aixgo.models import ChatMessage, ChatResponse, Choice
 from aixgo.models.bus import TokenBatch
 from aixgo.models.scripted import ScriptedModel
 from aixgo.testing.local import Running
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.virtual_time
 MODEL = "test/scripted"
@@ -137,7 +138,7 @@ async def test_an_event_of_an_input_is_answered_with_an_event(running: Running) 
     ]
     async with running(*agents, model=ScriptedModel(["Roses are red."])) as system:
         run = await system.publish("source", "about roses")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             event = await heard.get()
     assert (event.kind, event.source, event.run_id) == ("event", "poet", run)
     assert (event.text, event.meta["finish_reason"]) == ("Roses are red.", "stop")

@@ -16,9 +16,7 @@ from unittest import mock
 import pytest
 
 from aixgo.cli import main
-
-PATIENCE = 60.0
-"""Seconds for a command; the machine may be busy."""
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ class Aixgo:
             [*self.command, *arguments],
             input=stdin.encode() if isinstance(stdin, str) else stdin,
             capture_output=True,
-            timeout=PATIENCE,
+            timeout=PATIENCE_SECONDS,
             cwd=self.folder,
             env=self.env,
             check=False,

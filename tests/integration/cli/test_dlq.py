@@ -14,7 +14,7 @@ from aixgo import Agent, App, Context, Message, System
 from aixgo.envelope import new_id
 from aixgo.errors import InvalidPayload, RemoteError
 from aixgo.testing.nats_server import NatsServer
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = pytest.mark.nats
 
@@ -39,7 +39,7 @@ class Shop:
         """Begin a run that fails; returns its id."""
         run = await self.system.send("waiter", order)
         with pytest.raises(RemoteError):
-            await self.system.result("waiter", run, timeout=20)
+            await self.system.result("waiter", run, timeout=PATIENCE_SECONDS)
         return run
 
     async def __call__(self, *arguments: str) -> Any:
@@ -52,7 +52,7 @@ class Shop:
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     async def result(self, run: str) -> str:
-        found = await self.system.result("waiter", run, timeout=20)
+        found = await self.system.result("waiter", run, timeout=PATIENCE_SECONDS)
         assert found is not None
         return found.text
 
@@ -142,7 +142,7 @@ async def test_what_never_was_a_message_does_not_keep_others_from_going_on(open_
         system = shop.system
         garbage = system.names.call("cook", new_id(), "")
         await system.broker.append(garbage, b"garbage")
-        await eventually(system.dead_letters.list, within=20)
+        await eventually(system.dead_letters.list)
         run = await shop.failed("spinach")
         shop.refused.clear()
         done = await shop("replay", "--all")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aixgo.testing.fake_provider import Fail, Say, fake_provider
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 ECHO = "version: 2\nagents: [{name: echo, role: logger, level: debug}]\n"
 CHAIN = ECHO + "orchestration: {name: chain, pattern: sequential, agents: [echo, echo]}\n"
@@ -38,7 +39,7 @@ async def finished(aixgo: Any, *arguments: str) -> tuple[int, str, str]:
         cwd=aixgo.folder,
         env=aixgo.env,
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         out, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
@@ -188,7 +189,7 @@ async def test_a_terminal_gets_a_live_tree_and_keeps_the_answer(aixgo: Any) -> N
             env={**aixgo.env, "TERM": "xterm"},
         )
         os.close(terminal)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.to_thread(_read_all, screen, shown)
             assert await process.wait() == 0
         assert process.stderr is not None
@@ -254,7 +255,7 @@ async def test_ctrl_c_cancels_the_run_closes_the_models_socket_and_ends_with_130
             cwd=aixgo.folder,
             env=aixgo.env,
         )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             received = await provider.received()
             process.send_signal(signal.SIGINT)
             await received.hung_up.wait()

@@ -18,7 +18,7 @@ from aixgo.models import ChatRequest
 from aixgo.models.scripted import ScriptedModel
 from aixgo.runs import RunStatus
 from aixgo.testing.nats_server import NatsServer
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 from aixgo.tools import tool
 
 pytestmark = pytest.mark.nats
@@ -83,7 +83,7 @@ class Stage:
         async def reached() -> bool:
             return (await self._runs.tree(run)).status == status
 
-        await eventually(reached, within=30)
+        await eventually(reached)
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ async def test_a_run_is_followed_from_its_past_to_its_end(staged: Any, started: 
         process = started(["runs", "tail", run])
         assert process.stdout is not None
         lines: list[str] = []
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not any("▸ publish" in line for line in lines):  # all that was before
                 lines.append(await asyncio.to_thread(process.stdout.readline))
             await aixgo.system.answer(run, "no")
@@ -180,7 +180,7 @@ async def test_a_run_is_cancelled_once(staged: Any) -> None:
         first = await aixgo("runs", "cancel", run, "--reason", "not today")
         assert (first.returncode, first.stdout) == (0, f"{run} cancelled\n")
         with pytest.raises(Cancelled, match="not today"):
-            await aixgo.system.result("publish", run, timeout=5)
+            await aixgo.system.result("publish", run, timeout=PATIENCE_SECONDS)
         finished = await aixgo.parked_run("another")
         await aixgo.system.answer(finished, "yes")
         await aixgo.until(finished, "done")
@@ -203,7 +203,7 @@ async def test_a_run_is_forked_from_one_of_its_steps(staged: Any) -> None:
         assert (forked["agent"], forked["forked_from"]) == ("publish", run)
         await aixgo.until(forked["run_id"], "parked")
         await aixgo("runs", "answer", forked["run_id"], "--data", '"no"')
-        result = await aixgo.system.result("publish", forked["run_id"], timeout=20)
+        result = await aixgo.system.result("publish", forked["run_id"], timeout=PATIENCE_SECONDS)
         assert result.text == "write a poem: no"
         tree = await aixgo.json("runs", "show", forked["run_id"])
         assert tree["usage"]["model_calls"] == 0

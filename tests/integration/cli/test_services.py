@@ -14,6 +14,7 @@ import pytest
 
 from aixgo.envelope import new_id
 from aixgo.testing.nats_server import NatsServer
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.nats
 
@@ -25,7 +26,6 @@ agents:
   - {{name: echo, role: logger, level: debug}}
 orchestration: {{name: chain, pattern: sequential, agents: [echo, echo]}}
 """
-PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def children_of(pid: int) -> dict[str, int]:
 
 
 def gone(pids: list[int]) -> bool:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         if not any(Path(f"/proc/{pid}").exists() for pid in pids):
             return True
@@ -227,7 +227,7 @@ def test_up_restarts_a_process_that_was_killed_and_drains_all_on_sigterm(
     assert os.getpgid(process.pid) not in {os.getpgid(pid) for pid in after.values()}
 
     process.send_signal(signal.SIGTERM)
-    _, rest = process.communicate(timeout=PATIENCE)
+    _, rest = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, rest
     assert gone(list(after.values()))
 
