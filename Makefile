@@ -33,6 +33,13 @@ test: .venv/.dev ## Run the default tests in three processes: no network, no con
 test-pythons: .venv/.dev ## Run the default tests on each supported Python that is here (PYTHONS="3.12")
 	$(BIN)/python tests/lanes/pythons.py $(PYTHONS:%=--python %) $(ARGS)
 
+.PHONY: coverage
+coverage: .venv/.dev ## Run the default tests and say which lines they leave out
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 3 --dist loadfile $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
 .PHONY: test-busy
 test-busy: .venv/.dev ## Run the default tests five times, in new orders, while other work keeps the cores busy
 	$(BIN)/python tests/lanes/busy.py $(ARGS)
