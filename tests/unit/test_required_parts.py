@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from aixgo.testing.waiting import PATIENCE_SECONDS
+
 ROOT = Path(__file__).parents[2]
 SKIPPING = """
 import pytest
@@ -26,12 +28,13 @@ def run_pytest(folder: Path, source: str, required: str) -> subprocess.Completed
     (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    nats: a real server\n")
     (folder / "test_skipping.py").write_text(source)
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=folder,
-        env={**os.environ, "AIXGO_REQUIRE": required},
+        # without the plugins of this environment it starts in a fraction of the time
+        env={**os.environ, "AIXGO_REQUIRE": required, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 
