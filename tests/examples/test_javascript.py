@@ -24,12 +24,9 @@ from aixgo import Agent, App, Client, Context, Message, connect
 from aixgo.envelope import new_id
 from aixgo.errors import Cancelled, DeadlineExceeded, RemoteError
 from aixgo.testing.nats_server import NatsServer
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 HERE = Path(__file__).parents[2] / "examples" / "javascript"
-PATIENCE = 60.0
-"""Seconds for a process of Node.js on a busy machine."""
-
 ACK_WAIT = 2.0
 CALLS = 60
 KILLS = 5
@@ -81,7 +78,7 @@ async def worker(server: NatsServer) -> AsyncGenerator[Process, None]:
     )
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             assert (await process.stdout.readline()).strip() == b"ready"
         yield process
     finally:
@@ -120,7 +117,7 @@ class JavaScript:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(json.dumps([method, *args]).encode() + b"\n")
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             answer = json.loads(await process.stdout.readline())
         return answer.get("value", answer)
 
@@ -139,11 +136,11 @@ async def javascript(server: NatsServer, client: Client) -> AsyncGenerator[JavaS
 
 async def test_a_worker_answers_retries_and_gives_up(client: Client, server: NatsServer) -> None:
     async with worker(server):
-        assert (await client.call("shout", "hello", timeout=PATIENCE)).text == "HELLO"
-        again = await client.call("shout", "what?", timeout=PATIENCE)
+        assert (await client.call("shout", "hello", timeout=PATIENCE_SECONDS)).text == "HELLO"
+        again = await client.call("shout", "what?", timeout=PATIENCE_SECONDS)
         assert (again.text, again.envelope.attempt) == ("WHAT?", 2)
         with pytest.raises(RemoteError, match="send a text") as caught:
-            await client.call("shout", {"not": "a text"}, timeout=PATIENCE)
+            await client.call("shout", {"not": "a text"}, timeout=PATIENCE_SECONDS)
         assert (caught.value.agent, caught.value.cause) == ("shout", "TypeError")
         (letter,) = await client.dead_letters.list()
         assert letter.letter.failure.message == "send a text, or a number of seconds"
@@ -154,14 +151,14 @@ async def test_large_bodies_go_through_the_object_store_both_ways(
 ) -> None:
     text = "long " * 40_000
     async with worker(server):
-        assert (await client.call("shout", text, timeout=PATIENCE)).text == text.upper()
+        assert (await client.call("shout", text, timeout=PATIENCE_SECONDS)).text == text.upper()
 
 
 async def test_heartbeats_keep_a_call_that_takes_longer_than_the_acknowledgement_wait(
     client: Client, server: NatsServer
 ) -> None:
     async with worker(server) as one, worker(server) as other:
-        answer = await client.call("shout", 3 * ACK_WAIT, timeout=PATIENCE)
+        answer = await client.call("shout", 3 * ACK_WAIT, timeout=PATIENCE_SECONDS)
     assert answer.text == f"{3 * ACK_WAIT:g} s later"
     executions = b"".join([await _rest(one), await _rest(other)]).decode().splitlines()
     assert executions == [f"run {answer.run_id}, attempt 1"]
@@ -171,12 +168,12 @@ async def test_a_cancel_stops_the_handler_and_the_slot_is_free(
     client: Client, server: NatsServer
 ) -> None:
     async with worker(server):
-        run = await client.send("shout", 10 * PATIENCE, timeout=100 * PATIENCE)
-        await eventually(lambda: _at_work(client), within=PATIENCE)
+        run = await client.send("shout", 10 * PATIENCE_SECONDS, timeout=100 * PATIENCE_SECONDS)
+        await eventually(lambda: _at_work(client))
         assert await client.cancel("shout", run, "changed my mind")
         with pytest.raises(Cancelled, match="changed my mind"):
-            await client.result("shout", run, timeout=PATIENCE)
-        await eventually(lambda: _nothing_queued(client), within=PATIENCE)
+            await client.result("shout", run, timeout=PATIENCE_SECONDS)
+        await eventually(lambda: _nothing_queued(client))
 
 
 async def _rest(process: Process) -> bytes:
@@ -202,10 +199,10 @@ async def test_what_cannot_be_read_is_a_dead_letter_and_an_error(
     await client.broker.append(client.names.call("shout", run, ""), b"{]")
     async with worker(server):
         with pytest.raises(RemoteError):
-            await client.result("shout", run, timeout=PATIENCE)
+            await client.result("shout", run, timeout=PATIENCE_SECONDS)
         (letter,) = await client.dead_letters.list()
         assert letter.letter.failure.code == "invalid_payload"
-        assert (await client.call("shout", "next", timeout=PATIENCE)).text == "NEXT"
+        assert (await client.call("shout", "next", timeout=PATIENCE_SECONDS)).text == "NEXT"
 
 
 async def test_every_call_finishes_once_although_workers_are_killed(
@@ -219,8 +216,11 @@ async def test_every_call_finishes_once_although_workers_are_killed(
         async def calls() -> list[str]:
             answers = []
             for at in range(0, CALLS, 6):
-                some = [client.call("shout", text, timeout=PATIENCE) for text in texts[at : at + 6]]
-                long = client.call("shout", 0.2, timeout=PATIENCE)
+                some = [
+                    client.call("shout", text, timeout=PATIENCE_SECONDS)
+                    for text in texts[at : at + 6]
+                ]
+                long = client.call("shout", 0.2, timeout=PATIENCE_SECONDS)
                 answers += [answer.text for answer in await asyncio.gather(*some, long)][:-1]
             return answers
 
@@ -250,13 +250,13 @@ async def test_a_client_answers_the_question_of_a_run_and_the_run_goes_on(
     client: Client, server: NatsServer, javascript: JavaScript
 ) -> None:
     async with worker(server):
-        run = await client.send("desk", "hello", timeout=PATIENCE)
-        (question,) = await eventually(lambda: javascript("questions", run), within=PATIENCE)
+        run = await client.send("desk", "hello", timeout=PATIENCE_SECONDS)
+        (question,) = await eventually(lambda: javascript("questions", run))
         assert (question["question"], question["options"]) == ("Send HELLO?", ["yes", "no"])
         refused = await javascript("answer", run, question, "perhaps")
         assert refused["message"] == "choose one of: yes, no"
         await javascript("answer", run, question, "yes")
-        answer = await client.result("desk", run, timeout=PATIENCE)
+        answer = await client.result("desk", run, timeout=PATIENCE_SECONDS)
         assert answer is not None
         assert answer.text == "HELLO: yes"
         assert await javascript("call", "desk", "hello", {"run": run}) == "HELLO: yes"
@@ -264,10 +264,10 @@ async def test_a_client_answers_the_question_of_a_run_and_the_run_goes_on(
 
 
 async def test_a_client_cancels_a_run(client: Client, javascript: JavaScript) -> None:
-    run = await client.send("shout", "nobody serves me", timeout=PATIENCE)
+    run = await client.send("shout", "nobody serves me", timeout=PATIENCE_SECONDS)
     assert await javascript("cancel", "shout", run, "not needed")
     with pytest.raises((Cancelled, DeadlineExceeded), match="not needed"):
-        await client.result("shout", run, timeout=PATIENCE)
+        await client.result("shout", run, timeout=PATIENCE_SECONDS)
 
 
 async def test_the_example_as_its_readme_says(server: NatsServer) -> None:
@@ -277,6 +277,6 @@ async def test_the_example_as_its_readme_says(server: NatsServer) -> None:
             "node", HERE / "ask.mjs", "desk", "hello", server.url, stdout=PIPE,
             env=dict(os.environ),
         )  # fmt: skip
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             out, _ = await process.communicate()
     assert (process.returncode, out) == (0, b"HELLO\n")

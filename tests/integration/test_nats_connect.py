@@ -33,7 +33,7 @@ from aixgo.testing.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.nats
 
-USERS = "authorization { users: [ { user: ann, password: secret } ] }"
+USERS = "authorization { timeout: 60, users: [ { user: ann, password: secret } ] }"
 
 
 def free_port() -> int:
@@ -137,6 +137,15 @@ async def test_something_else_than_nats_is_unreachable() -> None:
             await NatsBroker.connect(url, connect_timeout=PATIENCE_SECONDS)
 
 
+async def test_a_client_that_was_too_slow_to_sign_in_is_not_refused_for_good() -> None:
+    def hurries(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"INFO {}\r\n-ERR 'Authentication Timeout'\r\n")
+
+    async with speaking(hurries) as url:
+        with pytest.raises(Unreachable, match="Authentication Timeout"):
+            await NatsBroker.connect(url, connect_timeout=1.0)
+
+
 async def test_a_server_below_the_supported_version_is_refused_by_name() -> None:
     answers: set[asyncio.Task[None]] = set()
 
@@ -190,7 +199,7 @@ async def test_user_and_password_work_as_options_and_in_the_address() -> None:
 
 
 async def test_a_token_works_as_option_and_in_the_address() -> None:
-    with NatsServer('authorization { token: "t0ken" }') as server:
+    with NatsServer('authorization { timeout: 60, token: "t0ken" }') as server:
         await works(await NatsBroker.connect(server.url, token="t0ken"))
         await works(await NatsBroker.connect(server.url.replace("//", "//t0ken@")))
 
@@ -198,7 +207,7 @@ async def test_a_token_works_as_option_and_in_the_address() -> None:
 async def test_a_password_in_the_address_is_decoded(fast: bool) -> None:
     password = "pa@ss/w:rd#1,%?"
     user = json.dumps({"user": "u", "password": password})
-    with NatsServer(f"authorization {{ users: [ {user} ] }}") as server:
+    with NatsServer(f"authorization {{ timeout: 60, users: [ {user} ] }}") as server:
         host = server.url.removeprefix("nats://")
         await works(
             await NatsBroker.connect(f"nats://u:{quote(password, safe='')}@{host}", fast=fast)
@@ -213,7 +222,7 @@ async def test_what_signs_in_comes_from_the_environment(
 ) -> None:
     secret = tmp_path / "password"
     secret.write_text("s3cret-w0rd\n")
-    users = 'authorization { users: [ { user: "u", password: "s3cret-w0rd" } ] }'
+    users = 'authorization { timeout: 60, users: [ { user: "u", password: "s3cret-w0rd" } ] }'
     with NatsServer(users) as server:
         with pytest.raises(AuthenticationFailed):
             async with open_broker(server.url):
@@ -258,7 +267,7 @@ async def test_an_nkey_works_as_seed_and_as_file(tmp_path: Path) -> None:
     public = nkeys.from_seed(bytearray(seed)).public_key.decode()
     path = tmp_path / "user.nk"
     path.write_bytes(seed)
-    with NatsServer(f"authorization {{ users: [ {{ nkey: {public} }} ] }}") as server:
+    with NatsServer(f"authorization {{ timeout: 60, users: [ {{ nkey: {public} }} ] }}") as server:
         await works(await NatsBroker.connect(server.url, nkeys_seed=seed.decode()))
         await works(await NatsBroker.connect(server.url, nkeys_seed=path))
         with pytest.raises(AuthenticationFailed):
@@ -299,7 +308,7 @@ async def test_a_file_of_credentials_that_is_not_there_is_named(
     pytest.importorskip("nkeys")
     missing: dict[str, Any] = {option: tmp_path / "missing.creds"}
     with (
-        NatsServer('authorization { token: "t0ken" }') as server,
+        NatsServer('authorization { timeout: 60, token: "t0ken" }') as server,
         pytest.raises(ConfigError, match=r"missing\.creds"),
     ):
         await NatsBroker.connect(server.url, **missing)
@@ -318,7 +327,7 @@ class Authority:
 
     @property
     def server_config(self) -> str:
-        return f'tls {{ cert_file: "{self.certificate}", key_file: "{self.key}" }}'
+        return f'tls {{ timeout: 60, cert_file: "{self.certificate}", key_file: "{self.key}" }}'
 
     @property
     def context(self) -> ssl.SSLContext:

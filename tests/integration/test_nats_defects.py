@@ -90,7 +90,7 @@ async def test_1_a_read_loop_that_has_ended_is_noticed(broker: NatsBroker) -> No
 
 async def test_2_a_listener_that_raises_does_not_end_the_read_loop(fast: bool) -> None:
     users = (
-        "authorization { users: [ { user: u, password: p, permissions: { publish: "
+        "authorization { timeout: 60, users: [ { user: u, password: p, permissions: { publish: "
         '{ deny: "forbidden" } } } ] }'
     )
 

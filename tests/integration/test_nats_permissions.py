@@ -16,7 +16,7 @@ from aixgo.testing.waiting import PATIENCE_SECONDS
 pytestmark = pytest.mark.nats
 
 USERS = """
-authorization { users: [
+authorization { timeout: 60, users: [
   { user: admin, password: p }
   { user: worker, password: p, permissions: {
       publish: { allow: [

@@ -16,8 +16,8 @@ from aixgo.errors import (
     RemoteError,
 )
 from aixgo.subjects import CALLS
-from aixgo.testing.local import Running
 from aixgo.testing.expect import SOON_SECONDS
+from aixgo.testing.local import Running
 from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}

@@ -11,7 +11,7 @@ import pytest
 
 from aixgo import clock
 from aixgo.testing import virtual_time
-from aixgo.testing.virtual_time import EPOCH, Stalled, run_virtual
+from aixgo.testing.virtual_time import EPOCH, Stalled, VirtualTimeLoop, run_virtual
 
 
 def test_an_hour_takes_no_time() -> None:

@@ -20,6 +20,7 @@ import pytest
 from aiohttp import web
 
 from aixgo.models import ChatMessage, ChatRequest, ResponseSchema, ToolCall, ToolDefinition
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 CAPTURES = Path(__file__).parent / "captures"
 ARGUMENTS = ({"city": "Paris"}, {"city": "Rome"})
@@ -60,7 +61,7 @@ class Capture(msgspec.Struct):
             stop=tuple(call.get("stop", ())),
             seed=call.get("seed"),
             response=ResponseSchema(**schema) if schema else None,
-            timeout=20.0,
+            timeout=PATIENCE_SECONDS,
         )
 
 
@@ -105,14 +106,14 @@ class AllFormats:
 
     def __enter__(self) -> AllFormats:
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(PATIENCE_SECONDS)
         return self
 
     def __exit__(self, *_: object) -> None:
         assert self._loop is not None
         assert self._stop is not None
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(PATIENCE_SECONDS)
 
     @property
     def prompts(self) -> list[dict[str, Any]]:

@@ -206,7 +206,7 @@ async def test_an_embedding_request_is_the_captured_one(
     model = adapter(name)
     embed_model = f"{PROVIDER_OF[name]}/{recorded.call['model'].partition('/')[2]}"
     answer = await model.embed(
-        EmbedRequest(model=embed_model, input=("hello", "world"), timeout=20.0)
+        EmbedRequest(model=embed_model, input=("hello", "world"), timeout=PATIENCE_SECONDS)
     )
     await model.close()
     assert [sent["path"] for sent in all_formats.prompts] == [recorded.sent["path"]]
@@ -232,7 +232,7 @@ async def test_a_thought_hidden_in_a_tool_call_id_goes_back_unchanged(
             model=request.model,
             messages=(*request.messages, asked, *results),
             tools=request.tools,
-            timeout=20.0,
+            timeout=PATIENCE_SECONDS,
         )
     )
     await model.close()
@@ -259,7 +259,9 @@ async def test_anthropic_gets_a_limit_when_the_request_has_none(
     adapter: Callable[[str], LiteLLM], all_formats: Any
 ) -> None:
     model = adapter("anthropic")
-    await model.chat(ChatRequest(model="anthropic/claude-sonnet-4-5", messages=HELLO, timeout=20.0))
+    await model.chat(
+        ChatRequest(model="anthropic/claude-sonnet-4-5", messages=HELLO, timeout=PATIENCE_SECONDS)
+    )
     await model.close()
     assert all_formats.prompts[0]["body"]["max_tokens"] == 1024
 
@@ -286,7 +288,9 @@ async def test_a_status_means_the_same_at_every_provider(
     all_formats.failure = (status, {"retry-after": "7"})
     model = adapter(name)
     provider = PROVIDER_OF[name]
-    request = ChatRequest(model=f"{provider}/claude-sonnet-4-5", messages=HELLO, timeout=20.0)
+    request = ChatRequest(
+        model=f"{provider}/claude-sonnet-4-5", messages=HELLO, timeout=PATIENCE_SECONDS
+    )
     with pytest.raises(ModelError) as failed:
         await model.chat(request)
     await model.close()
@@ -339,7 +343,9 @@ async def test_errors_that_share_a_status_are_told_apart_by_their_class(
 async def test_a_refused_connection_is_a_provider_that_is_down() -> None:
     model = LiteLLM(PROVIDERS["anthropic"], api_key="sk-x", base_url="http://127.0.0.1:1")
     with pytest.raises(ModelUnavailable):
-        await model.chat(ChatRequest(model="anthropic/claude", messages=HELLO, timeout=20.0))
+        await model.chat(
+            ChatRequest(model="anthropic/claude", messages=HELLO, timeout=PATIENCE_SECONDS)
+        )
     await model.close()
 
 

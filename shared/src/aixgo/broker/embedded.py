@@ -281,7 +281,8 @@ class EmbeddedServer:
             process = ServerProcess(
                 folder,
                 binary=self._binary,
-                config=f"authorization {{ token: {json.dumps(self._token)} }}",
+                # a busy machine may need more than the two seconds in which a client must sign in
+                config=f"authorization {{ timeout: 30, token: {json.dumps(self._token)} }}",
             )
             stack.callback(process.end)
             process.spawn()

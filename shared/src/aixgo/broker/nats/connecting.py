@@ -246,6 +246,8 @@ def _refuses_us(error: Exception) -> bool:
     if isinstance(error, ssl.SSLError):
         return True
     text = str(error).lower()
+    if "authentication timeout" in text:  # the client was too slow to say who it is
+        return False
     return isinstance(error, Error) and any(word in text for word in _REFUSALS)
 
 

@@ -15,6 +15,7 @@ PASSWORD = "checks"
 
 USERS = f"""
 authorization {{
+  timeout: 60
   users: [
     {{ user: full, password: {PASSWORD} }}
     {{

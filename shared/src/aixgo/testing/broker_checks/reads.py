@@ -102,7 +102,7 @@ async def a_long_stream_is_read_to_its_end(stage: Stage) -> None:
     broker = await stage.connect()
     stream = await stage.stream(broker)
     await asyncio.gather(
-        *(broker.append(f"{stream.name}.a", b"%d" % number) for number in range(1500))
+        *(broker.append(f"{stream.name}.a", b"", msg_id=f"{number}") for number in range(1500))
     )
     records = await broker.read(stream.name, f"{stream.name}.>")
     equal("sequences", [record.sequence for record in records], list(range(1, 1501)))
@@ -154,7 +154,7 @@ async def a_stream_can_be_followed_from_its_start(stage: Stage) -> None:
 
     async def write(first: int, last: int) -> None:
         for number in range(first, last + 1):
-            await writer.append(f"{stream.name}.a", b"%d" % number)
+            await writer.append(f"{stream.name}.a", b"%d" % number, msg_id=f"{number}")
 
     await write(1, 300)
     async with broker.follow(stream.name, f"{stream.name}.>") as records:
