@@ -13,9 +13,9 @@ from rich.tree import Tree
 
 from aixgo.cli._inputs import Input
 from aixgo.cli._live import LiveStep, LiveSteps
+from aixgo.cli._step_texts import ended
 from aixgo.cli._terminal import one_line, styled
 from aixgo.cli._texts import Outcome
-from aixgo.cli._views import ended
 from aixgo.config.durations import format_duration
 from aixgo.runs.watch import RunEvent
 

@@ -8,9 +8,9 @@ from typing import Protocol, Self
 
 from aixgo.cli._inputs import Input
 from aixgo.cli._live import LiveStep, LiveSteps
+from aixgo.cli._step_texts import ended
 from aixgo.cli._terminal import note, one_line, write, write_json
-from aixgo.cli._texts import Outcome, confidence, tokens
-from aixgo.config.durations import format_duration
+from aixgo.cli._texts import Outcome
 from aixgo.runs.watch import RunEvent, StepFinished, StepStarted, TokensArrived
 
 
@@ -153,19 +153,6 @@ class PlainView:
 
     def __exit__(self, *_: object) -> None:
         self._close()
-
-
-def ended(step: LiveStep) -> str:
-    """Return in a few words how a finished step ended."""
-    if step.error is not None:
-        return one_line(f"{step.status}: {step.error.message}", 200)
-    category = step.meta.get("category")
-    parts = [str(category)] if category else []
-    parts += confidence(step.meta)
-    if step.usage.total_tokens:
-        parts.append(tokens(step.usage))
-    parts.append(format_duration(step.seconds))
-    return one_line(" · ".join(parts), 200)
 
 
 def _indented(text: str) -> str:
