@@ -41,7 +41,7 @@ coverage: .venv/.dev ## Run the default tests and say which lines they leave out
 	$(BIN)/coverage report
 
 .PHONY: test-busy
-test-busy: .venv/.dev ## Run the default tests five times, in new orders, while other work keeps the cores busy
+test-busy: .venv/.dev ## Run the default tests five times, in new orders, beside two busy processes
 	$(BIN)/python tests/lanes/busy.py $(ARGS)
 
 .PHONY: test-containers
