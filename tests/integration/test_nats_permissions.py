@@ -83,7 +83,7 @@ async def test_a_worker_does_its_work_with_the_least_permissions(
         lambda m: answering.add(asyncio.ensure_future(worker.publish(m.reply, b"pong"))),
     )
     await worker.flush()
-    assert (await admin.request("rpc.a.ping", b"", timeout=2.0)).data == b"pong"
+    assert (await admin.request("rpc.a.ping", b"", timeout=PATIENCE_SECONDS)).data == b"pong"
     await asyncio.gather(*answering)
     assert events == []
 
@@ -98,7 +98,7 @@ async def test_what_a_worker_may_not_do_is_refused_at_once_and_names_the_subject
         with pytest.raises(PermissionDenied, match=r"'call\.b\.1'"):
             await worker.append("call.b.1", b"")
         with pytest.raises(PermissionDenied, match=r"'rpc\.b\.x'"):
-            await worker.request("rpc.b.x", b"", timeout=2.0)
+            await worker.request("rpc.b.x", b"", timeout=PATIENCE_SECONDS)
         with pytest.raises(PermissionDenied, match=r"'res\.b\.1'"):
             await worker.append("res.b.1", b"", expect=ABSENT)
         with pytest.raises(PermissionDenied, match=r"STREAM\.DELETE\.CALLS"):
@@ -152,4 +152,4 @@ async def test_a_subject_of_no_stream_is_not_waited_for_without_the_permission_t
 ) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         with pytest.raises(NoResponders, match=r"'free\.a'"):
-            await worker.append("free.a", b"", timeout=10.0)
+            await worker.append("free.a", b"", timeout=2 * PATIENCE_SECONDS)

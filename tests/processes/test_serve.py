@@ -66,7 +66,7 @@ async def test_wrong_clocks_move_no_deadline_and_no_timer(
         await asyncio.to_thread(one.until_ready)
     loop = asyncio.get_running_loop()
     async with connect(nats_server.url, namespace=space) as client:
-        assert (await client.call("leaf", "hello", timeout=20.0)).text == "HELLO"
+        assert (await client.call("leaf", "hello", timeout=PATIENCE_SECONDS)).text == "HELLO"
         began = loop.time()
         # over what parks it, so a timer of the server wakes it
         assert (await client.call("late", 5.5, timeout=40.0)).text == "SLEPT"

@@ -44,7 +44,7 @@ async def stubborn(message: Message) -> str:
 async def late(message: Message, ctx: Context) -> str:
     """Sleep long enough to be parked, then ask another agent."""
     await ctx.sleep(float(message.data))
-    return (await ctx.call("leaf", "slept", timeout=20.0)).text
+    return (await ctx.call("leaf", "slept", timeout=60.0)).text
 
 
 AGENTS: dict[str, Callable[..., Awaitable[object]]] = {

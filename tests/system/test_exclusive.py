@@ -82,7 +82,7 @@ async def test_a_call_that_comes_back_while_it_is_at_work_runs_once_if_it_is_exc
 ) -> None:
     slow = Slow()
     async with running(agent(slow, exclusive=exclusive), ack_wait=2.0) as system:
-        waiting = asyncio.create_task(system.call("slow", timeout=30))
+        waiting = asyncio.create_task(system.call("slow", timeout=PATIENCE_SECONDS))
         await eventually(lambda: slow.attempts)
         async with another(system):
             await come_back(system)
@@ -252,7 +252,7 @@ async def test_what_a_worker_could_not_release_does_not_stop_it(running: Running
         run, exclusive = new_id(), worker(system)._exclusive
         assert exclusive is not None
         await leases(system).put(system.names.step_id("slow", run, ""), exclusive.owner)
-        assert (await system.call("slow", run_id=run, timeout=20)).text == "done"
+        assert (await system.call("slow", run_id=run, timeout=PATIENCE_SECONDS)).text == "done"
         assert await refusals(system) == 0
 
 

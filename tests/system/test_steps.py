@@ -69,7 +69,7 @@ async def test_the_first_results_that_are_enough_count_for_ever(running: Running
         return {str(index): result.data for index, result in won.items()}
 
     async with running(Agent("wait", wait), Agent("flow", flow, retry=QUICK)) as system:
-        assert (await system.call("flow", timeout=30)).data == {"1": 1, "3": 3}
+        assert (await system.call("flow", timeout=PATIENCE_SECONDS)).data == {"1": 1, "3": 3}
         assert order == [[1, 3], [1, 3]]
         await eventually(lambda: sorted(stopped) == [0, 1, 2, 3])  # the losers were stopped
         await eventually(lambda: idle(system))
@@ -93,7 +93,7 @@ async def test_the_first_failure_ends_a_gather_and_cancels_the_others(running: R
     agents = Agent("slow", slow), Agent("broken", broken), Agent("flow", flow)
     async with running(*agents) as system:
         with pytest.raises(RemoteError, match="no good"):
-            await system.call("flow", timeout=30)
+            await system.call("flow", timeout=PATIENCE_SECONDS)
         await asyncio.wait_for(stopped.wait(), PATIENCE_SECONDS)
 
 
@@ -292,7 +292,7 @@ async def test_a_parked_run_expires_at_its_deadline(running: Running) -> None:
         return await ctx.ask_human("anybody?")
 
     async with running(Agent("ask", ask)) as system:
-        run = await system.send("ask", timeout=1.5)
+        run = await system.send("ask", timeout=3)
         await eventually(lambda: parked(system))
         await eventually(lambda: idle(system))
         with pytest.raises(Exception, match="before the deadline"):

@@ -237,7 +237,7 @@ async def test_an_execution_that_takes_too_long_is_ended(running: Running) -> No
 
     async with running(Agent("flow", flow, tools=[hang])) as system:
         with pytest.raises(RemoteError, match=r"'hang' did not finish within 0\.1 s"):
-            await system.call("flow", timeout=30)
+            await system.call("flow", timeout=PATIENCE_SECONDS)
         assert ended.is_set()
 
 
@@ -254,9 +254,9 @@ async def test_an_agents_own_deadline_says_nothing_of_the_tool(running: Running)
     async def flow(message: Message, ctx: Context) -> str:
         return await ctx.tool(slow_once)
 
-    agent = Agent("flow", flow, tools=[slow_once], timeout=0.3, retry=QUICK)
+    agent = Agent("flow", flow, tools=[slow_once], timeout=1.0, retry=QUICK)
     async with running(agent) as system:
-        assert (await system.call("flow", timeout=30)).text == "fine"
+        assert (await system.call("flow", timeout=PATIENCE_SECONDS)).text == "fine"
         assert len(executed) == 2
 
 

@@ -171,10 +171,10 @@ async def test_a_tool_that_hangs_is_in_doubt_when_its_time_is_over(
 ) -> None:
     hanging = threading.Event()
 
-    @tool(effect="once", timeout=0.2, reconcile=bank.reconcile)
+    @tool(effect="once", timeout=1.0, reconcile=bank.reconcile)
     def pay(order: str, ctx: ToolContext) -> str:
         if ctx.attempt == 1:
-            hanging.wait(30)
+            hanging.wait(PATIENCE_SECONDS)
         return bank.pay(order, ctx.idempotency_key)
 
     async def handle(message: Message, ctx: Context) -> str:

@@ -132,7 +132,7 @@ async def test_a_crash_in_any_window_pays_once(
 
         async def one(name: str, window: str) -> None:
             order = f"{name} {window}"
-            result = await system.call("cashier", order, timeout=30)
+            result = await system.call("cashier", order, timeout=PATIENCE_SECONDS)
             assert result.text == f"paid {order}"
             assert bank.paid[order] == 1
             asked, reported = WINDOWS[window]

@@ -139,7 +139,7 @@ async def test_a_new_run_gets_the_newest_version_and_keeps_it(running: Running) 
         await reached.wait()
         async with deployed(system, changed(3)):
             assert await text_of(system, run) == "2: first better 2"
-            assert (await system.call("flow", timeout=20)).text == "3: first better 3"
+            assert (await system.call("flow", timeout=PATIENCE_SECONDS)).text == "3: first better 3"
         assert leaf.calls == ["first", "better 2", "first", "better 3"]
 
 
@@ -241,7 +241,7 @@ async def test_a_marker_may_be_passed_again_and_numbers_no_other_step(running: R
         return found
 
     async with running(Agent("flow", loop, retry=QUICK)) as system:
-        run = await system.send("flow", timeout=20)
+        run = await system.send("flow", timeout=PATIENCE_SECONDS)
         result = await system.result("flow", run, timeout=PATIENCE_SECONDS)
         assert result is not None
         assert result.data == [2, 2, 2, 2, 2, 5]
@@ -287,7 +287,7 @@ async def test_a_crash_right_before_the_marker_is_recorded_changes_nothing(
 
     monkeypatch.setattr(Context, "decide", crash)
     async with running(Agent("leaf", leaf), Agent("flow", changed(), retry=QUICK)) as system:
-        assert (await system.call("flow", timeout=20)).text == "2: first better 2"
+        assert (await system.call("flow", timeout=PATIENCE_SECONDS)).text == "2: first better 2"
         assert leaf.calls == ["first", "better 2"]
 
 
@@ -300,7 +300,9 @@ async def test_a_broker_that_forgot_the_earlier_execution_is_not_believed(
         frame = Envelope(id=new_id(), kind="call", source="flow", run=run, step="leaf/2", depth=1)
         done = result_of(frame, "leaf", "done", payload=to_payload("second"))
         await system.space.results.settle("leaf", done)
-        assert (await system.call("flow", run_id=run, timeout=20)).text == "1: first second"
+        assert (
+            await system.call("flow", run_id=run, timeout=PATIENCE_SECONDS)
+        ).text == "1: first second"
         assert leaf.calls == ["first"]
 
 
@@ -428,7 +430,7 @@ async def test_a_marker_that_cannot_be_is_refused(
 
     async with running(Agent("version", Leaf()), Agent("flow", flow)) as system:
         with pytest.raises(RemoteError, match=text) as told:
-            await system.call("flow", "x", timeout=20)
+            await system.call("flow", "x", timeout=PATIENCE_SECONDS)
         assert told.value.cause == ConfigError.code
 
 
@@ -598,4 +600,4 @@ async def test_losers_of_a_gather_and_markers_need_not_be_taken_again(running: R
         return f"{version} {len(won)}"
 
     async with running(Agent("leaf", leaf), Agent("flow", flow, retry=QUICK)) as system:
-        assert (await system.call("flow", timeout=20)).text == "2 1"
+        assert (await system.call("flow", timeout=PATIENCE_SECONDS)).text == "2 1"

@@ -14,6 +14,7 @@ import yaml
 
 from aixgo import App
 from aixgo.hosting.permissions import users
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 SERVICES = sorted(path.parent.name for path in ROOT.glob("services/*/pyproject.toml"))
@@ -62,7 +63,7 @@ def test_the_servers_configuration_is_valid() -> None:
         [server, "-t", "-c", ROOT / "deploy/nats/nats-server.conf"],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -20,9 +20,12 @@ from aixgo.models import ChatMessage, ChatRequest, EmbedRequest, OpenAICompatibl
 from aixgo.models.http import Http
 from aixgo.models.providers import PROVIDERS
 from aixgo.testing.fake_provider import Fail, FakeProvider, Raw, Say, fake_provider
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 ASK = ChatRequest(
-    model="openai/gpt-4o", messages=(ChatMessage(role="user", content="hi"),), timeout=10.0
+    model="openai/gpt-4o",
+    messages=(ChatMessage(role="user", content="hi"),),
+    timeout=PATIENCE_SECONDS,
 )
 JSON = {"Content-Type": "application/json"}
 EVENTS = {"Content-Type": "text/event-stream"}
@@ -205,7 +208,9 @@ async def test_embeddings_of_single_tokens_are_no_sentence_embeddings(
     model = OpenAICompatible(server.base_url, provider=PROVIDERS["huggingface"])
     server.will(Raw(b"[[[0.1, 0.2], [0.3, 0.4]]]", headers=JSON))
     with pytest.raises(BadModelAnswer):
-        await model.embed(EmbedRequest(model="huggingface/bert", input=("a",), timeout=5.0))
+        await model.embed(
+            EmbedRequest(model="huggingface/bert", input=("a",), timeout=PATIENCE_SECONDS)
+        )
     await model.close()
 
 
@@ -217,7 +222,7 @@ async def test_a_missing_vector_is_a_bad_answer(
 ) -> None:
     server.will(Raw(b'{"data": ' + vectors + b"}", headers=JSON))
     with pytest.raises(BadModelAnswer, match="vectors for 1 texts"):
-        await model.embed(EmbedRequest(model="openai/e", input=("a",), timeout=5.0))
+        await model.embed(EmbedRequest(model="openai/e", input=("a",), timeout=PATIENCE_SECONDS))
 
 
 async def test_no_embeddings_is_said_without_a_request(server: FakeProvider) -> None:

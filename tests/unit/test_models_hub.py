@@ -21,13 +21,14 @@ from aixgo.models import ChatMessage, ChatRequest, EmbedRequest, ModelHub, Model
 from aixgo.models.pricing import cost_of, priced_usage
 from aixgo.models.settings import Price
 from aixgo.testing.fake_provider import Fail, FakeProvider, Say, fake_provider
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 HI = (ChatMessage(role="user", content="hi"),)
 KEY = "sk-hub-test"
 
 
 def ask(model: str, base_url: str = "") -> ChatRequest:
-    return ChatRequest(model=model, messages=HI, base_url=base_url, timeout=10.0)
+    return ChatRequest(model=model, messages=HI, base_url=base_url, timeout=PATIENCE_SECONDS)
 
 
 def hub(environment: dict[str, str] | None = None, **providers: dict[str, Any]) -> ModelHub:

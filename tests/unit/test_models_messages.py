@@ -27,6 +27,7 @@ from aixgo.models.providers import PROVIDERS
 from aixgo.models.wires.litellm import chat_fields
 from aixgo.steps.overrides import overridden
 from aixgo.testing.fake_provider import FakeProvider, fake_provider
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 PNG = b"\x89PNG\r\n"
 DATA_URL = "data:image/png;base64,iVBORw0K"
@@ -40,7 +41,7 @@ LOOK = (
 
 def asked(content: Content, role: Any = "user", model: str = "openai/gpt-4o") -> ChatRequest:
     message = ChatMessage(role=role, content=content, tool_call_id="c" if role == "tool" else "")
-    return ChatRequest(model=model, messages=(message,), timeout=10.0)
+    return ChatRequest(model=model, messages=(message,), timeout=PATIENCE_SECONDS)
 
 
 def test_plain_text_stays_a_plain_string_on_the_wire() -> None:

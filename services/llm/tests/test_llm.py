@@ -15,6 +15,7 @@ from aixgo.models.settings import ModelSettings
 from aixgo.runs.watch import TokensArrived
 from aixgo.testing.fake_provider import Fail, FakeProvider, Raw, Say, fake_provider
 from aixgo.testing.local import Running
+from aixgo.testing.waiting import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ async def test_settings_of_a_provider_are_enough_for_a_handler_that_names_its_mo
 
     models = settings(server).model_copy(update={"default": ""})
     async with running(Agent("poet", poet), models=models) as system:
-        assert (await system.call("poet", "hi", timeout=20)).text == "Hello!"
+        assert (await system.call("poet", "hi", timeout=PATIENCE_SECONDS)).text == "Hello!"
     assert keys(server) == ["Bearer sk-shared"]
 
 
