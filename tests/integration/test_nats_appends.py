@@ -11,7 +11,6 @@ from aixgo.broker import Appended, Expect, StreamConfig
 from aixgo.broker.nats import NatsBroker, appends
 from aixgo.errors import BadSubject, RequestTimeout, StreamRefused, WrongSequence
 from aixgo.testing.nats_server import NatsServer
-from aixgo.testing.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.nats
 
