@@ -257,7 +257,7 @@ class Caller:
                 return
             except StreamFull as full:
                 if request.deadline is not None and now() >= request.deadline:
-                    return  # nobody has it, and its caller is told that it expired
+                    return  # no worker has it, and its caller is told that it expired
                 if pauses is None:
                     pauses = Pauses(_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
                     log.warning(

@@ -123,7 +123,7 @@ async def _told(space: Space, agent: str) -> StreamFull:
     try:
         info = await space.broker.stream_info(space.names.stream(EVENTS))
         behind = [one for one in await backlogs(space) if agent in one.sources or not one.sources]
-    except BrokerError:  # whoever may publish may not be allowed to ask
+    except BrokerError:  # a client that may publish may not be allowed to ask
         info, behind = None, []
     if info is not None and not behind:
         return StreamFull(

@@ -41,10 +41,10 @@ LEASE, LEASE_SECONDS = "handled", 60
 
 
 class Handled:
-    """Removes events of a namespace that nobody needs any more.
+    """Removes events of a namespace that no subscriber needs any more.
 
     Args:
-        sources: agents that publish; events of one that nobody subscribes to are not needed.
+        sources: agents that publish; events of one without subscribers are not needed.
     """
 
     def __init__(self, space: Space, sources: Iterable[str] = ()) -> None:
@@ -113,7 +113,7 @@ class Handled:
         return removed
 
     async def _remove(self, subject: str, waiting: list[int], first: int, end: int) -> int:
-        """Remove the events of a subject, or all, before the first that somebody waits for."""
+        """Remove the events of a subject, or all, before the first that a subscriber waits for."""
         before = min(waiting, default=end)
         if before <= first:
             return 0

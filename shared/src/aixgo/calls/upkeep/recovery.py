@@ -1,7 +1,7 @@
 """Recovery: what a server that writes its queue behind has lost is published again.
 
 Runs only where CALLS has `persist="async"`: at the start of a process, after its connection
-was restored, and every minute. A noted call (`calls.accepted`) is lost when it has no result and
+was restored, and every minute. A noted call (`calls.call_notes`) is lost when it has no result and
 is in none of the places that keep calls. A process that moves a call keeps it in its new place
 before it leaves the old one, and notes it anew before it is queued, so a note that is still the
 newest of its call when it is replaced (compare-and-set) belongs to a call that was not moved
