@@ -68,7 +68,7 @@ async def test_tokens_are_streamed_unless_switched_off(
     async with running(poet(stream=stream), model=model) as system:
         decoder = msgspec.json.Decoder(TokenBatch)
         await system.broker.subscribe(
-            system.names.tokens_in("*"), lambda message: seen.append(decoder.decode(message.data))
+            f"{system.names.prefix}tok.>", lambda message: seen.append(decoder.decode(message.data))
         )
         assert (await system.call("poet", "about roses")).text == "Roses are red."
     assert model.requests[0].stream is stream

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,6 +25,7 @@ from aixgo.telemetry import names as attribute
 from aixgo.telemetry import tracing
 
 Answer = ChatResponse | EmbedResponse
+R = TypeVar("R", bound=ChatRequest | EmbedRequest)
 
 _MOST = 10**12
 """Tokens or dollars of one call: a sum of such counts still travels as a number."""
@@ -46,7 +47,7 @@ class ModelGateway(Role):
             ModelError: as the provider said; retries are the model's own and are over.
         """
         task = decode_task(message.envelope.body)
-        request = task.request
+        request = _shortened(task.request, ctx.remaining)
         operation = "chat" if isinstance(request, ChatRequest) else "embeddings"
         with tracing.span(
             f"{operation} {request.model}",
@@ -85,12 +86,20 @@ class ModelGateway(Role):
         await self._model.close()
 
 
+def _shortened(request: R, left: float) -> R:
+    """Return the request with no more time of its own than the run has left.
+
+    A request without a time of its own stays so: then that of the provider's settings holds.
+    """
+    if request.timeout is None or request.timeout <= left:
+        return request
+    return msgspec.structs.replace(request, timeout=left)
+
+
 async def _within(
     answer: Awaitable[Answer], request: ChatRequest | EmbedRequest, left: float
 ) -> Answer:
     """Return the answer, unless the run's deadline passes before.
-
-    The request keeps its own timeout, or none: then that of the provider's settings holds.
 
     Raises:
         ModelTimeout: the deadline passed.

@@ -2,9 +2,11 @@
 
 The broker counts deliveries and does not say why each one came back. So a worker that hands a
 delivery back writes down why, and a delivery of which nothing is written down was lost: its process
-ended, or was cut off for so long that it went elsewhere. Only that is a death. It counts against
-`retry.max_deaths` unless the call has more recorded steps than at the death before, because a call
-that gets on will end however often its processes are killed.
+ended, or was cut off for so long that it went elsewhere. Only that is a death, and between two
+deliveries that reach a worker there is one at most: a server that is cut off from its workers
+counts deliveries that none of them ever saw. A death counts against `retry.max_deaths` unless the
+call has more recorded steps than at the death before, because a call that gets on will end however
+often its processes are killed.
 
 A record lies beside the holds in the `leases` bucket, one for each publication of a call, and only
 where something did come back: a call that simply succeeds has none.
@@ -38,7 +40,7 @@ class Tries(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         refused: found held by another worker; not executions.
         handed: given back by a worker that stopped, or that had no broker to answer to.
         lost: nothing was heard of them.
-        stalled: how many of the lost ones in a row left no new step.
+        stalled: deaths in a row that left no new step.
         steps: recorded steps of the call when the last one was noticed.
     """
 
@@ -105,7 +107,8 @@ class Tally:
         if lost <= tries.lost:
             return tries
         steps = await self._steps(request)
-        stalled = 0 if steps > tries.steps else tries.stalled + lost - tries.lost
+        # one at most: of several deliveries that no worker heard of, a network lost the others
+        stalled = 0 if steps > tries.steps else tries.stalled + 1
         tries = replace(tries, lost=lost, stalled=stalled, steps=max(steps, tries.steps))
         await self._write(request, tries)
         return tries
