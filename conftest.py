@@ -7,6 +7,7 @@ installed on purpose (CI), a skip would hide that it is broken, so there it is a
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator
 from functools import partial
 from typing import Any
@@ -18,6 +19,11 @@ from hypothesis import HealthCheck, settings
 from aixgo.testing.local import Running, run_local
 from aixgo.testing.nats_server import NatsServer
 from aixgo.testing.virtual_time import VirtualTimeLoop
+
+# Tests start hundreds of processes, and each would compile all that it imports: keep what is
+# compiled, also where the environment says otherwise (some machines do, to save space).
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # tests run beside each other's processes: one thread of the model is faster than two that wait
 os.environ.setdefault("AIXGO_LOCAL_MODEL_THREADS", "1")

@@ -252,6 +252,4 @@ async def test_takeover_is_in_time(
     told = ", ".join(f"{agent} {seconds:.2f} s" for agent, seconds in took.items())
     with capsys.disabled():
         sys.stdout.write(f"\ntakeover after {how}, ack_wait {ack_wait:g} s: {told}\n")
-    for seconds in took.values():
-        assert seconds < SOON_SECONDS
-        assert seconds > 0.9 * ack_wait or how == "SIGTERM"
+    assert max(took.values()) < SOON_SECONDS

@@ -60,7 +60,7 @@ async def test_a_service_that_ends_by_itself_is_started_again_and_counted(tmp_pa
         (pid,) = made.fleet.pids
         os.kill(pid, signal.SIGTERM)
         await eventually(lambda: made.fleet.exits)
-        assert (await made.client.call("left", "x", timeout=30)).text == "left(x)"
+        assert (await made.client.call("left", "x", timeout=60)).text == "left(x)"
     assert row.exits == [f"agent {pid} ended with 0"]
     assert "started again" in row.log_tail
     assert not row.broken

@@ -102,10 +102,17 @@ async def in_progress_starts_the_wait_anew(stage: Stage) -> None:
     inbox = await stage.deliveries(broker, stream, consumer)
     await broker.append(f"{stream.name}.a", b"")
     (delivery,) = await inbox.count(1)
+    longest, watch = 0.0, Stopwatch()
     for _ in range(6):
         await asyncio.sleep(ACK_WAIT / 3)
         await delivery.in_progress()
-    equal("deliveries after two ack_waits of heartbeats", len(inbox.items), 1)
+        longest = max(longest, watch.seconds)
+        watch.restart()
+    # on a machine that stood still for so long the heartbeat came too late, rightly
+    expect(
+        len(inbox.items) == 1 or longest > 0.9 * ACK_WAIT,
+        f"two ack_waits of heartbeats, none over {longest:.2f} s apart, kept the delivery",
+    )
     await delivery.ack()
     await stage.until_messages(broker, stream, 0)
 
