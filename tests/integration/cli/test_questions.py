@@ -37,8 +37,13 @@ def file(aixgo: Any) -> str:
     return name
 
 
-def test_a_system_in_this_process_is_answered_by_lines_of_stdin(aixgo: Any, file: str) -> None:
-    done = aixgo.process("run", file, "-i", "rivers", "--json", stdin="perhaps\nye\n")
+@pytest.mark.parametrize("broker", ["memory", "embedded"])
+def test_a_system_in_this_process_is_answered_by_lines_of_stdin(
+    aixgo: Any, file: str, broker: str
+) -> None:
+    """Over a server the record of the answer is seen before the run is woken: it still must be."""
+    words = ("run", file, "-i", "rivers", "--json", "--broker", broker)
+    done = aixgo.process(*words, stdin="perhaps\nye\n")
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["text"] == "rivers: yes"

@@ -101,35 +101,43 @@ class Asking:
             return
         self._view.ask(lines, prompt=f"answer ({options}): " if options else "answer: ")
         try:
-            typed = await first_of(self._type(question), self._answered[question.step].wait())
-            if typed is None:
-                self._view.ask(["it was answered elsewhere"])
+            await self._take(question, self._desk.lines())
         finally:
             self._view.go_on()
 
-    async def _type(self, question: Question) -> bool:
-        """Read lines until one answers the question; True however that ends."""
-        lines = self._desk.lines()
-        while (text := await self._next(lines)) is not None:
+    async def _take(self, question: Question, lines: StdinLines) -> None:
+        """Read lines until one answers the question, or another process has answered it.
+
+        Only the reading is given up then: an answer that is being given is recorded and wakes the
+        run, and its own record is what says that the question is answered.
+        """
+        answered = self._answered[question.step]
+        while True:
+            line = await first_of(self._next(lines), answered.wait())
+            if line is None:
+                self._view.ask(["it was answered elsewhere"])
+                return
+            (text,) = line
+            if text is None:
+                break
             try:
                 answer = answer_in(text, question.options)
                 await self._client.answer(self._run, answer, step=question.step)
             except NoQuestion:  # answered elsewhere meanwhile
-                return True
+                return
             except AixgoError as error:  # not an answer, or the broker is away
                 self._view.ask([str(error)], prompt="answer: ")
                 continue
-            return True
+            return
         if self._desk.broker:
             self._view.ask([f"no answer was given; {self._desk.how(question)}"])
         else:
             await self._client.cancel(self._agent, self._run, UNANSWERED)
-        return True
 
-    async def _next(self, lines: StdinLines) -> str | None:
+    async def _next(self, lines: StdinLines) -> tuple[str | None]:
         """Return the next line; None at the end, and after bytes that are not text."""
         try:
-            return await lines.next()
+            return (await lines.next(),)
         except ConfigError as error:
             self._view.ask([str(error)])
-            return None
+            return (None,)
