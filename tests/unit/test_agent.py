@@ -157,9 +157,9 @@ def test_a_handler_must_be_an_async_function_of_one_or_two_parameters() -> None:
 
     with pytest.raises(ConfigError, match="not an async function"):
         Agent("a", sync)  # type: ignore[arg-type] # what a careless user writes
-    with pytest.raises(ConfigError, match="takes 3 parameters"):
+    with pytest.raises(ConfigError, match=r"takes `\(message, ctx, more\)`"):
         Agent("a", three)
-    with pytest.raises(ConfigError, match="takes 0 parameters"):
+    with pytest.raises(ConfigError, match=r"takes `\(\)`"):
         Agent("a", none)
 
 

@@ -346,8 +346,23 @@ def test_a_handler_is_found_beside_its_document(
         ("raise RuntimeError('no price list')", "cannot be imported: RuntimeError: no price list"),
         ("import not_there_at_all", "cannot be imported: ModuleNotFoundError: No module named"),
         ("raise SystemExit(3)", "cannot be imported: SystemExit: 3"),
+        (
+            "class B(BaseException): pass\nraise B('a\\x1b[31m\\nb')",
+            "the module 'broken_shop' cannot be imported: B: a\\x1b[31m b; mend the module",
+        ),
+        ("raise KeyboardInterrupt", "cannot be imported: KeyboardInterrupt; mend"),
+        (
+            "class Mute(Exception):\n    def __str__(self): raise RuntimeError\nraise Mute",
+            "cannot be imported: Mute, whose text raises RuntimeError; mend the module",
+        ),
         ("def quote(item): return 3", "is not an async function"),
-        ("async def quote(): return 3", "the handler takes 0 parameters"),
+        ("async def quote(): return 3", "the handler takes `()`; it must take a message"),
+        ("async def quote(*a, **k): return 3", "the handler takes `(*a, **k)`; it must take a"),
+        ("async def quote(item=1): return 3", "the handler takes `(item=…)`; it must take a"),
+        ("async def quote(item, *, x): return 3", "the handler requires 'x' by keyword, and gets"),
+        ("class quote:\n    async def __call__(self, item): return 3", "'quote' is a class; name"),
+        ("async def quote(item: complex): return 3", "of type <class 'complex'>: "),
+        ("async def quote(item: '1/0'): return 3", "annotation of the handler cannot be resolved"),
         ("async def quote(item: 'Missing'): return 3", "an annotation of the handler cannot be"),
         ("quote = 3", "is not an async function"),
         ("async def quotes(item): return 3", "has no 'quote'; did you mean 'quotes'?"),
@@ -369,6 +384,20 @@ def test_a_handler_that_cannot_be_used_is_found_at_its_place(
     (found,) = caught.value.findings
     assert (found.path, found.line, found.column) == ("agents.0.handler", 3, 28)
     assert words in found.message
+    assert found.message.isprintable()
+
+
+def test_ctrl_c_while_a_module_is_imported_is_not_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    (tmp_path / "slow_shop.py").write_text(
+        "import signal\nsignal.raise_signal(signal.SIGINT)\nasync def quote(item): return 3\n"
+    )
+    file = tmp_path / "agents.yaml"
+    file.write_text("version: 2\nagents: [{name: quote, handler: 'slow_shop:quote'}]\n")
+    with pytest.raises(KeyboardInterrupt):
+        load_document(file, {})
 
 
 # -- secrets -------------------------------------------------------------------------------------

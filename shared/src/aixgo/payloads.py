@@ -82,8 +82,9 @@ def _shape_of(kind: Any) -> Shape:
         decoder = msgspec.json.Decoder(kind)
         schema = msgspec.json.schema(kind)
     except TypeError as error:
+        reason = " ".join(str(error).split())  # msgspec writes several lines
         raise ConfigError(
-            f"cannot validate messages of type {kind!r}: {error}; use text, JSON values, a "
+            f"cannot validate messages of type {kind!r}: {reason}; use text, JSON values, a "
             "pydantic model, a msgspec Struct or a dataclass"
         ) from error
     return Shape(kind, decoder.decode, schema)

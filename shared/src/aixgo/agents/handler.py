@@ -8,12 +8,14 @@ from typing import Any, get_type_hints
 
 from aixgo.agents.role import NoOptions, Role
 from aixgo.config.agents import AgentSpec
-from aixgo.errors import ConfigError, InvalidPayload
+from aixgo.errors import ConfigError, InvalidPayload, text_of
 from aixgo.message import Message, Reply
 from aixgo.payloads import Shape, to_payload
 from aixgo.steps.context import Context
 
 Handler = Callable[..., Awaitable[Any]]
+
+_FORM = "`async def handler(message: Message, ctx: Context) -> str`"
 
 
 class HandlerShape:
@@ -25,29 +27,23 @@ class HandlerShape:
     """
 
     def __init__(self, agent: str, handler: Handler) -> None:
+        if isinstance(handler, type):
+            raise ConfigError(
+                f"agent {agent!r}: the handler {handler.__qualname__!r} is a class; name an "
+                f"instance of it, such as `handler = {handler.__name__}()`, or an async function"
+            )
         call = handler if inspect.isroutine(handler) else getattr(handler, "__call__", handler)  # noqa: B004
         if not inspect.iscoroutinefunction(call):
             raise ConfigError(
-                f"agent {agent!r}: the handler {handler!r} is not an async function; write "
-                "`async def handler(message: Message, ctx: Context) -> str`"
+                f"agent {agent!r}: the handler {handler!r} is not an async function; write {_FORM}"
             )
-        parameters = [
-            parameter
-            for parameter in inspect.signature(call).parameters.values()
-            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-            and parameter.default is parameter.empty
-        ]
-        if len(parameters) not in (1, 2):
-            raise ConfigError(
-                f"agent {agent!r}: the handler takes {len(parameters)} parameters; it must take a "
-                "message, and a Context if it wants one"
-            )
+        parameters = _parameters(agent, call)
         try:
             hints = get_type_hints(call)
-        except (NameError, TypeError) as error:
+        except Exception as error:  # a text as an annotation is code, which may raise anything
             raise ConfigError(
-                f"agent {agent!r}: an annotation of the handler cannot be resolved: {error}; "
-                "define or import the type at the top of the handler's module"
+                f"agent {agent!r}: an annotation of the handler cannot be resolved: "
+                f"{text_of(error)}; define or import the type at the top of the handler's module"
             ) from error
         self.handler, self.agent = handler, agent
         self.wants_context = len(parameters) == 2
@@ -105,6 +101,41 @@ class HandlerShape:
                 f"annotated `-> {getattr(kind, '__name__', kind)}`; change the return value or "
                 "the annotation"
             )
+
+
+def _parameters(agent: str, call: Handler) -> list[inspect.Parameter]:
+    """Return the one or two parameters that get the message, and the context.
+
+    Raises:
+        ConfigError: there are others that must be given, or none.
+    """
+    every = inspect.signature(call).parameters.values()
+    required = [
+        one
+        for one in every
+        if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+    ]
+    by_position = [one for one in required if one.kind is not one.KEYWORD_ONLY]
+    if len(by_position) not in (1, 2):
+        raise ConfigError(
+            f"agent {agent!r}: the handler takes `({', '.join(map(_shown, every))})`; it must take "
+            f"a message, and a Context if it wants one, without default values: write {_FORM}"
+        )
+    if by_keyword := [one.name for one in required if one.kind is one.KEYWORD_ONLY]:
+        raise ConfigError(
+            f"agent {agent!r}: the handler requires {', '.join(map(repr, by_keyword))} by keyword, "
+            "and gets a message and a Context only; add a default value, or read it from the "
+            "message"
+        )
+    return by_position
+
+
+def _shown(parameter: inspect.Parameter) -> str:
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        return f"*{parameter.name}"
+    if parameter.kind is parameter.VAR_KEYWORD:
+        return f"**{parameter.name}"
+    return parameter.name if parameter.default is parameter.empty else f"{parameter.name}=…"
 
 
 class HandlerRole(Role):

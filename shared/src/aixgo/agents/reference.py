@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dis
 import importlib
 import os
 import re
 import sys
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from aixgo.config.suggest import did_you_mean
-from aixgo.errors import ConfigError
+from aixgo.errors import ConfigError, text_of
+from aixgo.telemetry.printable import printable
+
+_MAX_REASON = 400  # characters of what a module raised
+_RAISE = dis.opmap["RAISE_VARARGS"]
 
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
@@ -29,7 +35,8 @@ def imported(reference: str, directory: str | os.PathLike[str] | None = None) ->
 
     Raises:
         ConfigError: the text has another form, the module cannot be imported, or it has no such
-            name; says which.
+            name; says which. Whatever the module raises is such an error, of any class.
+        KeyboardInterrupt: the person pressed Ctrl-C while the module was imported.
     """
     if not is_reference(reference):
         raise ConfigError(
@@ -49,7 +56,11 @@ def imported(reference: str, directory: str | os.PathLike[str] | None = None) ->
                 "name, or install its package"
             ) from error
         raise _broken(module_name, error) from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt as error:
+        if not _raised_by(module_name, error):
+            raise
+        raise _broken(module_name, error) from error
+    except BaseException as error:
         raise _broken(module_name, error) from error
     for name in path.split("."):
         if not hasattr(found, name):
@@ -70,6 +81,19 @@ def _search_first(directory: str | os.PathLike[str]) -> None:
 
 
 def _broken(module: str, error: BaseException) -> ConfigError:
-    text = str(error)
-    reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    name, text = type(error).__name__, text_of(error)
+    reason = text if text.startswith(name) else f"{name}: {text}"
+    reason = " ".join(printable(reason).split())
+    if len(reason) > _MAX_REASON:
+        reason = f"{reason[:_MAX_REASON]}…"
     return ConfigError(f"the module {module!r} cannot be imported: {reason}; mend the module")
+
+
+def _raised_by(module: str, error: KeyboardInterrupt) -> bool:
+    """Whether a `raise` in the module itself is the cause: Ctrl-C interrupts anything else."""
+    last: TracebackType | None = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None or last.tb_frame.f_globals.get("__name__") != module:
+        return False
+    return last.tb_frame.f_code.co_code[last.tb_lasti] == _RAISE

@@ -12,7 +12,7 @@ from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar, cast
 
-from aixgo.errors import ConfigError
+from aixgo.errors import ConfigError, text_of
 
 T = TypeVar("T")
 
@@ -89,10 +89,12 @@ class Installed(Mapping[str, T]):
             )
         try:
             found = point.load()
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # of any class: it is the package's own code that ran
             raise ConfigError(
                 f"{self.kind} {point.name!r} is installed ({point.value}) but cannot be loaded: "
-                f"{error!r}; reinstall its package"
+                f"{type(error).__name__}: {text_of(error)}; reinstall its package"
             ) from error
         if not self._fits(found):
             raise ConfigError(
