@@ -37,6 +37,7 @@ from aixgo.envelope import Envelope, Usage, decode
 from aixgo.errors import (
     AgentTimeout,
     BrokerError,
+    HandlerExited,
     InvalidPayload,
     PayloadTooLarge,
     ProcessDied,
@@ -343,13 +344,13 @@ class Worker:
             return Failed(failed.error, attempt, work.tries.excused, failed.usage, seconds)
         except Parked as parked:
             return Waits(parked, attempt, work.tries.excused)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
             if isinstance(error, BrokerError) and error.retryable:
                 raise  # nothing was executed, so no attempt is used up: it comes back
             if asyncio.current_task(self._loop) is not task:
                 raise  # the loop is closed, and this coroutine with it
+            if isinstance(error, (SystemExit, KeyboardInterrupt)):
+                error = HandlerExited(self._agent, error)
             return Failed(error, attempt, work.tries.excused, None, self._time() - began)
         finally:
             self.counts.busy_seconds += self._time() - began

@@ -116,11 +116,11 @@ class HandlerExited(CallError):
 
     code = "handler_exited"
 
-    def __init__(self, agent: str, status: object) -> None:
-        self.agent, self.status = agent, status
+    def __init__(self, agent: str, error: SystemExit | KeyboardInterrupt) -> None:
+        self.agent, self.status = agent, getattr(error, "code", None)
         super().__init__(
-            f"the handler of agent {agent!r} raised SystemExit({status!r}), which would end the "
-            "process and everything else in it; return a value, or raise another error"
+            f"the handler of agent {agent!r} raised {error!r}, which would end the process and "
+            "everything else in it; return a value, or raise another error"
         )
 
 

@@ -296,10 +296,11 @@ class AgentService:
                 attempt=ctx.attempt,
                 seconds=alarms.time() - began,
             )
-        except (Parked, asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
+        except (Parked, asyncio.CancelledError, GeneratorExit):
             raise
-        except SystemExit as error:
-            raise HandlerFailed(HandlerExited(name, error.code), ctx.usage) from error
+        except (SystemExit, KeyboardInterrupt) as error:
+            # a task that lets one of them out ends the loop, and all that it serves
+            raise HandlerFailed(HandlerExited(name, error), ctx.usage) from error
         except BaseException as error:
             parked = _caught(error)
             said = error if parked is None else ctx.swallowed(parked)

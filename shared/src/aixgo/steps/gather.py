@@ -90,8 +90,9 @@ class Gather:
         branch.set(self._scopes[index])
         try:
             return await self._steps[index]
-        except SystemExit as error:  # in a task of its own it would end the process
-            raise HandlerExited(self._ctx.agent, error.code) from error
+        except (SystemExit, KeyboardInterrupt) as error:
+            # in a task of its own it would end the process
+            raise HandlerExited(self._ctx.agent, error) from error
 
     async def _decide(self) -> Decision:
         """Wait until enough branches have ended, and record which ones counted."""
