@@ -17,7 +17,7 @@ from aixgo.broker.port import Record
 from aixgo.clock import is_sensible
 from aixgo.envelope import Envelope, decode
 from aixgo.errors import BadSubject, InvalidPayload
-from aixgo.subjects import Names, StepSubject, step_of, step_token, token
+from aixgo.subjects import ROOT_STEP, Names, StepSubject, step_of, step_token, token
 
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 _LABEL = re.compile(r"[^\x00-\x1f\x7f-\x9f]{0,256}")
@@ -128,10 +128,20 @@ def _completed(call: Envelope, place: StepSubject) -> Envelope:
         )
     run, target = call.run or place.run, call.target or place.agent
     complete = replace(call, run=run, target=target, step=step)
-    if (complete.target, complete.run, step_token(step)) != place[1:]:
+    if (complete.target, complete.run, step_token(step)) == place[1:]:
+        return complete
+    if call.step == ROOT_STEP == place.step:
         raise InvalidPayload(
-            f"the call says that it is step {complete.step!r} of run {complete.run!r} for agent "
-            f"{complete.target!r}, and its subject says step {place.step!r} of run {place.run!r} "
-            f"for agent {place.agent!r}"
+            "the call says `step`: 'root', and the run's own call has an empty step; leave `step` "
+            f"out ({ROOT_STEP!r} is only its token in a subject)"
         )
-    return complete
+    if (complete.target, complete.run) == (place.agent, place.run):
+        raise InvalidPayload(
+            f"the call says that it is step {step!r}, whose token in a subject is "
+            f"{step_token(step)!r}, and its subject has {place.step!r} there (subjects.md)"
+        )
+    raise InvalidPayload(
+        f"the call says that it is step {complete.step!r} of run {complete.run!r} for agent "
+        f"{complete.target!r}, and its subject says step {place.step!r} of run {place.run!r} "
+        f"for agent {place.agent!r}"
+    )
