@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
+import re
 from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -16,6 +16,7 @@ from aixgo import Agent, Context, Message, System
 from aixgo.calls.results import result_of
 from aixgo.envelope import Envelope, encode, new_id
 from aixgo.errors import BadSubject, RemoteError
+from aixgo.payloads import to_payload
 from aixgo.subjects import CALLS, DLQ, PARKED, RESULTS, TIMERS
 from aixgo.testing.waiting import eventually
 
@@ -185,6 +186,7 @@ def unlogged() -> Generator[None, None, None]:
         (GeneratorExit(), "GeneratorExit", "GeneratorExit"),
         (SystemExit(3), "handler_exited", "SystemExit(3)"),
         (BaseExceptionGroup("exit", [SystemExit(4)]), "handler_exited", "SystemExit(4)"),
+        (KeyboardInterrupt(), "handler_exited", "KeyboardInterrupt()"),
         (asyncio.CancelledError(), "CancelledError", "CancelledError"),
         (StopAsyncIteration("end"), "StopAsyncIteration", "end"),
         (RecursionError("deep"), "RecursionError", "deep"),
@@ -215,17 +217,83 @@ async def test_whatever_a_handler_raises_is_one_dead_letter_with_its_cause(
         assert (await system.call("loud", "fine", timeout=20)).text == "FINE"
 
 
-async def test_a_branch_that_exits_fails_its_call_and_not_the_process(running: Running) -> None:
+@pytest.mark.parametrize("error", [SystemExit(2), KeyboardInterrupt()], ids=repr)
+async def test_a_branch_that_exits_fails_its_call_and_not_the_process(
+    running: Running, error: BaseException
+) -> None:
     async def leave() -> None:
-        sys.exit(2)
+        raise error
 
     async def bad(message: Message, ctx: Context) -> None:
         await ctx.gather(leave(), ctx.call("loud", "x"))
 
     async with running(Agent("bad", bad), loud()) as system:
-        with pytest.raises(RemoteError, match=r"SystemExit\(2\)") as caught:
+        with pytest.raises(RemoteError, match=re.escape(repr(error))) as caught:
             await system.call("bad", timeout=20)
         assert caught.value.cause == "handler_exited"
+
+
+@pytest.mark.parametrize("error", [SystemExit(2), KeyboardInterrupt()], ids=repr)
+async def test_an_rpc_that_exits_is_answered(running: Running, error: BaseException) -> None:
+    async def bad(message: Message) -> None:
+        raise error
+
+    async with running(Agent("bad", bad), loud()) as system:
+        with pytest.raises(RemoteError, match=re.escape(repr(error))):
+            await system.rpc("bad", timeout=20)
+        assert (await system.rpc("loud", "fine", timeout=20)).text == "FINE"
+
+
+@pytest.mark.parametrize(
+    ("token", "step", "says"),
+    [
+        ("root", "root", "the run's own call has an empty step; leave `step` out"),
+        ("a", "a", "whose token in a subject is '_"),
+    ],
+)
+async def test_a_step_that_is_not_its_token_is_refused_with_the_way_out(
+    running: Running, token: str, step: str, says: str
+) -> None:
+    async with running(loud()) as system:
+        data = msgspec.json.encode({"id": "m", "kind": "call", "step": step})
+        await put(system, f"call.loud.r1.{token}", data)
+        (letter,) = await letters(system, 1)
+        assert says in letter.failure.message
+
+
+@pytest.mark.parametrize("broken", ["cancelled", "killed"])
+async def test_an_answer_that_was_stored_wakes_its_run(running: Running, broken: str) -> None:
+    async def ask(message: Message, ctx: Context) -> Any:
+        return await ctx.ask_human("well?")
+
+    async with running(Agent("ask", ask)) as system:
+        run = await system.send("ask", timeout=1000)
+        await eventually(lambda: system.questions(run))
+        (question,) = await system.questions(run)
+        if broken == "cancelled":
+            settle, stored = system.space.results.settle, asyncio.Event()
+            answering: list[asyncio.Task[None]] = []
+
+            async def settle_and_cancel(*args: Any, **options: Any) -> Envelope:
+                standing = await settle(*args, **options)
+                answering[0].cancel()
+                stored.set()
+                await asyncio.sleep(0)  # what is cancelled with its caller ends here
+                return standing
+
+            system.space.results.settle = settle_and_cancel  # type: ignore[method-assign]
+            answering.append(asyncio.create_task(system.answer(run, "well")))
+            with pytest.raises(asyncio.CancelledError):
+                await answering[0]
+            assert stored.is_set()
+        else:  # what a process leaves that ends between the two
+            frame = Envelope(id=new_id(), kind="call", run=run, step=question.step)
+            answer = result_of(frame, "ask", "done", payload=to_payload("well"))
+            await system.space.results.settle("ask", answer, ends=True)
+            assert await system.space.parking.tidy(system.space.results) == (0, 1)
+        result = await system.result("ask", run, timeout=20)
+        assert result is not None
+        assert result.text == "well"
 
 
 async def test_a_call_with_all_the_time_in_the_world_can_ask(running: Running) -> None:

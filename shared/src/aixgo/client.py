@@ -34,6 +34,7 @@ from aixgo.errors import (
     NoQuestion,
     NoResponders,
     RequestTimeout,
+    code_of,
 )
 from aixgo.message import Message
 from aixgo.payloads import to_meta, to_payload, to_seconds
@@ -50,6 +51,9 @@ T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 300.0
 """Seconds that a call waits when it names no timeout."""
+
+_TO_THE_END_SECONDS = 10.0
+"""For a cancelled `answer` to wake the run that it answered; upkeep does it later otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -397,10 +401,14 @@ class Client:
             id=new_id(), kind="call", source=self._source, run=run_id, step=question.step
         )
         result = result_of(frame, question.agent, "done", payload=to_payload(answer))
+        await _to_the_end(self._settle(question, result))
+
+    async def _settle(self, question: Question, result: Envelope) -> None:
+        """Store the answer to a question, and wake what waits for it."""
         await self.space.results.settle(question.agent, result, ends=True)
-        for call in await self.space.parking.all(run_id):
+        for call in await self.space.parking.all(question.run_id):
             if any(awaited.step == question.step for awaited in call.awaited):
-                await self.space.parking.wake(run_id, call.request.step)
+                await self.space.parking.wake(question.run_id, call.request.step)
 
     async def _has_ended(self, request: Envelope) -> bool:
         return await self.space.results.stands(request.target, request.run, request.step)
@@ -462,6 +470,20 @@ class Client:
                 )
         except (AixgoError, TimeoutError) as error:
             log.warning("run.not_cancelled", extra={"run": request.run}, exc_info=error)
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await what must not be done by half: a cancelled caller waits for it, up to a limit."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        _, late = await asyncio.wait([task], timeout=_TO_THE_END_SECONDS)
+        if late:
+            task.cancel()
+        elif not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("answer.not_given", extra={"error": code_of(error)}, exc_info=error)
+        raise
 
 
 async def _together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

@@ -226,12 +226,16 @@ class Parking:
             return None
         return call
 
-    async def tidy(self, results: Results) -> int:
-        """Forget parked calls that have their result; returns how many.
+    async def tidy(self, results: Results) -> tuple[int, int]:
+        """Forget parked calls that have their result, and wake those that wait for nothing.
 
-        A server that is killed may bring back a record that was removed.
+        A server that is killed may bring back a record that was removed; a process that stores an
+        answer may end before it wakes the call.
+
+        Returns:
+            How many were forgotten, and how many woken.
         """
-        gone = 0
+        gone = woken = 0
         bucket = self._names.bucket(PARKED)
         async with aclosing(pages(self._broker, f"KV_{bucket}", 1, f"$KV.{bucket}.>")) as every:
             async for page in every:
@@ -243,7 +247,12 @@ class Parking:
                     if await results.stands(request.target, request.run, request.step):
                         await self.remove(request, before=record.sequence + 1)
                         gone += 1
-        return gone
+                        continue
+                    for step in call.awaited:
+                        if await results.stands(step.agent, request.run, step.step):
+                            woken += await self.wake(request.run, request.step)
+                            break
+        return gone, woken
 
     async def remove(self, request: Envelope, *, before: int = 0) -> None:
         """Forget a parked call: it goes on, or it has its result.

@@ -123,7 +123,7 @@ class Sweeper:
         return swept
 
     async def _tidy(self) -> None:
-        """Forget, once a minute, parked calls that a server brought back after their end."""
+        """Once a minute, forget parked calls that have ended, and wake those left behind."""
         if now() < self._tidied + _TIDY_SECONDS:
             return
         self._tidied = now()
@@ -131,9 +131,11 @@ class Sweeper:
             await self._space.leases.create(_TIDY_LEASE, b"", ttl=_TIDY_SECONDS / 2)
         except WrongSequence:
             return
-        gone = await self._space.parking.tidy(self._space.results)
+        gone, woken = await self._space.parking.tidy(self._space.results)
         if gone:
             log.warning("calls.parked_after_their_end", extra={"removed": gone})
+        if woken:
+            log.warning("calls.parked_after_their_answer", extra={"woken": woken})
 
     def _next(self, info: StreamInfo, swept: Swept) -> float:
         """Return seconds to the next look: four looks before the stream can be full."""
