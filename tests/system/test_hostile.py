@@ -18,6 +18,8 @@ from aixgo.envelope import Envelope, encode, new_id
 from aixgo.errors import BadSubject, RemoteError
 from aixgo.payloads import to_payload
 from aixgo.subjects import CALLS, DLQ, PARKED, RESULTS, TIMERS
+from aixgo.testing.local import run_local
+from aixgo.testing.nats_server import NatsServer
 from aixgo.testing.waiting import eventually
 
 Running = Callable[..., AbstractAsyncContextManager[System]]
@@ -259,6 +261,39 @@ async def test_a_step_that_is_not_its_token_is_refused_with_the_way_out(
         await put(system, f"call.loud.r1.{token}", data)
         (letter,) = await letters(system, 1)
         assert says in letter.failure.message
+
+
+@pytest.mark.parametrize("run", ["r" * 300, "r" * 980, "é" * 400])
+async def test_a_call_under_a_foreign_subject_is_one_dead_letter(
+    running: Running, run: str
+) -> None:
+    async with running(loud()) as system:
+        await put(system, f"call.loud.{run}.root", b'{"id":"m","kind":"call"}')
+        (letter,) = await letters(system, 1)
+        assert letter.subject.endswith(f"call.loud.{run}.root")
+        await eventually(lambda: nothing_queued(system), within=20)
+        assert (await system.call("loud", "fine", timeout=20)).text == "FINE"
+
+
+@pytest.mark.nats
+async def test_a_call_that_no_client_of_ours_would_send_is_one_dead_letter(
+    nats_server: NatsServer,
+) -> None:
+    async with run_local(loud(), broker=nats_server.url) as system:
+        reader, writer = await asyncio.open_connection("127.0.0.1", nats_server.port)
+        subject = f"{system.names.prefix}call.loud.{'r' * 3_000}.root"
+        body = b'{"id":"m","kind":"call"}'
+        writer.write(b"CONNECT {}\r\n")
+        writer.write(f"PUB {subject} {len(body)}\r\n".encode() + body + b"\r\nPING\r\n")
+        while b"PONG" not in await reader.readline():
+            pass
+        (letter,) = await letters(system, 1)
+        assert letter.subject.startswith(subject[:1_000])
+        assert len(letter.subject) < 1_100
+        await eventually(lambda: nothing_queued(system), within=20)
+        assert len(await system.dead_letters.list()) == 1
+        writer.close()
+        await writer.wait_closed()
 
 
 @pytest.mark.parametrize("broken", ["cancelled", "killed"])

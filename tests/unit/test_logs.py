@@ -111,6 +111,43 @@ def test_errors_of_ours_are_one_line_for_people_and_bugs_have_a_traceback() -> N
     assert rest[-1] == "ZeroDivisionError: bug"
 
 
+@pytest.mark.parametrize("form", ["json", "human"])
+def test_a_line_has_a_bound_whatever_is_in_an_error(form: Any) -> None:
+    huge = "x" * 10_000_000
+    for error in (ValueError(huge), ModelTimeout(huge)):
+        stream = io.StringIO()
+        logs.configure("info", form, stream)
+        try:
+            raise error
+        except Exception:
+            logging.getLogger("aixgo").exception("went.wrong", extra={"subject": huge})
+        line = stream.getvalue()
+        assert len(line) < 4 * logs.MOST_CHARACTERS
+        assert "9,992,000 characters more" in line
+        assert "went.wrong" in line
+
+
+def test_a_long_traceback_keeps_its_end() -> None:
+    def deeper(n: int, error: Exception) -> None:
+        try:
+            raise error
+        except Exception as cause:
+            if n:
+                deeper(n - 1, ValueError(f"cause {n}"))
+            raise RuntimeError("the last word") from cause
+
+    stream = io.StringIO()
+    logs.configure("info", stream=stream)
+    try:
+        deeper(100, ValueError("the first"))
+    except RuntimeError:
+        logging.getLogger("aixgo").exception("went.wrong")
+    stack = lines(stream)[0]["error"]["stack"]
+    assert len(stack) < logs.MOST_CHARACTERS + 100
+    assert "characters before" in stack
+    assert stack.rstrip().endswith("RuntimeError: the last word")
+
+
 def test_the_trace_of_the_current_span_is_in_the_line() -> None:
     from opentelemetry.sdk.trace import TracerProvider
 

@@ -145,6 +145,16 @@ def test_a_step_id_is_unique_in_its_stream(agent: str, run: str, one: str, two: 
     assert (names.step_id(agent, run, one) == names.step_id(agent, run, two)) == (one == two)
 
 
+@pytest.mark.parametrize(
+    "rest", ["r" * 3_000, "r" * 250, "a..b", "a*", ">", "a b", "a\x7f", "\xe9", "", "x."]
+)
+def test_a_dead_letter_of_a_foreign_subject_has_one_of_ours(rest: str) -> None:
+    names = Names("prod")
+    subject = names.dead_letter("CALLS", f"aixgo.prod.call.critic.{rest}")
+    assert re.fullmatch(r"aixgo\.prod\.dlq\.CALLS\.call\._[0-9a-f]{30}", subject)
+    assert subject != names.dead_letter("CALLS", f"aixgo.prod.call.critic.{rest}x")
+
+
 def test_a_dead_letter_keeps_the_stream_and_the_original_subject() -> None:
     names = Names("prod")
     call = names.call("critic", "r1", "")

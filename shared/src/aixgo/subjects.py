@@ -22,6 +22,8 @@ _STEP_SUBJECT = re.compile(
     r"(call|res|live\.res|run|tok|timer|wake)"
     r"\.([A-Za-z0-9_-]{1,32})\.([A-Za-z0-9_-]{1,32})\.([A-Za-z0-9_-]{1,32})"
 )
+_PLAIN_TAIL = re.compile(r"(?=.{1,256}\Z)[!-)+-\-/-=?-~]+(\.[!-)+-\-/-=?-~]+)*")
+"""Up to 256 characters of ASCII in tokens, without wildcards: what every server takes."""
 ROOT_STEP = "root"
 """Token of the run's own call, whose step path is empty."""
 
@@ -248,8 +250,16 @@ class Names:
         return f"aixgo.{self.namespace}.dlq.>"
 
     def dead_letter(self, stream: str, subject: str) -> str:
-        """Subject of a dead letter: the stream's short name and the original subject's tail."""
+        """Subject of a dead letter: the stream's short name and the original subject's tail.
+
+        A tail that no dead letter can be published under, because another program made it too long
+        or put other characters into it, is its verb and a digest of it.
+        """
         tail = subject.removeprefix(self.prefix)
+        if _PLAIN_TAIL.fullmatch(tail) is None:
+            verb = tail.partition(".")[0]
+            digest = "_" + hashlib.blake2b(tail.encode(), digest_size=15).hexdigest()
+            tail = f"{verb}.{digest}" if is_token(verb) else digest
         return f"aixgo.{self.namespace}.dlq.{token(stream, 'stream')}.{tail}"
 
     # -- core ----------------------------------------------------------------------------------

@@ -13,8 +13,11 @@ from aixgo.broker.port import Broker, Record
 from aixgo.calls.foreign import Foreign
 from aixgo.clock import is_sensible, now
 from aixgo.envelope import UNREADABLE, Envelope, Failure, Usage
-from aixgo.errors import InvalidPayload, NoDeadLetter
+from aixgo.errors import InvalidPayload, NoDeadLetter, cut
 from aixgo.subjects import DLQ, Names
+
+_SUBJECT_CHARACTERS = 1_024
+"""Of an original subject that are kept; one of Aixgo's own has about 120."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -22,7 +25,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         stream: short name of the stream that the message came from.
-        subject: its subject there.
+        subject: its subject there, up to 1,024 characters of it.
         agent: the agent that could not handle it.
         failure: cause and attempts.
         at: Unix seconds.
@@ -102,7 +105,7 @@ class DeadLetters:
         stream = self._names.kept_in(subject)
         letter: dict[str, Any] = {
             "stream": stream,
-            "subject": subject,
+            "subject": cut(subject, _SUBJECT_CHARACTERS),
             "agent": agent,
             "failure": failure,
             "at": now(),

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from aixgo.broker.port import Record
 from aixgo.clock import is_sensible
 from aixgo.envelope import Envelope, decode
-from aixgo.errors import BadSubject, InvalidPayload
+from aixgo.errors import BadSubject, InvalidPayload, cut
 from aixgo.subjects import ROOT_STEP, Names, StepSubject, step_of, step_token, token
 
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -41,8 +41,8 @@ def read_call(names: Names, agent: str, subject: str, data: bytes) -> Envelope:
     place = names.parse(subject)
     if place is None:
         raise InvalidPayload(
-            f"{subject!r} is not the subject of a call: each of agent, run and step is one token "
-            "of 1 to 32 characters (subjects.md)"
+            f"{cut(subject, 200)!r} is not the subject of a call: agent, run and step are one "
+            "token each, of 1 to 32 characters (subjects.md)"
         )
     return _completed(call, place)
 

@@ -34,6 +34,7 @@ from aixgo.errors import (
     RequestTimeout,
     WrongSequence,
     code_of,
+    cut,
     sendable,
     text_of,
 )
@@ -246,10 +247,7 @@ _MESSAGE_CHARACTERS = 8_000
 
 def failure_of(error: BaseException, agent: str, attempts: int) -> Failure:
     """Return an exception as it travels; a child's failure keeps its own origin."""
-    text = text_of(error)
-    if len(text) > _MESSAGE_CHARACTERS:
-        more = len(text) - _MESSAGE_CHARACTERS
-        text = f"{text[:_MESSAGE_CHARACTERS]} … ({more:,} characters more)"
+    text = cut(text_of(error), _MESSAGE_CHARACTERS)
     if isinstance(error, RemoteError):
         return Failure(code=error.cause, message=text, agent=error.agent, attempts=error.attempts)
     return Failure(

@@ -21,13 +21,16 @@ from aixgo.calls.tally import Tally
 from aixgo.clock import now
 from aixgo.config.agents import Retry
 from aixgo.envelope import Envelope, Failure, Usage
-from aixgo.errors import PayloadTooLarge, StreamFull, StreamRefused, code_of
+from aixgo.errors import PayloadTooLarge, StreamFull, StreamRefused, code_of, cut
 
 log = logging.getLogger("aixgo.calls")
 
 LONG_DELAY_SECONDS = 30.0
 """Longer delays go through a durable timer: a delayed nak holds one of the consumer's slots."""
 
+
+_SUBJECT_CHARACTERS = 200
+"""Of a foreign subject that are in a log line; one of Aixgo's own has about 120."""
 
 _NO_ROOM = (StreamFull, StreamRefused, PayloadTooLarge)
 """What says that a dead letter cannot be kept."""
@@ -273,7 +276,7 @@ class Settler:
                 "dead_letter.not_kept",
                 extra={
                     "agent": self._agent,
-                    "subject": delivery.subject,
+                    "subject": cut(delivery.subject, _SUBJECT_CHARACTERS),
                     "sequence": delivery.sequence,
                     "run": "" if envelope is None else envelope.run,
                     "failure": failure.code,
@@ -294,7 +297,7 @@ class Settler:
             "delivery.refused",
             extra={
                 "agent": self._agent,
-                "subject": delivery.subject,
+                "subject": cut(delivery.subject, _SUBJECT_CHARACTERS),
                 "sequence": delivery.sequence,
                 "error": failure.message,
             },

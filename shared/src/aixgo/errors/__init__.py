@@ -80,6 +80,7 @@ from .base import (
     AixgoError,
     by_code,
     code_of,
+    cut,
     sendable,
     text_of,
 )
@@ -240,6 +241,7 @@ __all__ = [
     "WrongSequence",
     "by_code",
     "code_of",
+    "cut",
     "sendable",
     "text_of",
 ]

@@ -45,6 +45,13 @@ def text_of(error: BaseException) -> str:
     return sendable(text or type(error).__name__)
 
 
+def cut(text: str, most: int) -> str:
+    """Return the first `most` characters of a text, and how many more there were."""
+    if len(text) <= most:
+        return text
+    return f"{text[:most]} … ({len(text) - most:,} characters more)"
+
+
 def sendable(text: str) -> str:
     """Return text that is UTF-8: half a surrogate pair is written as an escape."""
     return text.encode(errors="backslashreplace").decode()

@@ -15,7 +15,7 @@ from typing import Any, Literal, TextIO
 
 import msgspec
 
-from aixgo.errors import AixgoError, ConfigError, sendable, text_of
+from aixgo.errors import AixgoError, ConfigError, cut, sendable, text_of
 from aixgo.telemetry.printable import printable, printable_json
 
 Format = Literal["auto", "json", "human"]
@@ -23,6 +23,10 @@ LEVELS = ("debug", "info", "warning", "error")
 
 FIRST = ("agent", "run", "step", "trace_id")
 """Facts that come first in a line, so that columns stay where they are."""
+
+MOST_CHARACTERS = 8_000
+"""Of each text in a line: its message, a fact, an error's text, a traceback. Whatever a handler
+puts into an error, its log line is one that can be shipped and read."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -63,7 +67,9 @@ def configure(level: str = "info", form: Format = "auto", stream: TextIO | None 
 def facts(record: logging.LogRecord) -> dict[str, Any]:
     """Return what a line says besides its message; agent, run, step and trace first."""
     given = {
-        key: value for key, value in vars(record).items() if key not in _STANDARD and key[:1] != "_"
+        key: cut(value, MOST_CHARACTERS) if isinstance(value, str) else value
+        for key, value in vars(record).items()
+        if key not in _STANDARD and key[:1] != "_"
     }
     if "trace_id" not in given and (trace_id := _trace_id()):
         given["trace_id"] = trace_id
@@ -94,15 +100,15 @@ class JsonFormatter(logging.Formatter):
             "timestamp": _moment(record).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": cut(record.getMessage(), MOST_CHARACTERS),
             **facts(record),
         }
         if record.exc_info and record.exc_info[1] is not None:
             error = record.exc_info[1]
             line["error"] = {
                 "type": type(error).__name__,
-                "message": text_of(error),
-                "stack": sendable("".join(traceback.format_exception(error))),
+                "message": cut(text_of(error), MOST_CHARACTERS),
+                "stack": _stack(error),
             }
         return printable_json(_encode(line).decode())
 
@@ -121,12 +127,13 @@ class HumanFormatter(logging.Formatter):
         """Return the line, and below it the traceback of an error that is not one of ours."""
         level = record.levelname.lower()
         time = _moment(record).astimezone().strftime("%H:%M:%S")
-        line = self.line(time, level, record.getMessage(), facts(record))
+        said = cut(record.getMessage(), MOST_CHARACTERS)
+        line = self.line(time, level, said, facts(record))
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, AixgoError):
-            line += f": {type(error).__name__}: {printable(str(error))}"
+            line += f": {type(error).__name__}: {printable(cut(text_of(error), MOST_CHARACTERS))}"
         elif error is not None:
-            line += "\n" + printable("".join(traceback.format_exception(error))).rstrip()
+            line += "\n" + printable(_stack(error)).rstrip()
         return line
 
     def line(self, time: str, level: str, message: str, given: dict[str, Any]) -> str:
@@ -138,6 +145,14 @@ class HumanFormatter(logging.Formatter):
             shown = f"\x1b[{_COLOURS.get(level, '0')}m{shown}\x1b[0m"
         said = " ".join(f"{key}={_shown(value)}" for key, value in given.items())
         return f"{time} {shown} {printable(message)}" + (f" {printable(said)}" if said else "")
+
+
+def _stack(error: BaseException) -> str:
+    """Return a traceback: its end, with the newest frames and the error, when it is too long."""
+    lines = [cut(line, MOST_CHARACTERS // 2) for line in traceback.format_exception(error)]
+    text = sendable("".join(lines))
+    more = len(text) - MOST_CHARACTERS
+    return text if more <= 0 else f"({more:,} characters before) … {text[more:]}"
 
 
 def _moment(record: logging.LogRecord) -> datetime:

@@ -14,7 +14,7 @@ from aixgo.broker.memory.server import MAX_PAYLOAD, MemoryServer
 from aixgo.broker.memory.subscription import MemorySubscription
 from aixgo.broker.memory.timers import Deadlines
 from aixgo.broker.port import BrokerEvent, BusMessage, Headers
-from aixgo.errors import ConnectionClosed, Disconnected, PayloadTooLarge, RequestTimeout
+from aixgo.errors import ConnectionClosed, Disconnected, PayloadTooLarge, RequestTimeout, cut
 
 log = logging.getLogger("aixgo.broker")
 
@@ -29,6 +29,9 @@ ANSWER_BYTES = 64
 
 API_SECONDS = 5.0
 """How long a question to the server waits for a connection that is down."""
+
+_TEXT_CHARACTERS = 1_000
+"""Of what code raised that listeners are told."""
 
 RETRY_SECONDS = 0.1
 """Between two tries of what got no answer."""
@@ -100,7 +103,7 @@ class Connection:
     def report(self, detail: str, error: BaseException) -> None:
         """Log what somebody's code raised, and tell the listeners."""
         log.error("%s: %s", self.title, detail, exc_info=error)
-        self.emit("error", f"{detail}: {error!r}")
+        self.emit("error", f"{detail}: {cut(repr(error), _TEXT_CHARACTERS)}")
 
     # -- getting through to the server ---------------------------------------------------------
 

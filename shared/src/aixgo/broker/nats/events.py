@@ -6,8 +6,12 @@ import logging
 from collections.abc import Callable
 
 from aixgo.broker.port import BrokerEvent
+from aixgo.errors import cut, text_of
 
 log = logging.getLogger("aixgo.broker.nats")
+
+_SUBJECT_CHARACTERS, _TEXT_CHARACTERS = 200, 1_000
+"""Of what goes wrong that listeners and log lines are told: other programs choose subjects."""
 
 
 class Events:
@@ -43,6 +47,8 @@ class Events:
 
     def bug(self, error: BaseException, subject: str) -> None:
         """Tell what a callback or handler raised."""
+        subject = cut(subject, _SUBJECT_CHARACTERS)
         where = f" on {subject!r}" if subject else ""
         log.error("broker.callback_failed", exc_info=error, extra={"subject": subject})
-        self.emit("error", f"{type(error).__name__}{where}: {error}")
+        text = cut(text_of(error), _TEXT_CHARACTERS)
+        self.emit("error", f"{type(error).__name__}{where}: {text}")
