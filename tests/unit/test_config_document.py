@@ -168,6 +168,16 @@ def test_an_invalid_document_carries_its_findings_as_facts() -> None:
     assert caught.value.code == "invalid_document"
 
 
+@pytest.mark.parametrize("name", ["a b", "{}", "é", "a.b"])
+def test_a_name_that_is_not_one_is_told_what_a_name_is(name: str) -> None:
+    text = refusal(f"version: 2\nagents: [{{name: '{name}', role: react}}]")
+
+    assert text == (
+        "f.yaml:2:17: agents.0.name: needs 1 to 32 characters of A-Z, a-z, 0-9, '_' and '-', "
+        f'such as front-desk (got "{name}")'
+    )
+
+
 def test_more_findings_than_a_screen_holds_are_counted() -> None:
     text = refusal("version: 2\nagents: [{name: a, role: react}]\n" + "".join(
         f"x{n}: 1\n" for n in range(25)
@@ -181,12 +191,28 @@ def test_more_findings_than_a_screen_holds_are_counted() -> None:
     ("fields", "at", "finding"),
     [
         ("role: react, timeout: 10 parsecs", "10", "timeout: not a duration: '10 parsecs' (write"),
-        ("role: react, temperature: 3", "3", "temperature: Input should be less than or equal"),
+        ("role: react, temperature: 3", "3", "temperature: must be 2 or less (got 3)"),
         ("role: react, max_tokens: true", "true", "max_tokens: needs a number, not true"),
         ("role: react, retry: {multiplier: true}", "true", "retry.multiplier: needs a number"),
         ("role: react, timeout: true", "true", "timeout: not a duration: True"),
-        ("role: react, max_tokens: 0", "0", "max_tokens: Input should be greater than or equal"),
-        ("role: react, prompt: 5", "5", "prompt: Input should be a valid string; put it in"),
+        ("role: react, max_tokens: 0", "0", "max_tokens: must be 1 or more (got 0)"),
+        ("role: react, timeout: 0s", "0s", "timeout: 0s is not a time to wait for; give 1ms or"),
+        ("role: react, timeout: 1e300", "1e300", "timeout: 1e+300 is not a time"),
+        (
+            "role: react, timeout: 9999999999d",
+            "9999999999d",
+            "timeout: 9999999999d is not a",
+        ),
+        ("role: react, timeout: 1us", "1us", "timeout: 1us is not a time to wait for; give 1ms"),
+        ("role: react, max_tokens: many", "many", "max_tokens: needs a whole number, such as 3 (g"),
+        ("role: react, concurrency: 1.5", "1.5", "concurrency: needs a whole number, such as 3"),
+        ("role: react, temperature: hot", "hot", "temperature: needs a number, such as 0.5 (got"),
+        ("role: react, exclusive: perhaps", "perhaps", "exclusive: needs true or false (got"),
+        ("role: react, endpoint: shop", "shop", "endpoint: needs an address that begins with http"),
+        ("role: react, inputs: 5", "5", "inputs: needs a list, such as [a, b] (got 5)"),
+        ("role: react, retry: 5", "5", "retry: needs a mapping, such as {key: value} (got 5)"),
+        ("role: react, prompt: [1]", "prompt", "prompt: needs a text, not a list"),
+        ("role: react, prompt: 5", "5", "prompt: needs a text; put it in quotes (got 5)"),
         (
             "role: react, retry: {max_attemps: 2}",
             "max_attemps",
@@ -204,7 +230,7 @@ def test_more_findings_than_a_screen_holds_are_counted() -> None:
         ("handler: 'json:dumbs'", "'json", "handler: 'json:dumbs': the module 'json' has no"),
         ("handler: 'json:dumps'", "'json", "handler: the handler <function dumps"),
         ("handler: 'json:dumps', role: react", "react", "role: has a handler and the role"),
-        ("handler: 7", "7", "handler: Input should be a valid string"),
+        ("handler: 7", "7", "handler: needs a text; put it in quotes (got 7)"),
         ("role: classifier", "{name", "needs the key 'categories'"),
         (
             "role: classifier, categories: [{name: x}, {name: y}, {name: z, keyword: w}]",
@@ -221,7 +247,7 @@ def test_more_findings_than_a_screen_holds_are_counted() -> None:
             "a]",
             "agents.0: calls the agent 'a' itself, which would never end",
         ),
-        ("role: orchestrator, pattern: swirl", "swirl", "pattern: Input should be 'router'"),
+        ("role: orchestrator, pattern: swirl", "swirl", "pattern: must be 'router' or"),
     ],
 )
 def test_each_mistake_in_an_agent_has_its_place_and_its_fix(
@@ -301,7 +327,7 @@ def test_the_name_of_the_model_gateway_is_taken() -> None:
     [
         ("{mode: distributed}", "2:1: deployment: mode distributed needs the address of a NATS"),
         ("{broker: kafka://x}", "2:22: deployment.broker: a broker is `memory`, `embedded` or"),
-        ("{mode: cluster}", "2:20: deployment.mode: Input should be 'local' or 'distributed'"),
+        ("{mode: cluster}", "2:20: deployment.mode: must be 'local' or 'distributed'"),
     ],
 )
 def test_a_deployment_that_cannot_be_is_refused(deployment: str, finding: str) -> None:

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aixgo.config.durations import format_duration, parse_duration
+from aixgo.config.durations import (
+    LONGEST,
+    format_duration,
+    no_or_some_time,
+    parse_duration,
+    some_time,
+)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +43,19 @@ def test_anything_else_is_refused_with_the_way_to_write_it(written: object) -> N
 def test_a_number_beyond_every_duration_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot be that long"):
         parse_duration(10**400)
+
+
+@pytest.mark.parametrize("written", ["0s", 0, "1us", 1e-9, "3651d", 1e300, "9" * 30 + "d"])
+def test_a_time_to_wait_for_is_between_1_ms_and_10_years(written: str | float) -> None:
+    assert (some_time("1ms"), some_time("3650d")) == (0.001, LONGEST)
+    with pytest.raises(ValueError, match=r"give 1ms or more, up to 3650d \(10 years\)"):
+        some_time(written)
+
+
+def test_no_time_is_taken_where_it_means_something() -> None:
+    assert (no_or_some_time("0s"), no_or_some_time("1ms")) == (0.0, 0.001)
+    with pytest.raises(ValueError, match="1us is not a time to wait for; give 0s, or 1ms"):
+        no_or_some_time("1us")
 
 
 @given(st.floats(min_value=0, max_value=10_000_000))

@@ -43,7 +43,7 @@ def test_keys_and_headers_are_in_no_repr_and_no_dump() -> None:
         ({"providers": {"local": {"api_key": "x"}}}, "the local model takes only"),
         ({"providers": {"openai": {"prices": {"m": {"input": -1, "output": 1}}}}}, "greater than"),
         ({"max_attempts": 0}, "greater than or equal to 1"),
-        ({"timeout": "0s"}, "greater than 0"),
+        ({"timeout": "0s"}, "0s is not a time to wait for"),
         ({"timeout": "soon"}, "write 30s, 5m"),
     ],
 )

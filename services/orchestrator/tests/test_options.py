@@ -31,7 +31,7 @@ ROUTER = {"pattern": "router", "classifier": "triage", "routes": {"a": "one"}}
         ({"pattern": "sequential"}, ["agents: Field required"]),
         ({"pattern": "conga", "agents": ["a"]}, ["pattern", "'router'", "conga"]),
         ({"pattern": 7}, ["pattern", "'router'"]),
-        ({"pattern": "sequential", "agents": []}, ["agents", "1 item"]),
+        ({"pattern": "sequential", "agents": []}, ["agents: needs entries: 1 or more"]),
         ({"pattern": "sequential", "agents": ["a b"]}, ["agents.0", "a b"]),
         (
             {"pattern": "sequential", "agents": ["a"], "routes": {"x": "y"}},
@@ -39,7 +39,7 @@ ROUTER = {"pattern": "router", "classifier": "triage", "routes": {"a": "one"}}
         ),
         ({**ROUTER, "agents": ["a"]}, ["unknown option 'agents'"]),
         ({"pattern": "router", "routes": {"a": "one"}}, ["classifier: Field required"]),
-        ({**ROUTER, "routes": {}}, ["routes", "1 item"]),
+        ({**ROUTER, "routes": {}}, ["routes: needs entries: 1 or more"]),
         ({**ROUTER, "fallbak": "one"}, ["fallbak", "did you mean 'fallback'"]),
         ({**ROUTER, "max_rounds": 3}, ["max_rounds"]),
     ],
@@ -86,7 +86,7 @@ def test_a_mistake_in_a_document_is_found_at_its_key_with_the_keys_of_its_patter
         "orchestration.0.agents: unknown key 'agents'",
         "orchestration.1: needs the key 'agents'",
         "orchestration.1.agent: unknown key 'agent'; did you mean 'agents'?",
-        "orchestration.2.pattern: Input should be 'router' or 'sequential' (got \"conga\")",
+        "orchestration.2.pattern: must be 'router' or 'sequential' (got \"conga\")",
     ]
 
 

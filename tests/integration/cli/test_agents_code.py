@@ -70,7 +70,10 @@ def test_a_json_value_reaches_a_typed_agent_and_what_it_prints_does_not_mix_in(
         (["--data", "{"], "--data is not JSON"),
         (["--data", "1", "-i", "x"], "give the message either as --input or as --data JSON"),
         (["--data", "@none.json"], "none.json: cannot be read"),
-        (["-i", "x", "--timeout", "0s"], "--timeout 0s is not a time to wait for"),
+        (
+            ["-i", "x", "--timeout", "0s"],
+            "--timeout: 0s is not a time to wait for; give 1ms",
+        ),
         (["-i", "x", "--timeout", "soon"], "--timeout: not a duration"),
         (["--timeout", "1s"], "--timeout is the time for an answer"),
     ],

@@ -18,6 +18,7 @@ from aixgo.agents.reference import imported
 from aixgo.agents.role import Role, find_role, known_roles
 from aixgo.config.agents import AgentSpec, Options
 from aixgo.config.suggest import did_you_mean
+from aixgo.config.wording import sentence
 from aixgo.errors import ConfigError, by_code
 from aixgo.tools.port import Tool
 from aixgo.tools.toolbox import NO_TOOLS, Toolbox
@@ -240,4 +241,4 @@ def _without_name(text: str, name: str) -> str:
 def _described(found: Any) -> str:
     where = ".".join(map(str, found["loc"])) or "value"
     value = "" if "key" in where else f" (got {found['input']!r:.60})"
-    return f"{where}: {found['msg'].removeprefix('Value error, ')}{value}"
+    return f"{where}: {sentence(found)}{value}"

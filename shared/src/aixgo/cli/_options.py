@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from aixgo.agents.reference import is_reference
 from aixgo.config.deployment import IN_PROCESS, Deployment, checked_broker
-from aixgo.config.durations import parse_duration
+from aixgo.config.durations import some_time
 from aixgo.documents import Document, load_document
 from aixgo.errors import BadSubject, ConfigError
 from aixgo.subjects import Names
@@ -229,15 +228,12 @@ def seconds_of(given: str) -> float:
     """Return the seconds that `--timeout` gives.
 
     Raises:
-        ConfigError: it is not a duration, or leaves no time.
+        ConfigError: it is not a duration, or not between 1 ms and ten years.
     """
     try:
-        seconds = parse_duration(given)
+        return some_time(given)
     except ValueError as error:
         raise ConfigError(f"--timeout: {error}") from None
-    if not 0 < seconds < math.inf:
-        raise ConfigError(f"--timeout {given} is not a time to wait for; give more than 0s")
-    return seconds
 
 
 def without_secrets(address: str) -> str:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, WithJsonSchema
 
 _PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d)")
 _WHOLE = re.compile(r"(?:\d+(?:\.\d+)?(?:us|ms|s|m|h|d))+")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+SHORTEST = 0.001
+LONGEST = 3650 * 86_400.0
+"""Seconds: what a document or an option may say of a time, from 1 ms to ten years."""
+
+_LIMITS = "1ms or more, up to 3650d (10 years)"
 
 
 def parse_duration(value: Any) -> float:
@@ -33,6 +40,30 @@ def parse_duration(value: Any) -> float:
     raise ValueError(f"not a duration: {value!r:.80} (write 30s, 5m, 1h30m or 250ms)")
 
 
+def some_time(value: Any) -> float:
+    """Return the seconds of a duration that something can wait for.
+
+    Raises:
+        ValueError: not a duration, or not between `SHORTEST` and `LONGEST`.
+    """
+    seconds = parse_duration(value)
+    if not SHORTEST <= seconds <= LONGEST:  # which NaN is not either
+        raise ValueError(f"{value!s:.40} is not a time to wait for; give {_LIMITS}")
+    return seconds
+
+
+def no_or_some_time(value: Any) -> float:
+    """Return the seconds of a duration that may be 0.
+
+    Raises:
+        ValueError: not a duration, or neither 0 nor between `SHORTEST` and `LONGEST`.
+    """
+    seconds = parse_duration(value)
+    if seconds != 0 and not SHORTEST <= seconds <= LONGEST:
+        raise ValueError(f"{value!s:.40} is not a time to wait for; give 0s, or {_LIMITS}")
+    return seconds
+
+
 def format_duration(seconds: float) -> str:
     """Return a short text such as `1h30m`, `2.5s` or `250ms`."""
     if seconds < 1:
@@ -53,10 +84,8 @@ _SCHEMA = {
     "description": "a duration: 30s, 5m, 1h30m, 250ms; a bare number is seconds",
 }
 
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0), WithJsonSchema(_SCHEMA)]
-"""Seconds, zero or more, written as a duration."""
+Duration = Annotated[float, BeforeValidator(no_or_some_time), WithJsonSchema(_SCHEMA)]
+"""Seconds, zero or `SHORTEST` to `LONGEST`, written as a duration."""
 
-PositiveDuration = Annotated[
-    float, BeforeValidator(parse_duration), Field(gt=0), WithJsonSchema(_SCHEMA)
-]
-"""Seconds, more than zero, written as a duration."""
+PositiveDuration = Annotated[float, BeforeValidator(some_time), WithJsonSchema(_SCHEMA)]
+"""Seconds, `SHORTEST` to `LONGEST`, written as a duration."""

@@ -11,10 +11,11 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from aixgo.config.suggest import did_you_mean
+from aixgo.config.wording import sentence
 from aixgo.documents.source import Loc, Mark, Tree, dotted
 from aixgo.errors import Finding, InvalidDocument
 
-_SECRET = re.compile(r"key|token|secret|password|credential|header", re.IGNORECASE)
+_SECRET = re.compile(r"key|(?<!max_)token|secret|password|credential|header", re.IGNORECASE)
 SHORTEST_SECRET = 6
 """What a variable holds is taken out of every message when it has so many characters; a shorter one
 only out of messages about its own place, where it could not be a word of the sentence."""
@@ -108,11 +109,9 @@ class Findings:
     # -- words ---------------------------------------------------------------------------------
 
     def _message(self, loc: Loc, found: Any) -> str:
-        text = str(found["msg"]).removeprefix("Value error, ")
+        text = sentence(found)
         if loc in self._tree.expanded:
             return f"{text} (got {self._tree.expanded[loc]:.80})"
-        if found["type"] == "string_type" and isinstance(found["input"], bool | int | float):
-            text += "; put it in quotes"
         if found["type"] == "value_error" or self._secret(loc) or not _scalar(found["input"]):
             return text
         return f"{text} (got {shown(found['input'])})"
