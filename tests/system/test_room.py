@@ -78,23 +78,23 @@ async def test_accepted_runs_end_when_the_queue_is_full_and_new_ones_are_refused
         async def send(n: int) -> None:
             nonlocal refused
             try:
-                sent.append(await system.send("parent", str(n), timeout=60))
+                sent.append(await system.send("parent", str(n), timeout=150))
             except StreamFull:
                 refused += 1
 
         await asyncio.gather(*(send(n) for n in range(300)))
         assert refused, "60 kB took 300 runs; the test fills nothing"
         assert len(sent) > 30
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(150):
             for run in sent:
-                result = await system.result("parent", run, timeout=60)
+                result = await system.result("parent", run, timeout=150)
                 assert result is not None
                 assert result.data == 4
         assert await system.dead_letters.list() == []
         assert set(family.executed.values()) == {1}
         assert len(family.executed) == 4 * len(sent)
         # and there is room for others again
-        assert (await system.call("parent", "again", timeout=60)).data == 4
+        assert (await system.call("parent", "again", timeout=150)).data == 4
 
 
 async def test_what_others_queue_costs_a_step_no_attempt(running: Running) -> None:
