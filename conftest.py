@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Generator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -157,3 +159,18 @@ def _fail(report: pytest.TestReport | pytest.CollectReport, why: str) -> None:
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     report.outcome = "failed"
     report.longrepr = f"{reason}; AIXGO_REQUIRE forbids this skip ({report.nodeid} {why})"
+
+
+_ROOT = Path(__file__).parent
+_EXAMPLES = str(_ROOT / "examples")
+
+
+@pytest.fixture(autouse=True)
+def modules_of_users_are_forgotten() -> Generator[None, None, None]:
+    """Forget what a test imported from an example or a temporary folder: names there repeat."""
+    yield
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) or ""
+        temporary = file.startswith(tempfile.gettempdir()) and not file.startswith(str(_ROOT))
+        if temporary or file.startswith(_EXAMPLES):
+            del sys.modules[name]
