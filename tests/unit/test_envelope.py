@@ -164,8 +164,8 @@ def test_a_damaged_envelope_is_an_invalid_payload_and_nothing_else(
 def test_nesting_without_end_is_an_invalid_payload(opening: bytes) -> None:
     with pytest.raises(InvalidPayload):
         envelope.decode(opening + b"[" * 100_000)
-    with pytest.raises(InvalidPayload):
-        envelope.decode(opening + b"[" * 100_000 + b"]" * 100_000 + b"}")
+    # from Python 3.14 on this is as deep as it is correct where nothing looks into the payload
+    _only_invalid_payload(opening + b"[" * 100_000 + b"]" * 100_000 + b"}")
 
 
 def test_the_error_names_the_field_and_shows_the_beginning() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from aixgo import Agent, ConfigError, Message
-from aixgo.errors import RemoteError, StreamFull
+from aixgo.errors import NotReady, RemoteError, StreamFull
 from aixgo.testing.local import Running
+from aixgo.testing.waiting import eventually
 
 pytestmark = pytest.mark.virtual_time
 
@@ -120,13 +121,17 @@ async def test_a_file_that_is_no_source_stops_the_start_and_says_why(
     path = tmp_path / "events.jsonl"
     if content is not None:
         path.write_bytes(content)
-    async with running(clock(file=str(path))) as system:
-        await asyncio.sleep(1)
-        failure = system.services["clock"].failure
-        assert system.health()["clock"] is False
-    assert isinstance(failure, ConfigError)
+    try:
+        async with running(clock(file=str(path))) as system:
+            clocks = system.services["clock"]
+            await eventually(lambda: clocks.failure is not None)
+            assert system.health()["clock"] is False
+            said = repr(clocks.failure)
+    except NotReady as error:  # the file was read before the system looked whether all are ready
+        said = str(error)
+    assert "ConfigError" in said
     for word in words:
-        assert word in str(failure)
+        assert word in said
 
 
 # -- outages -----------------------------------------------------------------------------------
