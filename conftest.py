@@ -112,19 +112,6 @@ def nothing_blocks_the_loop() -> Generator[None, None, None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def _code_of_documents_is_forgotten() -> Generator[None, None, None]:
-    """Forget the modules beside a document that a test read; others may have the same names."""
-    before = sys.path.copy()
-    yield
-    added = set(sys.path).difference(before)
-    if added:
-        sys.path[:] = before
-        for name, module in list(sys.modules.items()):
-            if os.path.dirname(getattr(module, "__file__", None) or "") in added:
-                del sys.modules[name]
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a name in `AIXGO_REQUIRE` that is not a marker: it would forbid nothing."""
     known = {line.split(":")[0] for line in config.getini("markers")}
@@ -181,7 +168,9 @@ _EXAMPLES = str(_ROOT / "examples")
 @pytest.fixture(autouse=True)
 def modules_of_users_are_forgotten() -> Generator[None, None, None]:
     """Forget what a test imported from an example or a temporary folder: names there repeat."""
+    before = sys.path.copy()
     yield
+    sys.path[:] = before
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None) or ""
         temporary = file.startswith(tempfile.gettempdir()) and not file.startswith(str(_ROOT))
