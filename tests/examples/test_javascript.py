@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import random
 import shutil
+import subprocess
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
@@ -39,6 +41,14 @@ pytestmark = [
         not (HERE / "node_modules").is_dir(), reason="`npm install` in examples/javascript"
     ),
 ]
+
+
+@functools.cache
+def node() -> str:
+    """Return the program itself: what PATH has can be a script that would outlive a SIGKILL."""
+    say = ["node", "-p", "process.execPath"]
+    done = subprocess.run(say, capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS)
+    return done.stdout.strip()
 
 
 async def desk(message: Message, ctx: Context) -> str:
@@ -74,7 +84,7 @@ async def client(server: NatsServer) -> AsyncGenerator[Client, None]:
 async def worker(server: NatsServer) -> AsyncGenerator[Process, None]:
     """Run the worker of the example until the block is left."""
     process = await asyncio.create_subprocess_exec(
-        "node", HERE / "shout.mjs", server.url, stdout=PIPE
+        node(), HERE / "shout.mjs", server.url, stdout=PIPE
     )
     try:
         assert process.stdout is not None
@@ -125,13 +135,14 @@ class JavaScript:
 @pytest.fixture
 async def javascript(server: NatsServer, client: Client) -> AsyncGenerator[JavaScript, None]:
     process = await asyncio.create_subprocess_exec(
-        "node", "--input-type=module", "-e", DRIVER, server.url,
+        node(), "--input-type=module", "-e", DRIVER, server.url,
         stdin=PIPE, stdout=PIPE, cwd=HERE, limit=1 << 24,
     )  # fmt: skip
     yield JavaScript(process)
     assert process.stdin is not None
     process.stdin.close()
-    await process.wait()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await process.wait()
 
 
 async def test_a_worker_answers_retries_and_gives_up(client: Client, server: NatsServer) -> None:
@@ -179,7 +190,8 @@ async def test_a_cancel_stops_the_handler_and_the_slot_is_free(
 async def _rest(process: Process) -> bytes:
     """Return what a process that has ended still had to say."""
     assert process.stdout is not None
-    return await process.stdout.read()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        return await process.stdout.read()
 
 
 async def _at_work(client: Client) -> bool:
@@ -274,7 +286,7 @@ async def test_the_example_as_its_readme_says(server: NatsServer) -> None:
     app = App.from_file(HERE / "agents.yaml")
     async with app.running(server.url), worker(server):
         process = await asyncio.create_subprocess_exec(
-            "node", HERE / "ask.mjs", "desk", "hello", server.url, stdout=PIPE,
+            node(), HERE / "ask.mjs", "desk", "hello", server.url, stdout=PIPE,
             env=dict(os.environ),
         )  # fmt: skip
         async with asyncio.timeout(PATIENCE_SECONDS):
