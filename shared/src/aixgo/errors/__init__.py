@@ -56,6 +56,7 @@
     ├── ToolError
     │   ├── UnknownTool                 the agent has no tool of that name
     │   ├── ToolNotDone         (retry) the tool itself says that nothing happened
+    │   │   └── ToolUnavailable (retry) where a tool is executed cannot be reached
     │   ├── ToolTimeout         (retry) an execution of a tool took longer than its `timeout`
     │   └── ToolFailed                  a tool failed for good; the failure is recorded
     └── ModelError
@@ -164,6 +165,7 @@ from .tools import (
     ToolFailed,
     ToolNotDone,
     ToolTimeout,
+    ToolUnavailable,
     UnknownTool,
 )
 
@@ -232,6 +234,7 @@ __all__ = [
     "ToolFailed",
     "ToolNotDone",
     "ToolTimeout",
+    "ToolUnavailable",
     "UnknownAgent",
     "UnknownProvider",
     "UnknownRole",

@@ -40,6 +40,12 @@ class ToolNotDone(ToolError):
         super().__init__(message)
 
 
+class ToolUnavailable(ToolNotDone):
+    """Where a tool is executed cannot be reached, so nothing happened; later it may be there."""
+
+    code = "tool_unavailable"
+
+
 class ToolTimeout(ToolError):
     """An execution of a tool took longer than its `timeout`."""
 

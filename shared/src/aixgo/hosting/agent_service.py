@@ -131,6 +131,7 @@ class AgentService:
         self._rpc.append(
             await self._broker.subscribe(names.rpc(name, STATUS), self._on_status, queue=name)
         )
+        await self.agent.tools.open()
         await self._worker.start()
         if self.role.style != "request":
             self._feed = ServiceFeed(self.space, self.agent.name, self.agent.spec.on_full)
@@ -159,6 +160,7 @@ class AgentService:
             await self.role.stop()
         except Exception as error:
             log.error("agent.stop_failed", extra={"agent": self.agent.name}, exc_info=error)
+        await self.agent.tools.close()
         log.info("agent.stopped", extra={"agent": self.agent.name})
 
     @property

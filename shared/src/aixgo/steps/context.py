@@ -20,7 +20,7 @@ from collections.abc import (
     Sequence,
 )
 from functools import partial
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 import msgspec
 
@@ -39,9 +39,10 @@ from aixgo.steps.gather import Gather
 from aixgo.steps.model_steps import ModelSteps
 from aixgo.steps.model_transport import StepTransport
 from aixgo.steps.overrides import in_force, overridden
+from aixgo.steps.steps_tool import is_steps_tool, run_steps_tool
 from aixgo.steps.tools import ToolStep, perform
 from aixgo.steps.versions import choose_version
-from aixgo.tools.port import Tool
+from aixgo.tools.port import AnyTool, StepsTool, Tool
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -95,7 +96,7 @@ class Context(Execution):
     @overload
     def tool(
         self,
-        tool: Tool[T],
+        tool: Tool[T] | StepsTool[T],
         arguments: Mapping[str, Any] | None = None,
         *,
         key: str = "",
@@ -114,7 +115,7 @@ class Context(Execution):
 
     def tool(
         self,
-        tool: Tool[Any] | str,
+        tool: AnyTool | str,
         arguments: Mapping[str, Any] | None = None,
         *,
         key: str = "",
@@ -134,27 +135,44 @@ class Context(Execution):
 
         Raises:
             UnknownTool: the agent has no such tool.
+            ToolUnavailable: the server that has it cannot be reached.
             InvalidPayload: the arguments do not fit; nothing was executed.
             ToolFailed: it failed for good.
             ReplayMismatch: the step was recorded with other arguments.
         """
-        found = self._runtime.tools.find(tool)
+        tools = self._runtime.tools
+        if not tools.dynamic:
+            tool = tools.find(tool)
+        name = tool if isinstance(tool, str) else tool.spec.name
         if timeout is not None:
-            to_seconds(timeout, f"timeout of tool {found.spec.name!r}")
-        path = self._path(f"tool/{found.spec.name}", key)
-        return self._tool(found, path, to_payload({} if arguments is None else arguments), timeout)
+            to_seconds(timeout, f"timeout of tool {name!r}")
+        path = self._path(f"tool/{name}", key)
+        payload = to_payload({} if arguments is None else arguments)
+        return self._tool(tool, name, path, payload, timeout)
 
     async def _tool(
-        self, tool: Tool[T], path: str, payload: msgspec.Raw, timeout: float | None
-    ) -> T:
-        request = self._frame(self.agent, path, payload, None, {})
+        self,
+        wanted: AnyTool | str,
+        name: str,
+        path: str,
+        payload: msgspec.Raw,
+        timeout: float | None,
+    ) -> Any:
         result = await self._standing(self.agent, path)
+        tools = self._runtime.tools
+        # a finished step needs no server, which may have the tool no more
+        tool = await tools.resolve(wanted) if result is None else tools.always.get(name)
+        if is_steps_tool(tool):
+            return await run_steps_tool(self, tool, path, payload, timeout)
+        executed = cast(Tool[Any] | None, tool)
+        request = self._frame(self.agent, path, payload, None, {})
         if result is None:
+            assert executed is not None
             step = ToolStep(
                 caller=self._caller,
-                tool=tool,
+                tool=executed,
                 request=request,
-                timeout=timeout or tool.spec.timeout,
+                timeout=timeout or executed.spec.timeout,
                 check=partial(self._take, request),
             )
             try:
@@ -167,8 +185,9 @@ class Context(Execution):
         except RemoteError as error:
             failure = result.error
             text = str(error) if failure is None else failure.message
-            raise ToolFailed(tool.spec.name, error.cause, error.attempts, text) from error
-        return tool.read(result.body)
+            raise ToolFailed(name, error.cause, error.attempts, text) from error
+        body = result.body
+        return msgspec.json.decode(body) if executed is None else executed.read(body)
 
     @overload
     async def record(self, value: Callable[[], Awaitable[T]], *, key: str = "") -> T: ...

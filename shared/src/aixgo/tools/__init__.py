@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-from aixgo.errors import ToolFailed, ToolNotDone
+from aixgo.config.tools import ToolOptions
+from aixgo.errors import ToolFailed, ToolNotDone, ToolUnavailable
 from aixgo.tools.function import FunctionTool, tool
+from aixgo.tools.kinds import ToolKind, Workshop
 from aixgo.tools.port import (
+    AnyTool,
     Done,
     Effect,
     NotDone,
     Resolution,
+    Steps,
+    StepsTool,
     Tool,
     ToolContext,
+    ToolSource,
     ToolSpec,
     Unknown,
 )
 from aixgo.tools.toolbox import Toolbox
 
 __all__ = [
+    "AnyTool",
     "Done",
     "Effect",
     "FunctionTool",
     "NotDone",
     "Resolution",
+    "Steps",
+    "StepsTool",
     "Tool",
     "ToolContext",
     "ToolFailed",
+    "ToolKind",
     "ToolNotDone",
+    "ToolOptions",
+    "ToolSource",
     "ToolSpec",
+    "ToolUnavailable",
     "Toolbox",
     "Unknown",
+    "Workshop",
     "tool",
 ]

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from aixgo.config.agents import Retry
 from aixgo.config.durations import parse_duration
 from aixgo.config.suggest import did_you_mean
+from aixgo.config.tools import LONGEST_SECONDS
 from aixgo.errors import ConfigError
 from aixgo.payloads import Shape
 from aixgo.tools.port import (
@@ -35,9 +36,6 @@ from aixgo.tools.threads import threads
 T = TypeVar("T")
 
 _NAME = re.compile(r"[A-Za-z0-9_:-]{1,100}")
-
-LONGEST_SECONDS = 3_600.0
-"""Of a tool's `timeout`: what takes longer is started by one tool and looked at by another."""
 
 
 class FunctionTool(Generic[T]):

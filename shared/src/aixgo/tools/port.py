@@ -5,16 +5,30 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar, get_args
+from typing import Any, Protocol, TypeVar, get_args
 
 import msgspec
 
 from aixgo.clock import now
 from aixgo.config.agents import Retry
+from aixgo.config.tools import MAX_RESULT_BYTES, Effect
 
-Effect = Literal["read", "idempotent", "once"]
-"""What a second execution does: nothing (`read`), the same as the first alone (`idempotent`), or
-harm (`once`: a payment, a mail)."""
+__all__ = [
+    "EFFECTS",
+    "AnyTool",
+    "Arguments",
+    "Done",
+    "Effect",
+    "NotDone",
+    "Resolution",
+    "Steps",
+    "StepsTool",
+    "Tool",
+    "ToolContext",
+    "ToolSource",
+    "ToolSpec",
+    "Unknown",
+]
 
 EFFECTS: tuple[str, ...] = get_args(Effect)
 
@@ -33,6 +47,10 @@ class ToolSpec:
         retry: what happens after an execution that failed and may be repeated.
         input_schema: JSON schema of the arguments, an object.
         output_schema: JSON schema of the value; empty for anything.
+        cache: seconds for which a value is given again to the same agent and session for the same
+            arguments, in this process; 0 for never. Only of `read` tools.
+        concurrency: executions at once in this process; 0 for no limit.
+        max_result: longest value as JSON, in bytes; what is cut off is said in its place.
     """
 
     name: str
@@ -42,6 +60,9 @@ class ToolSpec:
     retry: Retry = field(default_factory=Retry)
     input_schema: dict[str, Any] = field(default_factory=dict)
     output_schema: dict[str, Any] = field(default_factory=dict)
+    cache: float = 0.0
+    concurrency: int = 0
+    max_result: int = MAX_RESULT_BYTES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,5 +158,94 @@ class Tool(Protocol[T_co]):
 
         Raises:
             InvalidPayload: it does not fit.
+        """
+        ...
+
+
+class Steps(Protocol):
+    """What a tool that is made of steps may do, below its own place in the run."""
+
+    async def call(
+        self, agent: str, data: Any = None, *, key: str = "", timeout: float | None = None
+    ) -> Any:
+        """Call an agent and return the data of its result; see `Context.call`."""
+        ...
+
+    async def tool(
+        self,
+        tool: AnyTool,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        key: str = "",
+        timeout: float | None = None,
+    ) -> Any:
+        """Execute a tool; see `Context.tool`."""
+        ...
+
+
+class StepsTool(Protocol[T_co]):
+    """A tool that executes nothing itself and is made of durable steps: another agent, a chain.
+
+    It is run in the handler, also when a crashed run is executed again; its finished steps return
+    what is recorded of them. So `spec.effect`, `retry`, `cache` and `concurrency` mean nothing
+    here: they are those of its steps.
+    """
+
+    @property
+    def spec(self) -> ToolSpec:
+        """Its declaration."""
+        ...
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """Names of the agents that it may call."""
+        ...
+
+    def arguments(self, payload: msgspec.Raw) -> Arguments:
+        """See `Tool.arguments`."""
+        ...
+
+    async def run(self, arguments: Arguments, steps: Steps) -> Any:
+        """Take the steps; returns a JSON-able value.
+
+        Raises:
+            ToolFailed, CallError: a step failed for good.
+        """
+        ...
+
+
+AnyTool = Tool[Any] | StepsTool[Any]
+"""What an agent can use: executed as one step, or made of steps."""
+
+
+class ToolSource(Protocol):
+    """Tools that are known at run time only: those of an MCP server, of an OpenAPI document.
+
+    One source serves every agent of a process that names it, over one connection.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the source; its tools are named `<source>:<tool>`."""
+        ...
+
+    async def open(self) -> None:
+        """Begin to connect, and to stay connected, with back-off; returns at once.
+
+        Counted: it is closed after as many `close`. Never fails for a far side that is away.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connection when this was the last user."""
+        ...
+
+    async def tools(self) -> Mapping[str, AnyTool]:
+        """Return its tools by their full name, as the far side told them last.
+
+        Waits a bounded time for the first connection.
+
+        Raises:
+            ToolUnavailable: it was never reached; names the source, the address and the cause.
         """
         ...

@@ -1,0 +1,71 @@
+"""Kinds of tools that documents can declare, and how installed packages add one.
+
+A package adds a kind with an entry point in the group `aixgo.tools`, named as `type:` in documents
+and pointing to a subclass of `ToolKind`. Nothing is imported before a document uses the kind.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from aixgo.config.installed import Installed
+from aixgo.config.suggest import did_you_mean
+from aixgo.config.tools import ToolOptions
+from aixgo.errors import ConfigError
+from aixgo.tools.port import AnyTool, ToolSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """What a kind may use besides the options of the tool that it builds.
+
+    Attributes:
+        directory: of the document; where modules and files are looked for first.
+        tools: what the document declares by name, in its order up to this tool.
+    """
+
+    directory: str | os.PathLike[str] | None = None
+    tools: Mapping[str, AnyTool | ToolSource] = field(default_factory=dict)
+
+
+class ToolKind(ABC):
+    """A kind of tool: its keys, and what is built from them."""
+
+    options_model: ClassVar[type[ToolOptions]]
+    """The kind's keys; its docstring is the kind's description in the JSON schema."""
+
+    @classmethod
+    @abstractmethod
+    def build(cls, options: Any, workshop: Workshop) -> AnyTool | ToolSource:
+        """Return the tool, or the source of several, without connecting to anything.
+
+        Raises:
+            ConfigError: what is declared is wrong together; says what, and the fix.
+        """
+
+
+KINDS: Installed[type[ToolKind]] = Installed(
+    "aixgo.tools",
+    "tool kind",
+    wanted="a subclass of aixgo.tools.ToolKind",
+    fits=lambda found: isinstance(found, type) and issubclass(found, ToolKind),
+)
+"""The kinds that there are."""
+
+
+def find_kind(name: str) -> type[ToolKind]:
+    """Return an installed kind of tool.
+
+    Raises:
+        ConfigError: no installed package offers it, or its package is broken.
+    """
+    if name not in KINDS:
+        raise ConfigError(
+            f"no kind of tool is named {name!r}{did_you_mean(name, KINDS)}; installed: "
+            f"{', '.join(KINDS) or 'none'}"
+        )
+    return KINDS[name]
