@@ -23,6 +23,7 @@ from aixgo.errors import (
     ModelTimeout,
     NoResponders,
     RemoteError,
+    RequestTimeout,
     StreamFull,
     UnknownAgent,
 )
@@ -679,3 +680,22 @@ async def test_a_result_that_cannot_be_stored_yet_is_kept_not_executed_again(
         assert (await system.call("work", timeout=PATIENCE_SECONDS)).text == "dear"
         assert executed == [1]
         assert refusals == []
+
+
+async def test_a_first_look_that_is_not_answered_does_not_fail_the_call(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is cut off answers nobody for a while; the call has its deadline."""
+    async with running(Agent("shout", shout)) as system:
+        results = system.space.results
+        get, failed = results.get, list[Any]()
+
+        async def away(*args: Any, **options: Any) -> Any:
+            if not failed:
+                failed.append(args)
+                raise RequestTimeout("no answer from the server")
+            return await get(*args, **options)
+
+        monkeypatch.setattr(results, "get", away)
+        answer = await system.call("shout", "hello", run_id=new_id(), timeout=PATIENCE_SECONDS)
+    assert (answer.data, len(failed)) == ("HELLO", 1)

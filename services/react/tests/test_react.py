@@ -147,8 +147,3 @@ async def test_an_event_of_an_input_is_answered_with_an_event(running: Running) 
 def test_an_unknown_option_is_refused_with_the_nearest_one() -> None:
     with pytest.raises(ConfigError, match=r"unknown option 'streem'.*did you mean 'stream'"):
         poet(streem=False)
-
-
-def test_tools_are_no_option_yet_and_not_ignored_in_silence() -> None:
-    with pytest.raises(ConfigError, match="of role 'react' takes no Python tools"):
-        poet(tools=["search"])

@@ -56,7 +56,9 @@ class Declaration:
         """
         if self.shape is not None:
             return HandlerRole(self.spec, self.options, self.shape)
-        return self.role(self.spec, self.options)
+        role = self.role(self.spec, self.options)
+        role.equip(self.tools)
+        return role
 
 
 @dataclass(frozen=True)
@@ -209,10 +211,10 @@ def _validated(
 
 
 def _toolbox(given: Mapping[str, Any], role: type[Role], tools: Sequence[Tool[Any]]) -> Toolbox:
-    if not issubclass(role, HandlerRole):
+    if not role.takes_tools:
         raise ConfigError(
-            f"an agent of role {given.get('role')!r} takes no Python tools; put the tools on an "
-            "agent with a handler"
+            f"an agent of role {given.get('role')!r} takes no tools; put them on an agent with a "
+            "handler, or on one whose role takes tools, such as react"
         )
     return Toolbox(_name(given), tools)
 

@@ -142,6 +142,7 @@ class HandlerRole(Role):
     """Behaviour of an agent with a handler of its own."""
 
     options_model = NoOptions
+    takes_tools = True
 
     def __init__(self, spec: AgentSpec, options: Any, shape: HandlerShape) -> None:
         super().__init__(spec, options)

@@ -15,6 +15,7 @@ from aixgo.config.installed import Installed
 from aixgo.errors import NotSupported, UnknownRole
 from aixgo.message import Message
 from aixgo.steps.context import Context
+from aixgo.tools.toolbox import NO_TOOLS, Toolbox
 
 Style = Literal["request", "reactive", "hybrid"]
 
@@ -57,12 +58,15 @@ class Role:
     """The role's own keys in an agent's declaration, when they are the same for all its agents."""
     calls_models: ClassVar[bool] = False
     """Whether the system needs a model gateway when this role is used."""
+    takes_tools: ClassVar[bool] = False
+    """Whether agents of this role may have `tools` and `mcp_servers`."""
     elsewhere: ClassVar[bool] = False
     """Whether agents of this role are served by another program, never by an Aixgo process."""
 
     def __init__(self, spec: AgentSpec, options: Any) -> None:
         self.spec = spec
         self.options = options
+        self.tools = NO_TOOLS
 
     @classmethod
     def options_for(cls, given: Mapping[str, Any]) -> type[Options]:
@@ -86,6 +90,14 @@ class Role:
     def role(self) -> str:
         """Name of the role."""
         return self.spec.role
+
+    def equip(self, tools: Toolbox) -> None:
+        """Take the agent's tools; called once, before anything starts.
+
+        Raises:
+            ConfigError: the role's options do not fit them.
+        """
+        self.tools = tools
 
     def calls(self) -> tuple[str, ...]:
         """Names of the agents that this one may call, known from its options."""

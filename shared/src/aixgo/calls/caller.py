@@ -144,17 +144,20 @@ class Caller:
         waiting.live = await self._listen(request, waiting)
         try:
             # after subscribing: a result that is stored meanwhile is seen by one of the two
-            standing = await self._results.get(target, request.run, request.step) if look else None
-            if standing is None:
-                try:
+            standing = None
+            try:
+                if look:
+                    standing = await self._results.get(target, request.run, request.step)
+                if standing is None:
                     if request.step:
                         await self._send_step(request)
                     else:
                         await self.send(request)
-                except BROKER_AWAY:
-                    if request.deadline is None:
-                        raise
-                    # it may be stored, and executed: the wait publishes it again, or finds out
+            except BROKER_AWAY:
+                if request.deadline is None:
+                    raise
+                # it may be stored, and executed: the wait publishes it, or finds out
+            if standing is None:
                 standing = await self._result(request, waiting, parks)
         finally:
             if waiting.data is None and waiting.live is not None:

@@ -12,7 +12,7 @@ parked call *after* it. So one of the two sees the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from typing import Any, Self
 
@@ -54,21 +54,28 @@ class Awaited(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     schemas: dict[str, dict[str, Any]] = {}
 
     @classmethod
-    def asking(cls, agent: str, step: str, question: Any, options: Iterable[str]) -> Self:
+    def asking(
+        cls,
+        agent: str,
+        step: str,
+        question: Any,
+        options: Iterable[str],
+        schemas: Mapping[str, Any] | None = None,
+    ) -> Self:
         """Return a question to a person.
 
         Raises:
             InvalidPayload: it cannot be written as JSON, or is over `_QUESTION_BYTES`.
         """
-        asked = to_payload([question, *options])
+        asked = to_payload([schemas or {}, question, *options])
         size = memoryview(asked).nbytes
         if size > _QUESTION_BYTES:
             raise InvalidPayload(
                 f"the question of step {step!r} is {size:,} bytes of JSON with its options, over "
                 f"the limit of {_QUESTION_BYTES:,} bytes; ask shortly, and say where the rest is"
             )
-        plain, *choices = msgspec.json.decode(asked)
-        return cls(agent=agent, step=step, question=plain, options=tuple(choices))
+        said, plain, *choices = msgspec.json.decode(asked)
+        return cls(agent=agent, step=step, question=plain, options=tuple(choices), schemas=said)
 
 
 class Parked(BaseException):

@@ -67,12 +67,13 @@ class ToolFailed(ToolError):
         tool: name of the tool.
         cause: `code` of the original error, or the class name of a foreign one.
         attempts: executions before it was given up.
+        text: what went wrong, as the tool said it.
     """
 
     code = "tool_failed"
 
     def __init__(self, tool: str, cause: str, attempts: int, text: str) -> None:
-        self.tool, self.cause, self.attempts = tool, cause, attempts
+        self.tool, self.cause, self.attempts, self.text = tool, cause, attempts, text
         times = "once" if attempts == 1 else f"{attempts} times"
         super().__init__(
             f"tool {tool!r} was executed {times} and failed: {text}; fix the cause and let the run "

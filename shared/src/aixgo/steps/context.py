@@ -30,7 +30,7 @@ from aixgo.calls.results import raise_for_status, result_of
 from aixgo.calls.token_stream import TokenWriter
 from aixgo.clock import now
 from aixgo.envelope import Usage
-from aixgo.errors import RemoteError, ToolFailed
+from aixgo.errors import AixgoError, RemoteError, ToolFailed
 from aixgo.message import Message
 from aixgo.models.bus import GATEWAY, BusModel, ModelTask
 from aixgo.payloads import to_meta, to_payload, to_seconds
@@ -49,6 +49,13 @@ Item = TypeVar("Item")
 
 PARK_SECONDS = 5.0
 """A handler that has to wait longer hands its delivery back; below it, waiting is cheaper."""
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """How a step failed that the handler goes on without; `code` is that of the error's class."""
+
+    code: str
+    message: str
 
 
 class Context(Execution):
@@ -218,6 +225,35 @@ class Context(Execution):
         standing = await self._space.payloads.fetch(standing)
         return msgspec.json.decode(standing.body)
 
+    async def outcome(
+        self,
+        take: Callable[[], Awaitable[T]],
+        *errors: type[AixgoError],
+        key: str = "",
+    ) -> T | Fault:
+        """Take a step whose failure is an outcome that the handler goes on with.
+
+        The failure of a step is recorded anyhow; what fails before there is one (an unknown tool, a
+        server that is away) is not, and could end differently in a repeated execution. Here it is
+        recorded as well.
+
+        Args:
+            take: takes the step; not called again once it has failed.
+            errors: classes that are outcomes; others are raised.
+            key: names this place, instead of the order of use.
+
+        Returns:
+            What the step gave, or how it failed.
+        """
+        path = self._path("outcome", key)
+        standing = await self.decided(path, Fault)
+        if standing is not None:
+            return standing
+        try:
+            return await take()
+        except errors as error:
+            return await self.decide(path, Fault(code=error.code, message=str(error)))
+
     @overload
     async def gather(self, *steps: Awaitable[T], need: None = None, key: str = "") -> list[T]: ...
 
@@ -282,14 +318,24 @@ class Context(Execution):
         if left > 0:
             await asyncio.sleep(left)
 
-    async def ask_human(self, question: Any, *, options: Sequence[str] = (), key: str = "") -> Any:
+    async def ask_human(
+        self,
+        question: Any,
+        *,
+        options: Sequence[str] = (),
+        schemas: Mapping[str, Mapping[str, Any]] | None = None,
+        key: str = "",
+    ) -> Any:
         """Ask a person and return the answer; the call is parked until it comes.
 
         Give the run a `timeout` that leaves a person time: when it is over, the run expires.
 
         Args:
             question: text or JSON values, shown to the person; at most 64 kB with its options.
-            options: the answers to choose from; anything can be answered without them.
+            options: the answers to choose from; anything can be answered without them. An option
+                is answered as itself, or as `{option: value}` to say more with it.
+            schemas: JSON schemas of such values, by option; a value that does not fit is refused
+                when the person answers.
             key: names the step, instead of the order of use.
 
         Raises:
@@ -297,7 +343,7 @@ class Context(Execution):
             InvalidPayload: the question is too large, or no JSON.
         """
         path = self._path("ask", key)
-        asked = Awaited.asking(self.agent, path, question, options)
+        asked = Awaited.asking(self.agent, path, question, options, schemas or {})
         answer = await self._space.results.get(self.agent, self.run_id, path)
         if answer is None:
             raise self.parked(Parked(awaited=[asked]))

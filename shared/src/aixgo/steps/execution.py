@@ -56,6 +56,7 @@ class Execution:
         self._recorded: dict[str, Envelope] | None = None
         self._waits: list[Parked] | None = None
         self._usage = NO_USAGE
+        self._worked = 0.0
         self.tokens: TokenWriter | None = None
         self.traceparent, self.tracestate = request.traceparent, request.tracestate
 
@@ -111,6 +112,14 @@ class Execution:
     def usage(self) -> Usage:
         """Tokens, cost and model calls of this call's steps up to now."""
         return self._usage
+
+    @property
+    def worked(self) -> float:
+        """Seconds that the finished steps of this call took, by their records.
+
+        The same in every execution, unlike a clock; waits for people and queues do not count.
+        """
+        return self._worked
 
     @property
     def spent(self) -> Usage | None:
@@ -287,6 +296,7 @@ class Execution:
             raise mismatch(self.agent, request, result, self._recorded or {})
         if result.usage is not None:
             self._usage = self._usage + result.usage
+        self._worked += result.seconds
         raise_for_status(result)
         self.check_tokens()
         return Message(result)

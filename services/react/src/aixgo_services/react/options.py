@@ -1,0 +1,68 @@
+"""What a react agent is told: how long it may act, what needs a person, who checks its answer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from aixgo.config.agents import Options
+from aixgo.config.tools import Effect, ToolName
+
+ITERATIONS = 10
+"""Answers of the model in one run, of an agent that says nothing else."""
+
+
+class ByEffect(Options):
+    """Every tool with this effect."""
+
+    effect: Effect
+    """`read`, `idempotent` or `once`."""
+
+
+Confirm = Literal["all"] | bool | tuple[ToolName | ByEffect, ...]
+"""All tools, none, or those named or of an effect."""
+
+
+class GuidedConfig(Options):
+    """A second look at each answer, before it is given."""
+
+    enabled: bool = False
+    """Ask the model whether its answer does what was asked, and let it go on when it does not."""
+    max_iterations: int = Field(default=5, ge=1, le=100)
+    """Instead of the agent's own `max_iterations`."""
+    verification_prompt: str = ""
+    """How the answer is judged; without it, by whether it is complete and fits the question."""
+    require_confirmation: Confirm = False
+    """The same as the agent's own `require_confirmation`."""
+
+
+class ReactOptions(Options):
+    """What a react agent takes besides `model`, `prompt`, `tools` and what every agent has."""
+
+    stream: bool = True
+    """Publish the answer's tokens while the model writes them; the result is the same."""
+    max_iterations: int = Field(default=ITERATIONS, ge=1, le=100)
+    """Answers of the model in one run; the last one may not ask for tools any more."""
+    tool_choice: Literal["auto", "required"] = "auto"
+    """Whether the model must use a tool in its first answer (`required`) or may (`auto`)."""
+    require_confirmation: Confirm = False
+    """Tools that a person has to allow before each use: `all`, or a list of names and of effects
+    (`{effect: once}`). The run is parked until somebody answers yes, no, or with other
+    arguments."""
+    guided_config: GuidedConfig = GuidedConfig()
+    """A second look at each answer."""
+
+    @property
+    def iterations(self) -> int:
+        """The limit that holds."""
+        guided = self.guided_config
+        return guided.max_iterations if guided.enabled else self.max_iterations
+
+    @property
+    def confirm(self) -> Confirm:
+        """What needs a person; the wider of the two places where it can be said."""
+        own, guided = self.require_confirmation, self.guided_config.require_confirmation
+        if isinstance(own, tuple) and isinstance(guided, tuple):
+            return own + guided
+        return own or guided
