@@ -1,4 +1,7 @@
-"""The system that is killed: four kinds of run, whose answers depend on their input alone."""
+"""The system that is killed: four kinds of run, whose answers depend on their input alone.
+
+`react` is the role itself, with a tool of each effect. Its provider has it use one after the other.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,16 @@ import random
 import re
 from typing import Any
 
-from aixgo import Agent, App, Context, Message, Reply
+import aiohttp
+
+from aixgo import Agent, App, Context, Message, Reply, tool
 from aixgo.models.settings import ModelSettings, ProviderSettings
+from aixgo.tools import Done, NotDone, Resolution, Tool, ToolContext
 
 MODEL = "openai_compatible/counting"
 SIDES = ("left", "right", "left")
-THOUGHTS = 3
+PAY_SECONDS = 2.0
+"""For one payment; whoever takes over from a dead process waits until they are over."""
 WORK_SECONDS = 0.03
 """Of an agent and of a model: long enough that a kill finds something in flight."""
 
@@ -50,17 +57,40 @@ async def nested(message: Message, ctx: Context) -> str:
     return " + ".join(part.text for part in parts)
 
 
-async def react(message: Message, ctx: Context) -> str:
-    """Think and act in turns."""
-    thoughts: list[str] = []
-    for number in range(THOUGHTS):
-        asked = f"{message.text}/{number}"
-        thoughts.append((await ctx.model.chat(asked)).text)
-        await ctx.call("left", asked)
-    return " ".join(thoughts)
+@tool(effect="read")
+async def look(order: str) -> str:
+    """Look at an order."""
+    await asyncio.sleep(WORK_SECONDS)
+    return f"looked({order})"
 
 
-def agents() -> list[Agent]:
+@tool(effect="idempotent")
+async def mark(order: str) -> str:
+    """Mark an order."""
+    await asyncio.sleep(WORK_SECONDS)
+    return f"marked({order})"
+
+
+def payment(provider: str) -> Tool[str]:
+    """Return the tool that must not be executed twice; the provider counts what it does."""
+    till = f"{provider.removesuffix('/v1')}/pay"
+
+    async def was_paid(ctx: ToolContext, order: str) -> Resolution:
+        async with aiohttp.ClientSession() as session, session.get(till) as answer:
+            paid = ctx.idempotency_key in await answer.json()
+        return Done(f"paid({order})") if paid else NotDone()
+
+    @tool(effect="once", timeout=PAY_SECONDS, reconcile=was_paid)
+    async def pay(order: str, ctx: ToolContext) -> str:
+        """Pay for an order."""
+        async with aiohttp.ClientSession() as session:
+            await session.post(till, json=ctx.idempotency_key)
+        return f"paid({order})"
+
+    return pay
+
+
+def agents(provider: str = "") -> list[Agent]:
     """Return all agents; `sequence` and `route` are the patterns of the orchestrator service."""
     return [
         Agent("left", work),
@@ -75,7 +105,13 @@ def agents() -> list[Agent]:
             routes={"left": "left", "right": "right"},
         ),
         Agent("nested", nested),
-        Agent("react", react, model=MODEL),
+        Agent(
+            "react",
+            role="react",
+            model=MODEL,
+            stream=False,
+            tools=[look, mark, payment(provider)],
+        ),
     ]
 
 
@@ -89,7 +125,7 @@ def app(namespace: str, provider: str, ack_wait: float) -> App:
     settings = ModelSettings(
         providers={"openai_compatible": ProviderSettings(base_url=provider, max_attempts=2)}
     )
-    return App(agents(), namespace=namespace, models=settings, ack_wait=ack_wait)
+    return App(agents(provider), namespace=namespace, models=settings, ack_wait=ack_wait)
 
 
 def is_right(agent: str, text: str, answer: Message) -> bool:
@@ -101,7 +137,7 @@ def is_right(agent: str, text: str, answer: Message) -> bool:
         "sequence": sequence,
         "route": routed,
         "nested": rf"{sequence} \+ right\({quoted}\) \+ {routed}",
-        "react": " ".join(rf"answer to {quoted}/{number}" for number in range(THOUGHTS)),
+        "react": rf"answer to paid\({quoted}\)",
     }[agent]
     meta: dict[str, Any] = dict(answer.meta)
     if agent == "route":

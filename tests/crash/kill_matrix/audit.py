@@ -58,7 +58,9 @@ def recoveries(kills: list[Kill], lines: list[Line], runs: dict[str, Run]) -> li
     return found
 
 
-async def audit(client: Client, row: Row, lines: list[Line], asked: Counter[str]) -> None:
+async def audit(
+    client: Client, row: Row, lines: list[Line], asked: Counter[str], paid: Counter[str]
+) -> None:
     """Fill in what ran again and what was paid again.
 
     A completed step ran again when its worker looked for the result after it was stored, and
@@ -77,6 +79,7 @@ async def audit(client: Client, row: Row, lines: list[Line], asked: Counter[str]
     row.executions = executions.total()
     row.repeated = row.executions - len(executions)
     _check_the_ledger(client, records, executions)
+    row.paid_again += [f"{key}: paid {count} times" for key, count in paid.items() if count > 1]
     questions = dict.fromkeys(asked, "")
     for record in records:
         if ".res.llm." in record.subject:
@@ -99,11 +102,12 @@ def _content(data: bytes) -> str:
 
 def _check_the_ledger(client: Client, stored: Sequence[Record], executions: Counter[str]) -> None:
     """Refuse to certify anything when executions were not noted: then nothing would be proved."""
-    records = f"{client.names.prefix}res.nested."
+    # what these two record by themselves: values, and uses of tools
+    own = tuple(f"{client.names.prefix}res.{agent}." for agent in ("nested", "react"))
     missing = [
         record
         for record in stored
-        if not executions[record.subject] and not record.subject.startswith(records)
+        if not executions[record.subject] and not record.subject.startswith(own)
     ]
     assert not missing, (
         f"{len(missing)} results without a noted execution, such as {missing[0].subject}: "

@@ -114,7 +114,7 @@ async def stage(
     """
     async with AsyncExitStack() as stack:
         server = stack.enter_context(NatsServer()) if servers is None else servers
-        provider, asked = await stack.enter_async_context(counting_provider())
+        provider, asked, paid = await stack.enter_async_context(counting_provider())
         client = await stack.enter_async_context(connect(server.url, namespace=NAMESPACE))
         await _provision(app(NAMESPACE, provider, ack_wait), client, 1 if servers is None else SIZE)
         place = Place(folder, server.url, NAMESPACE, provider, ack_wait)
@@ -126,7 +126,7 @@ async def stage(
             yield made
             watching.cancel()
         made.count()
-        await audit(client, row, made.lines, asked)
+        await audit(client, row, made.lines, asked, paid)
 
 
 async def _provision(system: App, client: Client, replicas: int) -> None:
