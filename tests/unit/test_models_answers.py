@@ -10,9 +10,10 @@ from aixgo.errors import BadModelAnswer, ContentRefused
 from aixgo.models import ChatRequest, ResponseSchema
 from aixgo.models.wires.assembly import ToolCalls
 from aixgo.models.wires.chat import decode_chat
-from aixgo.models.wires.classify import from_status, retry_after_of, sanitised
+from aixgo.models.wires.classify import from_status, sanitised
 from aixgo.models.wires.finish import finish_reason
 from aixgo.models.wires.usage import usage_of
+from aixgo.web.retry_after import retry_after_of
 
 ASK = ChatRequest(model="openai/gpt-4o", messages=())
 

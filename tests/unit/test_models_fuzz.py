@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from aixgo.errors import ModelError
 from aixgo.models import ChatMessage, ChatRequest, EmbedRequest, ResponseSchema
 from aixgo.models.wires.chat import ChatStream, decode_chat, read_chat
-from aixgo.models.wires.classify import from_status, retry_after_of
+from aixgo.models.wires.classify import from_status
 from aixgo.models.wires.embeddings import decode_embeddings, decode_features
 from aixgo.models.wires.responses import ResponsesStream, decode_responses
 from aixgo.models.wires.schemas import JsonGate, json_in
 from aixgo.models.wires.sse import Event
 from aixgo.models.wires.tidy import tidy_chat, tidy_chunk
+from aixgo.web.retry_after import retry_after_of
 
 HI = (ChatMessage(role="user", content="hi"),)
 CITY = ResponseSchema(name="c", schema={"type": "object", "required": ["city"]})

@@ -23,9 +23,9 @@ from aixgo.models import (
 )
 from aixgo.models.http import proxy_url
 from aixgo.models.providers import PROVIDERS, Dialect
-from aixgo.models.wires.classify import retry_after_of
-from aixgo.models.wires.secrets import Secrets
 from aixgo.testing.fake_provider import Fail, FakeProvider, Raw, Say, fake_provider
+from aixgo.web.retry_after import retry_after_of
+from aixgo.web.secrets import Secrets
 
 HI = (ChatMessage(role="user", content="hi"),)
 CITY = ResponseSchema(name="city", schema={"type": "object", "required": ["city"]})

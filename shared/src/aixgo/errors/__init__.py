@@ -56,7 +56,9 @@
     ├── ToolError
     │   ├── UnknownTool                 the agent has no tool of that name
     │   ├── ToolNotDone         (retry) the tool itself says that nothing happened
-    │   │   └── ToolUnavailable (retry) where a tool is executed cannot be reached
+    │   │   ├── ToolUnavailable (retry) where a tool is executed cannot be reached
+    │   │   └── AddressBlocked          the guard of tools over the network refuses an address
+    │   ├── OutcomeUnknown      (retry) a request was sent, and its end was not seen
     │   ├── ToolTimeout         (retry) an execution of a tool took longer than its `timeout`
     │   └── ToolFailed                  a tool failed for good; the failure is recorded
     └── ModelError
@@ -161,6 +163,8 @@ from .patterns import (
     PatternError,
 )
 from .tools import (
+    AddressBlocked,
+    OutcomeUnknown,
     ToolError,
     ToolFailed,
     ToolNotDone,
@@ -170,6 +174,7 @@ from .tools import (
 )
 
 __all__ = [
+    "AddressBlocked",
     "AgentTimeout",
     "AixgoError",
     "AuthenticationFailed",
@@ -214,6 +219,7 @@ __all__ = [
     "NoStep",
     "NotReady",
     "NotSupported",
+    "OutcomeUnknown",
     "ParkSwallowed",
     "PatternError",
     "PayloadTooLarge",

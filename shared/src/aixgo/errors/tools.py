@@ -30,13 +30,16 @@ class ToolNotDone(ToolError):
 
     Args:
         retryable: whether that may help; with False the step fails at once.
+        retry_after: seconds that the far side asks to wait before that.
     """
 
     code = "tool_not_done"
     retryable = True
 
-    def __init__(self, message: str, *, retryable: bool = True) -> None:
-        self.retryable = retryable
+    def __init__(
+        self, message: str, *, retryable: bool = True, retry_after: float | None = None
+    ) -> None:
+        self.retryable, self.retry_after = retryable, retry_after
         super().__init__(message)
 
 
@@ -44,6 +47,32 @@ class ToolUnavailable(ToolNotDone):
     """Where a tool is executed cannot be reached, so nothing happened; later it may be there."""
 
     code = "tool_unavailable"
+
+
+class AddressBlocked(ToolNotDone):
+    """The guard of tools over the network refuses an address; nothing was sent.
+
+    Attributes:
+        host: that was to be connected to.
+    """
+
+    code = "address_blocked"
+    retryable = False
+
+    def __init__(self, host: str, message: str) -> None:
+        self.host = host
+        super().__init__(message, retryable=False)
+
+
+class OutcomeUnknown(ToolError):
+    """A request was sent, and what became of it was not seen: a `once` step is in doubt."""
+
+    code = "outcome_unknown"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
 
 
 class ToolTimeout(ToolError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,11 +12,10 @@ from pydantic import SecretStr
 from aixgo.errors import AixgoError, BadModelRequest, ConfigError, MissingKey
 from aixgo.models.providers import DEFAULT_LOCATION, LOCATION_ENV, PROJECT_ENV, Provider
 from aixgo.models.settings import ProviderSettings, checked_base_url
+from aixgo.web.headers import header_name, sendable_value
 
 if TYPE_CHECKING:
     from aixgo.models.http import Http
-
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,21 +156,9 @@ def credentials(
     Raises:
         ConfigError: one of them cannot be sent; it is named and not shown.
     """
-    key = _sendable(api_key, f"the key of provider {provider!r}")
+    key = sendable_value(api_key, f"the key of provider {provider!r}")
     found: dict[str, str] = {}
     for name, value in (headers or {}).items():
         what = f"header {name.strip()!r} of provider {provider!r}"
-        if not _HEADER_NAME.fullmatch(name.strip()):
-            raise ConfigError(f"{what}: that is not the name of a header; write letters and '-'")
-        found[name.strip()] = _sendable(value, what)
+        found[header_name(name, what)] = sendable_value(value, what)
     return key, found
-
-
-def _sendable(value: str, what: str) -> str:
-    value = value.strip()
-    if not value.isprintable() or not value.isascii():
-        raise ConfigError(
-            f"{what} has a control character or one beyond ASCII inside ({len(value)} characters); "
-            "copy it again, without line breaks"
-        )
-    return value

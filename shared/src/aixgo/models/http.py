@@ -20,8 +20,8 @@ from aixgo.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from aixgo.models.wires.secrets import NOTHING, Secrets
 from aixgo.models.wires.sse import BOM, Event, SseParser
+from aixgo.web.secrets import NOTHING, Secrets
 
 try:
     import aiohttp

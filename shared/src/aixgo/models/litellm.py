@@ -25,7 +25,7 @@ from aixgo.models.openai_compatible import last_chunk, no_embeddings
 from aixgo.models.port import ChatChunk, ChatRequest, ChatResponse, EmbedRequest, EmbedResponse
 from aixgo.models.providers import Provider, split_model
 from aixgo.models.wires import litellm as wire
-from aixgo.models.wires.secrets import Secrets
+from aixgo.web.secrets import Secrets
 
 _SWITCHES = {
     # each of these stops something that `import litellm` or a first call does by itself

@@ -37,11 +37,12 @@ from aixgo.models.providers import (
 )
 from aixgo.models.wires.chat import ChatStream, decode_chat
 from aixgo.models.wires.chat_request import chat_body
-from aixgo.models.wires.classify import from_status, retry_after_of, sanitised
+from aixgo.models.wires.classify import from_status, sanitised
 from aixgo.models.wires.embeddings import decode_embeddings, decode_features, embed_body
 from aixgo.models.wires.responses import ResponsesStream, decode_responses, responses_body
-from aixgo.models.wires.secrets import Secrets
 from aixgo.models.wires.sse import SseParser
+from aixgo.web.retry_after import retry_after_of
+from aixgo.web.secrets import Secrets
 
 AFTER_THE_END = 2.0
 """Seconds for the usage and the last line of a stream once its answer has said why it ended."""

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any
 
-from aixgo import clock
 from aixgo.errors import (
     BadModelRequest,
     ContentRefused,
@@ -22,7 +18,7 @@ from aixgo.errors import (
     UnsupportedByModel,
 )
 from aixgo.models.wires.reading import Unreadable, loads, record, string, well_formed
-from aixgo.models.wires.secrets import NOTHING, Secrets
+from aixgo.web.secrets import NOTHING, Secrets
 
 EXCERPT_CHARS = 300
 """Of a provider's body in an error: enough for its sentence, too little for a prompt."""
@@ -180,25 +176,3 @@ def sanitised(text: str, secrets: Secrets = NOTHING) -> str:
     text = _CONTROL.sub(" ", text[: 20 * EXCERPT_CHARS]).strip()
     text = secrets.clean(well_formed(text))
     return text if len(text) <= EXCERPT_CHARS else text[: EXCERPT_CHARS - 1] + "…"
-
-
-def retry_after_of(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that an answer's headers (names in any case) ask to wait, or None."""
-    found = {name.lower(): value for name, value in headers.items()}
-    if milliseconds := _seconds(found.get("retry-after-ms", "")):
-        return milliseconds / 1000
-    value = found.get("retry-after", "")
-    if (seconds := _seconds(value)) is not None:
-        return seconds
-    try:
-        moment = parsedate_to_datetime(value)
-        # a date of HTTP is in GMT, whether it says so or not
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return max(0.0, moment.timestamp() - clock.now())
-    except (ValueError, OverflowError, TypeError, IndexError):
-        return None
-
-
-def _seconds(value: str) -> float | None:
-    pattern = r"\d{1,9}(\.\d{1,9})?"
-    return float(value) if re.fullmatch(pattern, value.strip(), re.ASCII) else None

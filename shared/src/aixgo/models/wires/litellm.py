@@ -23,10 +23,11 @@ from aixgo.models.providers import PLAIN, Provider, split_model
 from aixgo.models.wires.answers import checked, checked_vectors
 from aixgo.models.wires.assembly import Assembly, ToolCalls, whole_choice
 from aixgo.models.wires.chat_request import chat_body
-from aixgo.models.wires.classify import from_status, retry_after_of, sanitised
+from aixgo.models.wires.classify import from_status, sanitised
 from aixgo.models.wires.reading import string, text_in, well_formed
-from aixgo.models.wires.secrets import Secrets
 from aixgo.models.wires.usage import Counter
+from aixgo.web.retry_after import retry_after_of
+from aixgo.web.secrets import Secrets
 
 _BY_CLASS: dict[str, tuple[type[ModelError], str]] = {
     # these share status 400 with every other bad request

@@ -107,7 +107,8 @@ class Once:
             payload = to_payload(value)
         except ToolNotDone as error:
             failure = failure_of(error, step.agent, held.number)
-            return await self._follow(held, await self._judge(held, _not_done("tool", failure)))
+            verdict = await self._judge(held, _not_done("tool", failure))
+            return await self._follow(held, verdict, error.retry_after)
         except asyncio.CancelledError:
             stopped = ToolError("it was cancelled, or its process was told to stop")
             await self._report("in_doubt", held, failure_of(stopped, step.agent, held.number))
@@ -167,7 +168,9 @@ class Once:
             raise Parked(until=over, awaited=[Awaited(agent=step.agent, step=step.path)])
         return await step.caller.await_result(step.agent, request.run, step.path, left)
 
-    async def _follow(self, held: Reservation, verdict: Verdict) -> Envelope | None:
+    async def _follow(
+        self, held: Reservation, verdict: Verdict, retry_after: float | None = None
+    ) -> Envelope | None:
         """Do what a verdict says."""
         step = self._step
         if verdict.done:
@@ -177,7 +180,7 @@ class Once:
             return None
         self._refused += 1
         said = verdict.error
-        error = ToolNotDone(said.message, retryable=said.retryable)
+        error = ToolNotDone(said.message, retryable=said.retryable, retry_after=retry_after)
         delay = next_delay(step.tool.spec.retry, self._refused, error)
         if delay is None:
             return await step.failed(error, held.number, 0.0)

@@ -1,12 +1,15 @@
-"""Keys and secret headers are in no text that leaves an adapter, whatever a provider echoes."""
+"""Keys and secret headers are in no text that leaves a client, whatever the far side echoes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from json import dumps
+from typing import TypeVar
 
-from aixgo.errors import ModelError
+from aixgo.errors import AixgoError
+
+E = TypeVar("E", bound=AixgoError)
 
 _SHORTEST = 6
 """What is shorter is not a key but a placeholder, and would be taken out of every other word."""
@@ -51,7 +54,7 @@ class Secrets:
         """Return the text without the given secrets."""
         return text if self._known is None else self._known.sub("***", text)
 
-    def cleaned(self, error: ModelError) -> ModelError:
+    def cleaned(self, error: E) -> E:
         """Return the error with nothing secret in its text, its notes and its cause."""
         text = str(error)
         if (clean := self.without(text)) != text:
