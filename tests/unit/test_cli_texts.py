@@ -16,8 +16,8 @@ from aixgo.cli._terminal import note, one_line, write, write_json
 from aixgo.cli._texts import cost, tokens
 from aixgo.envelope import NO_USAGE, Usage
 from aixgo.errors import ConfigError, InvalidPayload, Unreachable
+from aixgo.printable import printable, printable_json
 from aixgo.runs.watch import StepFinished, StepStarted, TokensArrived
-from aixgo.telemetry.printable import printable, printable_json
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from aixgo.agents.handler import Handler, HandlerRole, HandlerShape
-from aixgo.agents.reference import imported
 from aixgo.agents.role import Role, find_role, known_roles
 from aixgo.config.agents import AgentSpec, Options
+from aixgo.config.reference import imported
 from aixgo.config.suggest import did_you_mean
 from aixgo.config.wording import sentence
 from aixgo.errors import ConfigError, by_code

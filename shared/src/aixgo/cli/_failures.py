@@ -8,7 +8,7 @@ import traceback
 
 from aixgo.cli import DEBUG
 from aixgo.errors import AixgoError, ConfigError
-from aixgo.telemetry.printable import printable
+from aixgo.printable import printable
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 

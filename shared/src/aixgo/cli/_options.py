@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aixgo.agents.reference import is_reference
 from aixgo.config.deployment import IN_PROCESS, Deployment, checked_broker
 from aixgo.config.durations import some_time
+from aixgo.config.reference import is_reference
 from aixgo.documents import Document, load_document
 from aixgo.errors import BadSubject, ConfigError
 from aixgo.subjects import Names

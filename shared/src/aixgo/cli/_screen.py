@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from aixgo.cli._terminal import coloured, write, write_json
+from aixgo.printable import printable
 from aixgo.telemetry import logs
-from aixgo.telemetry.printable import printable
 
 _COLOURS = ("36", "33", "35", "32", "34", "31")
 _COLUMNS = frozenset({"timestamp", "level", "logger", "message"})

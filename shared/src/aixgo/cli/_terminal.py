@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
-from aixgo.telemetry.printable import printable, printable_json
+from aixgo.printable import printable, printable_json
 
 if TYPE_CHECKING:
     from rich.text import Text

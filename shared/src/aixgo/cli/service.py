@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from aixgo.agents.reference import is_reference
 from aixgo.cli._options import LogLevel, Namespace, Server, server_of, system_of
 from aixgo.config.deployment import Deployment
+from aixgo.config.reference import is_reference
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError
 from aixgo.hosting.app import App

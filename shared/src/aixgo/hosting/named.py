@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from aixgo.agents.reference import imported
+from aixgo.config.reference import imported
 from aixgo.errors import ConfigError
 from aixgo.hosting.app import App
 

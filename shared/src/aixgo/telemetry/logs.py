@@ -16,7 +16,7 @@ from typing import Any, Literal, TextIO
 import msgspec
 
 from aixgo.errors import AixgoError, ConfigError, cut, sendable, text_of
-from aixgo.telemetry.printable import printable, printable_json
+from aixgo.printable import printable, printable_json
 
 Format = Literal["auto", "json", "human"]
 LEVELS = ("debug", "info", "warning", "error")

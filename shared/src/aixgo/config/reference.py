@@ -13,7 +13,7 @@ from typing import Any
 
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError, text_of
-from aixgo.telemetry.printable import printable
+from aixgo.printable import printable
 
 _MAX_REASON = 400  # characters of what a module raised
 _RAISE = dis.opmap["RAISE_VARARGS"]
