@@ -154,8 +154,8 @@ def test_all_mistakes_are_reported_together_in_the_order_of_the_document() -> No
         "f.yaml:5:12: agents.1.name: another agent is named 'triage' already (line 4); "
         "names are unique",
         "f.yaml:5:33: agents.1.tempature: unknown key 'tempature'; did you mean 'temperature'?",
-        "f.yaml:6:1: extra: unknown key 'extra'; known: agents, deployment, models, name, "
-        "namespace, orchestration, retention, version",
+        "f.yaml:6:1: extra: unknown key 'extra'; known: agents, deployment, mcp_servers, "
+        "models, name, namespace, orchestration, retention, tools, version",
     ]
 
 

@@ -168,9 +168,9 @@ def test_an_agent_refuses_what_is_no_tool_and_a_name_that_is_taken() -> None:
 
     with pytest.raises(ConfigError, match=r"'a': <function fine.* is not a tool; put `@tool"):
         Agent("a", handler, tools=[fine])  # type: ignore[list-item] # a decorator was forgotten
-    with pytest.raises(ConfigError, match="'a' has two tools named 'fine'"):
+    with pytest.raises(ConfigError, match="'a': has two tools named 'fine'"):
         Agent("a", handler, tools=[tool()(fine), tool()(fine)])
-    with pytest.raises(ConfigError, match="'logger' takes no tools"):
+    with pytest.raises(ConfigError, match="'logger' takes no tools; leave `tools`"):
         Agent("a", role="logger", tools=[tool()(fine)])
 
 

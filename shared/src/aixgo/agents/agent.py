@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import SecretStr
 
-from aixgo.agents.declaration import CUSTOM, Declaration, Wrong, declare
+from aixgo.agents.declaration import CUSTOM, Declaration, declare
 from aixgo.agents.handler import Handler
 from aixgo.agents.role import Role
 from aixgo.config.agents import AgentSpec, Limits, Options, Retry
+from aixgo.config.problems import Wrong
 from aixgo.errors import ConfigError
-from aixgo.tools.port import Tool
+from aixgo.tools.port import AnyTool, ToolSource
 from aixgo.tools.toolbox import Toolbox
 
 __all__ = ["CUSTOM", "Agent"]
@@ -32,7 +33,10 @@ class Agent:
         handler: the behaviour, or the text `module:function` that names it; the role is then
             `custom`.
         role: an installed role, such as `react` or `classifier`.
-        tools: what the handler may use with `ctx.tool`; functions with `@tool`.
+        tools: what the agent may use with `ctx.tool`, if its role uses tools: functions with
+            `@tool`, other objects that keep the `Tool` protocol, sources of tools, and mappings as
+            in a document (`{"type": "http", "name": …}`).
+        mcp_servers: of which it may use the tools: servers, or mappings as in a document.
         options: every other field of `AgentSpec` (`model`, `prompt`, `temperature`, `max_tokens`,
             `timeout`, `inputs`, `outputs`, `retry`, `exclusive`, …) and the role's own options.
 
@@ -57,7 +61,8 @@ class Agent:
         retry: Retry | dict[str, Any] | None = None,
         limits: Limits | dict[str, Any] | None = None,
         concurrency: int | None = None,
-        tools: Sequence[Tool[Any]] = (),
+        tools: Sequence[AnyTool | ToolSource | Mapping[str, Any] | str] = (),
+        mcp_servers: Sequence[ToolSource | Mapping[str, Any] | str] = (),
         **options: Any,
     ) -> None:
         if not name:
@@ -77,10 +82,12 @@ class Agent:
             "retry": retry,
             "limits": limits,
             "concurrency": concurrency,
+            "tools": tuple(tools),
+            "mcp_servers": tuple(mcp_servers),
         }
         given = {key: value for key, value in given.items() if value not in (None, ())} | options
         declaration, problems = declare(
-            given, handler=None if isinstance(handler, str) else handler, tools=tools
+            given, handler=None if isinstance(handler, str) else handler
         )
         if declaration is None:
             match problems:
@@ -119,7 +126,7 @@ class Agent:
 
     @property
     def tools(self) -> Toolbox:
-        """What the handler may use with `ctx.tool`."""
+        """What the agent may use with `ctx.tool`."""
         return self.declaration.tools
 
     @property

@@ -7,27 +7,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
+from aixgo.agents.agent_tools import TOOL_KEYS, ToolsOfAgent
 from aixgo.agents.handler import Handler, HandlerRole, HandlerShape
 from aixgo.agents.role import Role, find_role, known_roles
 from aixgo.config.agents import AgentSpec, Options
+from aixgo.config.problems import Invalid, Problem, UnknownKey, Wrong
 from aixgo.config.reference import imported
-from aixgo.config.suggest import did_you_mean
-from aixgo.config.wording import sentence
 from aixgo.errors import ConfigError, by_code
-from aixgo.tools.port import Tool
+from aixgo.tools.declared import DeclaredTools
 from aixgo.tools.toolbox import NO_TOOLS, Toolbox
 
 CUSTOM = "custom"
 """Role of an agent whose behaviour is a handler of the user's own."""
-
-Loc = tuple[str | int, ...]
-"""Path of a value inside of a declaration: keys and indexes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +35,7 @@ class Declaration:
         spec: the part that every role shares.
         options: the role's own part, an instance of `role.options_for(…)`.
         role: the behaviour's class; `HandlerRole` for an agent with a handler of its own.
-        tools: what a handler may use with `ctx.tool`.
+        tools: what the agent may use with `ctx.tool`.
         shape: the handler and what it takes and returns; None for an installed role.
     """
 
@@ -47,6 +44,17 @@ class Declaration:
     role: type[Role]
     tools: Toolbox = NO_TOOLS
     shape: HandlerShape | None = None
+
+    def calls(self) -> tuple[str, ...]:
+        """Return the agents that this one may call: its role's, and those of its tools.
+
+        Those that a handler calls itself are not known.
+
+        Raises:
+            ConfigError: the role finds its options wrong together.
+        """
+        role = () if self.shape is not None else self.build().calls()
+        return tuple(dict.fromkeys((*role, *self.tools.agents)))
 
     def build(self) -> Role:
         """Return a new instance of the behaviour.
@@ -61,59 +69,11 @@ class Declaration:
         return role
 
 
-@dataclass(frozen=True)
-class Wrong:
-    """One thing that is wrong with a declaration.
-
-    Attributes:
-        loc: the path of the value; empty for the declaration as a whole.
-        text: what is wrong, and the fix.
-        cause: the error that it comes from, if it has a class of its own.
-        named: an agent that the role's options name at a place that only they know.
-    """
-
-    loc: Loc
-    text: str
-    cause: ConfigError | None = None
-    named: str = ""
-
-    def texts(self) -> list[str]:
-        """Return what is wrong, one sentence each."""
-        return [self.text]
-
-
-@dataclass(frozen=True)
-class UnknownKey:
-    """A key that neither every agent nor the role has."""
-
-    key: str
-    known: frozenset[str]
-
-    def texts(self) -> list[str]:
-        """Return what is wrong, with the nearest key that there is."""
-        return [f"unknown option {self.key!r}{did_you_mean(self.key, self.known)}"]
-
-
-@dataclass(frozen=True)
-class Invalid:
-    """Values that a model refuses."""
-
-    error: ValidationError
-    model: type[Options]
-
-    def texts(self) -> list[str]:
-        """Return pydantic's findings, without echoing secrets."""
-        return [_described(found) for found in self.error.errors(include_url=False)]
-
-
-Problem = Wrong | UnknownKey | Invalid
-
-
 def declare(
     given: Mapping[str, Any],
     *,
     handler: Handler | None = None,
-    tools: Sequence[Tool[Any]] = (),
+    tools: DeclaredTools | None = None,
     directory: str | os.PathLike[str] | None = None,
 ) -> tuple[Declaration | None, list[Problem]]:
     """Return a checked declaration, or None with all that is wrong with it.
@@ -121,10 +81,11 @@ def declare(
     Args:
         given: every key of one flat declaration: those of `AgentSpec` and the role's own.
         handler: the behaviour, when it is an object already and not a `handler: module:name`.
-        tools: for a handler.
+        tools: those that the agent may name; the ones of a document.
         directory: where modules of handlers are looked for first.
     """
     problems: list[Problem] = []
+    declared = DeclaredTools(directory) if tools is None else tools
     role, handler = _behaviour(given, handler, directory, problems)
     if role is HandlerRole:
         given = {**given, "role": CUSTOM}
@@ -135,19 +96,20 @@ def declare(
         return None, problems
     model = role.options_for(given)
     own = frozenset(model.model_fields)
+    box, given = _toolbox(role, own, given, declared, problems)
+    if role.takes_tools:
+        common |= TOOL_KEYS
     if model.model_config.get("extra") == "forbid":
         problems += [UnknownKey(key, common | own) for key in given if key not in common | own]
     options = _validated(model, own - common, given, problems)
-    shape, box = None, NO_TOOLS
+    shape = None
     try:
         if handler is not None:
             shape = HandlerShape(_name(given), handler)
-        if tools:
-            box = _toolbox(given, role, tools)
     except ConfigError as error:
-        loc = ("handler",) if shape is None and "handler" in given else ()
+        loc = ("handler",) if "handler" in given else ()
         problems.append(Wrong(loc, _without_name(str(error), _name(given)), error))
-    if problems or spec is None or options is None:
+    if problems or spec is None or options is None or box is None:
         return None, problems
     return Declaration(spec=spec, options=options, role=role, tools=box, shape=shape), problems
 
@@ -210,13 +172,29 @@ def _validated(
         return None
 
 
-def _toolbox(given: Mapping[str, Any], role: type[Role], tools: Sequence[Tool[Any]]) -> Toolbox:
+def _toolbox(
+    role: type[Role],
+    own: Collection[str],
+    given: Mapping[str, Any],
+    declared: DeclaredTools,
+    problems: list[Problem],
+) -> tuple[Toolbox | None, Mapping[str, Any]]:
+    """Return the agent's tools, None when they are wrong, and the declaration without them."""
+    keys = [key for key in given if key in TOOL_KEYS and key not in own]
+    rest = {key: value for key, value in given.items() if key not in keys}
     if not role.takes_tools:
-        raise ConfigError(
-            f"an agent of role {given.get('role')!r} takes no tools; put them on an agent with a "
-            "handler, or on one whose role takes tools, such as react"
-        )
-    return Toolbox(_name(given), tools)
+        problems += [
+            Wrong(
+                (key,),
+                f"an agent of role {given.get('role')!r} takes no tools; leave `{key}` out, or put "
+                "them on an agent with a handler, or on one whose role takes tools, such as react",
+            )
+            for key in keys
+        ]
+        return NO_TOOLS, rest
+    if not keys:
+        return NO_TOOLS, rest
+    return ToolsOfAgent(_name(given), declared, problems).read(given), rest
 
 
 def _load_errors_of(given: Mapping[str, Any]) -> None:
@@ -238,9 +216,3 @@ def _name(given: Mapping[str, Any]) -> str:
 
 def _without_name(text: str, name: str) -> str:
     return text.removeprefix(f"agent {name!r}: ")
-
-
-def _described(found: Any) -> str:
-    where = ".".join(map(str, found["loc"])) or "value"
-    value = "" if "key" in where else f" (got {found['input']!r:.60})"
-    return f"{where}: {sentence(found)}{value}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from aixgo.agents.declaration import Declaration, Wrong
+from aixgo.agents.declaration import Declaration
+from aixgo.config.problems import Wrong
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError
 
@@ -27,7 +28,7 @@ def misfits(
             if name not in names:
                 yield declared, Wrong(loc, _nobody(name, names))
         try:
-            called[spec.name] = () if declared.shape is not None else declared.build().calls()
+            called[spec.name] = declared.calls()
         except ConfigError as error:
             yield declared, Wrong((), str(error), error)
             continue

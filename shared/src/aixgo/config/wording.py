@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+_SECRET = re.compile(r"key|(?<!max_)token|secret|password|credential|header", re.IGNORECASE)
 
 _FORMS = {
     r"^[A-Za-z0-9_-]{1,32}$": (
         "needs 1 to 32 characters of A-Z, a-z, 0-9, '_' and '-', such as front-desk"
+    ),
+    r"^[A-Za-z0-9_:-]{1,100}$": (
+        "needs 1 to 100 characters of A-Z, a-z, 0-9, '_', ':' and '-', such as look_up"
     ),
     r"^(https?://.+)?$": "needs an address that begins with http:// or https://",
 }
@@ -48,6 +54,11 @@ _SENTENCES = {
     "too_long": "has too many entries: {max_length} at most",
 }
 """By pydantic's type of error; the names in braces are what pydantic says about its limit."""
+
+
+def names_a_secret(path: Iterable[str | int]) -> bool:
+    """Whether the value at a path may be a secret, so that no message shows it."""
+    return any(isinstance(part, str) and _SECRET.search(part) for part in path)
 
 
 def sentence(found: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from aixgo.documents.source import Loc, Tree
 from aixgo.errors import ConfigError
 from aixgo.models.bus import GATEWAY
 from aixgo.models.settings import ModelSettings
+from aixgo.tools.declared import DeclaredTools
 
 VERSION = 2
 """The version of documents that this code reads."""
@@ -49,6 +50,7 @@ class Document:
     Attributes:
         source: name of the file.
         agents: as written, then the orchestrations.
+        tools: what it declares by name in `tools:` and `mcp_servers:`.
         orchestrations: names of the agents that `orchestration:` declares.
         tree: the values as written, with their lines and columns.
         places: by agent, the path of its declaration in it.
@@ -61,6 +63,7 @@ class Document:
     models: ModelSettings
     agents: tuple[Agent, ...]
     retention: Retention = field(default_factory=Retention)
+    tools: DeclaredTools = field(default_factory=DeclaredTools, repr=False, compare=False)
     orchestrations: tuple[str, ...] = ()
     tree: Tree | None = field(default=None, repr=False, compare=False)
     places: Mapping[str, Loc] = field(default_factory=dict, repr=False, compare=False)

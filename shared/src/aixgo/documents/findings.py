@@ -11,11 +11,10 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from aixgo.config.suggest import did_you_mean
-from aixgo.config.wording import sentence
+from aixgo.config.wording import names_a_secret, sentence
 from aixgo.documents.source import Loc, Mark, Tree, dotted
 from aixgo.errors import Finding, InvalidDocument
 
-_SECRET = re.compile(r"key|(?<!max_)token|secret|password|credential|header", re.IGNORECASE)
 SHORTEST_SECRET = 6
 """What a variable holds is taken out of every message when it has so many characters; a shorter one
 only out of messages about its own place, where it could not be a word of the sentence."""
@@ -112,7 +111,7 @@ class Findings:
         text = sentence(found)
         if loc in self._tree.expanded:
             return f"{text} (got {self._tree.expanded[loc]:.80})"
-        if found["type"] == "value_error" or self._secret(loc) or not _scalar(found["input"]):
+        if found["type"] == "value_error" or names_a_secret(loc) or not _scalar(found["input"]):
             return text
         return f"{text} (got {shown(found['input'])})"
 
@@ -124,10 +123,6 @@ class Findings:
             if value and (here or len(value) >= SHORTEST_SECRET):
                 text = text.replace(repr(value), written).replace(value, written)
         return text
-
-    @staticmethod
-    def _secret(loc: Loc) -> bool:
-        return any(isinstance(part, str) and _SECRET.search(part) for part in loc)
 
 
 def shown(value: Any) -> str:

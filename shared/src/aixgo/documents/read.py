@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from aixgo.agents.agent import Agent
-from aixgo.agents.declaration import Declaration, Invalid, UnknownKey, Wrong, declare
+from aixgo.agents.declaration import Declaration, declare
 from aixgo.agents.system import misfits
+from aixgo.config.problems import Invalid, Problem, UnknownKey, Wrong
 from aixgo.documents.document import ORCHESTRATOR, VERSION, Document, Header
 from aixgo.documents.findings import Findings, shown
 from aixgo.documents.source import Loc, Tree, parse, read_document
 from aixgo.models.bus import GATEWAY
+from aixgo.tools.declared import DeclaredTools
 
-SECTIONS = (*Header.model_fields, "agents", "orchestration")
+SECTIONS = (*Header.model_fields, "tools", "mcp_servers", "agents", "orchestration")
 """Keys of a document."""
 
 
@@ -54,7 +56,10 @@ def parse_document(
     if not _is_ours(tree, findings):
         findings.finish()
     header = _header(tree, findings)
-    reader = _Agents(tree, findings, directory)
+    tools = DeclaredTools(directory)
+    for problem in tools.read(tree.data.get("tools"), tree.data.get("mcp_servers")):
+        _report(findings, problem)
+    reader = _Agents(tree, findings, directory, tools)
     agents = reader.read()
     findings.finish()
     assert header is not None
@@ -66,6 +71,7 @@ def parse_document(
         models=header.models,
         retention=header.retention,
         agents=tuple(agents),
+        tools=tools,
         orchestrations=tuple(reader.orchestrations),
         tree=tree,
         places=reader.places,
@@ -119,9 +125,14 @@ class _Agents:
     """Reads the agents of one document and checks them against each other."""
 
     def __init__(
-        self, tree: Tree, findings: Findings, directory: str | os.PathLike[str] | None
+        self,
+        tree: Tree,
+        findings: Findings,
+        directory: str | os.PathLike[str] | None,
+        tools: DeclaredTools,
     ) -> None:
         self._tree, self._findings, self._directory = tree, findings, directory
+        self._tools = tools
         self._places: dict[str, Loc] = {}
         self.orchestrations: list[str] = []
         self.places: dict[str, Loc] = {}
@@ -136,7 +147,7 @@ class _Agents:
         self.places = {declaration.spec.name: loc for loc, declaration in found}
         for declaration, wrong in misfits([one for _, one in found], self._places):
             loc = self.places[declaration.spec.name]
-            at = place_of(self._tree, loc, wrong.named) if wrong.named else (*loc, *wrong.loc)
+            at = self._place_of(loc, wrong.named) if wrong.named else (*loc, *wrong.loc)
             self._findings.add(at, wrong.text)
         return [Agent.declared(declaration) for _, declaration in found]
 
@@ -171,17 +182,19 @@ class _Agents:
     def _declaration(self, loc: Loc, given: dict[str, Any]) -> Declaration | None:
         """Return what is declared, or None with the reasons among the findings."""
         self._check_name(loc, given)
-        declaration, problems = declare(given, directory=self._directory)
+        declaration, problems = declare(given, tools=self._tools, directory=self._directory)
         hidden = {"role", "handler"} if loc[0] == "orchestration" else set()
         for problem in problems:
-            match problem:
-                case Wrong():
-                    self._findings.add((*loc, *problem.loc), problem.text)
-                case UnknownKey():
-                    self._findings.add_unknown_key((*loc, problem.key), problem.known - hidden)
-                case Invalid():
-                    self._findings.add_validation(problem.error, problem.model, loc)
+            _report(self._findings, problem, loc, hidden)
         return declaration
+
+    def _place_of(self, loc: Loc, name: str) -> Loc:
+        """Return where an agent's declaration names another one, or one of the tools does."""
+        place = place_of(self._tree, loc, name)
+        if place != loc:
+            return place
+        in_tools = place_of(self._tree, ("tools",), name)
+        return loc if in_tools == ("tools",) else in_tools
 
     def _check_name(self, loc: Loc, given: dict[str, Any]) -> None:
         name = given.get("name")
@@ -200,6 +213,23 @@ class _Agents:
             self._findings.add(
                 here, f"the name {GATEWAY!r} belongs to the model gateway; choose another"
             )
+
+
+def _report(
+    findings: Findings, problem: Problem, loc: Loc = (), hidden: Collection[str] = ()
+) -> None:
+    """Report what is wrong with the declaration at `loc`.
+
+    Args:
+        hidden: keys that the author of this declaration cannot write.
+    """
+    match problem:
+        case Wrong():
+            findings.add((*loc, *problem.loc), problem.text)
+        case UnknownKey():
+            findings.add_unknown_key((*loc, problem.key), problem.known - set(hidden))
+        case Invalid():
+            findings.add_validation(problem.error, problem.model, (*loc, *problem.loc))
 
 
 def place_of(tree: Tree, loc: Loc, name: str) -> Loc:

@@ -129,7 +129,7 @@ def _called(app: App, agent: Agent) -> Iterator[str]:
     if agent.spec.role == CUSTOM:
         yield from app.agents
         return
-    yield from agent.build().calls()
+    yield from agent.declaration.calls()
     if agent.role_class.calls_models:
         yield GATEWAY
 

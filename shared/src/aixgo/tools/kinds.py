@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -16,7 +15,19 @@ from aixgo.config.installed import Installed
 from aixgo.config.suggest import did_you_mean
 from aixgo.config.tools import ToolOptions
 from aixgo.errors import ConfigError
+from aixgo.tools.named import Named
 from aixgo.tools.port import AnyTool, ToolSource
+
+SERVERS = "mcp"
+"""The kind that the section `mcp_servers:` is built by; it is not one of `tools:`."""
+
+
+class WrongKey(ConfigError):
+    """What one key of a declared tool says is wrong; a document shows the place of the key."""
+
+    def __init__(self, key: str, text: str) -> None:
+        self.key = key
+        super().__init__(text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +36,12 @@ class Workshop:
 
     Attributes:
         directory: of the document; where modules and files are looked for first.
-        tools: what the document declares by name, in its order up to this tool.
+        tools: what is declared above this tool; `tools.find(name)` returns one of them, and its
+            errors are for `build` to let pass.
     """
 
     directory: str | os.PathLike[str] | None = None
-    tools: Mapping[str, AnyTool | ToolSource] = field(default_factory=dict)
+    tools: Named[AnyTool | ToolSource] = field(default_factory=lambda: Named("tool", "tools"))
 
 
 class ToolKind(ABC):

@@ -81,6 +81,11 @@ class Toolbox:
         """The tools that are always there, by name."""
         return self._tools
 
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """Names of the agents that tools made of steps may call, as far as they are known now."""
+        return tuple(dict.fromkeys(name for tool in self for name in getattr(tool, "agents", ())))
+
     async def open(self) -> None:
         """Begin to connect the sources."""
         for source in self._sources.values():
