@@ -29,6 +29,10 @@ up: .venv/.demo ## Run the same agents as one process each on an embedded nats-s
 test: .venv/.dev ## Run the default tests in three processes: no network, no containers (ARGS="-k word")
 	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
+.PHONY: test-long
+test-long: .venv/.dev ## Run the tests that the default lane leaves out because each takes seconds
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m 'long and not containers and not live and not slow' $(ARGS)
+
 .PHONY: test-pythons
 test-pythons: .venv/.dev ## Run the default tests on each supported Python that is here (PYTHONS="3.12")
 	$(BIN)/python tests/lanes/pythons.py $(PYTHONS:%=--python %) $(ARGS)

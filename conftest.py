@@ -50,7 +50,7 @@ settings.register_profile(
 )
 settings.load_profile("same-for-everyone")
 
-LONG = (
+FIRST = (
     "tests/crash",
     "tests/examples",
     "tests/integration/cli",
@@ -123,13 +123,21 @@ def pytest_configure(config: pytest.Config) -> None:
         )
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let `long(only=…)` mean those cases of a test whose id has one of these words."""
+    for mark in list(item.iter_markers("long")):
+        only = mark.kwargs.get("only", ())
+        if only and not any(word in item.name for word in only):
+            item.own_markers.remove(mark)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take long, in their random order, so that short ones fill the end.
 
     xdist would begin with the files that have many tests, which are the short ones.
     """
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
 
 
 @pytest.hookimpl(wrapper=True)

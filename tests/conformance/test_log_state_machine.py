@@ -277,6 +277,7 @@ def test_the_memory_broker_does_what_the_model_does() -> None:
 
 @pytest.mark.nats
 @pytest.mark.parametrize("adapter", ["nats", "nats_without_fast_path"])
+@pytest.mark.long(only=("nats_without_fast_path",))
 def test_a_real_server_does_what_the_model_does(
     request: pytest.FixtureRequest, adapter: str
 ) -> None:

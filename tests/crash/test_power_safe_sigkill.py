@@ -271,6 +271,7 @@ async def lost_of_a_burst(server: NatsServer, client: Client, calls: int = 300) 
     return max(0, acknowledged - info.messages)
 
 
+@pytest.mark.long
 async def test_every_accepted_run_finishes_although_the_server_is_killed(tmp_path: Path) -> None:
     async with load(tmp_path, moment=0.5, notes="noting") as made:
         await under_kills(made, runs=600, kills=3, parked=10)

@@ -313,6 +313,7 @@ def assert_kept(tally: Tally, log: Path) -> None:
     assert tally.unreported == []
 
 
+@pytest.mark.long
 async def test_whoever_is_killed_everybody_is_refunded_once(tmp_path: Path) -> None:
     tally = await refunds(tmp_path, processes=3, kills=8, runs=40, seed=3)
     assert_kept(tally, tmp_path / "cashiers.log")

@@ -13,6 +13,7 @@ PAGE = Path(__file__).parents[2] / "docs/how-to/testing.md"
 
 
 @pytest.mark.nats
+@pytest.mark.long
 def test_the_tests_of_the_page_pass(tmp_path: Path) -> None:
     files = dict(re.findall(r"^```\w+ file=(\S+)\n(.*?)^```", PAGE.read_text(), re.M | re.S))
     for name, text in files.items():

@@ -165,6 +165,7 @@ async def test_large_bodies_go_through_the_object_store_both_ways(
         assert (await client.call("shout", text, timeout=PATIENCE_SECONDS)).text == text.upper()
 
 
+@pytest.mark.long
 async def test_heartbeats_keep_a_call_that_takes_longer_than_the_acknowledgement_wait(
     client: Client, server: NatsServer
 ) -> None:

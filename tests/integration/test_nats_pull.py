@@ -28,6 +28,7 @@ async def append(broker: NatsBroker, count: int) -> None:
     await asyncio.gather(*(broker.append("w.a", b"%d" % number) for number in range(count)))
 
 
+@pytest.mark.long(only=("plain",))
 async def test_lost_connections_never_push_the_handlers_over_their_slots(
     proxied: NatsBroker, proxy: Any
 ) -> None:

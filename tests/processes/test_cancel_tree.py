@@ -174,6 +174,7 @@ async def test_a_cancel_in_memory_leaves_other_runs_alone(tmp_path: Path) -> Non
 
 
 @pytest.mark.nats
+@pytest.mark.long
 async def test_a_cancel_leaves_the_runs_of_others_alone(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:

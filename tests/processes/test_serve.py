@@ -55,6 +55,7 @@ async def test_a_service_tells_that_it_is_well_and_who_it_is(
 
 
 @pytest.mark.parametrize("ahead", [300.0, -300.0])
+@pytest.mark.long
 async def test_wrong_clocks_move_no_deadline_and_no_timer(
     service: Start, nats_server: NatsServer, ahead: float
 ) -> None:
@@ -124,6 +125,7 @@ async def test_a_second_signal_hands_the_work_over_at_once(
         assert (await asyncio.wait_for(waiting, PATIENCE_SECONDS)).data == 2
 
 
+@pytest.mark.long
 async def test_another_instance_takes_over_after_a_kill(
     service: Start, nats_server: NatsServer
 ) -> None:
@@ -197,6 +199,7 @@ async def test_two_services_in_one_loop_both_drain(service: Start, nats_server: 
     assert both.output().count("service.stopped") == 2
 
 
+@pytest.mark.long
 async def test_a_process_ends_although_a_handler_swallows_its_cancellation(
     service: Start, nats_server: NatsServer
 ) -> None:

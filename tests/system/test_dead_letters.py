@@ -72,6 +72,7 @@ async def test_a_failure_is_a_dead_letter_at_every_level_with_its_origin(
         assert len(await system.dead_letters.list(agent="tool")) == 1
 
 
+@pytest.mark.long(only=("nats",))
 async def test_a_hundred_failed_runs_go_on_after_the_tool_is_mended(running: Running) -> None:
     workshop, model = Workshop(), echo_model()
     async with running(*workshop.agents(), model=model) as system:

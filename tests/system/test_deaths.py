@@ -168,6 +168,7 @@ async def test_a_handler_that_swallows_cancels_loses_its_slot(
 
 
 @pytest.mark.parametrize("circle", [1, 3])
+@pytest.mark.long(only=("nats",))
 async def test_agents_in_a_circle_go_on_with_all_slots_taken(running: Running, circle: int) -> None:
     names = [f"a{n}" for n in range(circle)]
     slots = 2

@@ -125,6 +125,7 @@ async def test_an_event_that_would_drop_an_unread_one_is_an_error_by_choice(
         await eventually(lambda: sorted(slow.got) == list(range(published + 1)), within=30)
 
 
+@pytest.mark.long(only=("nats",))
 async def test_a_subscriber_that_is_away_is_named_and_keeps_what_it_has_not_read(
     running: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -124,6 +124,7 @@ async def test_a_lost_hold_stops_the_handler_and_refusals_are_no_attempts(
         assert await system.dead_letters.list() == []
 
 
+@pytest.mark.long(only=("nats",))
 async def test_what_finishes_after_its_claim_was_lost_writes_nothing(running: Running) -> None:
     slow = Slow()
     async with running(agent(slow), ack_wait=2.0) as system:

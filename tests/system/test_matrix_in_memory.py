@@ -103,6 +103,7 @@ def assert_paid_once(report: Report, pattern: str) -> None:
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.long(only=("nested",))
 def test_a_process_dies_at_every_step_boundary(pattern: str) -> None:
     report = simulate_everywhere(one_run_of(pattern), agents=agents, model=model)
     assert report.runs == report.seeds
@@ -155,6 +156,7 @@ async def a_run_that_waits(system: SimulatedSystem) -> None:
     assert result.text == "yes, 1 won"
 
 
+@pytest.mark.long
 def test_parked_runs_and_their_callers_are_woken_wherever_a_process_dies() -> None:
     report = simulate_everywhere(a_run_that_waits, agents=waiting_agents, of=["waits", "outer"])
     assert report.runs == report.seeds

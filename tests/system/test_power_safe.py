@@ -203,6 +203,7 @@ async def test_an_answered_run_that_was_lost_goes_on_where_it_was(running: Runni
 
 
 @pytest.mark.parametrize("lost", ["asks", "nested"])
+@pytest.mark.long(only=("nats-nested",))
 async def test_a_parked_caller_and_its_parked_child_both_go_on(running: Running, lost: str) -> None:
     counting = Counting()
     async with running(*counting.agents(), power_safe=True) as system:

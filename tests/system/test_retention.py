@@ -115,6 +115,7 @@ async def test_results_of_a_finished_run_go_when_they_are_old(running: Running) 
         assert (await results(system)).messages == 0
 
 
+@pytest.mark.long(only=("nats",))
 async def test_a_system_sweeps_by_itself(running: Running) -> None:
     async with running(Agent("echo", echo), retention=SHORT) as system:
         run = (await system.call("echo")).run_id
@@ -125,6 +126,7 @@ async def test_a_system_sweeps_by_itself(running: Running) -> None:
         await eventually(gone)
 
 
+@pytest.mark.long(only=("nats",))
 async def test_more_calls_than_fit_go_through_and_the_room_is_enough(
     running: Running, kind: str
 ) -> None:
@@ -180,6 +182,7 @@ async def test_a_result_stays_its_least_time_also_when_room_is_short(running: Ru
 # -- what stays --------------------------------------------------------------------------------
 
 
+@pytest.mark.long(only=("nats",))
 async def test_a_parked_run_keeps_its_steps_however_old_they_are(running: Running) -> None:
     counting = Counting()
     async with running(*counting.agents()) as system:
@@ -220,6 +223,7 @@ async def test_what_is_needed_stays_also_when_there_is_no_room_at_all(running: R
         assert counting.executed == {"leaf x": 1, "value x": 1}
 
 
+@pytest.mark.long(only=("nats",))
 async def test_a_run_that_a_timer_will_wake_keeps_its_steps(running: Running) -> None:
     counting = Counting()
     async with running(*counting.agents()) as system:
@@ -237,6 +241,7 @@ async def test_a_run_that_a_timer_will_wake_keeps_its_steps(running: Running) ->
         assert await kept(system, run) == 0  # its timer is still in the stream, but was answered
 
 
+@pytest.mark.long(only=("nats",))
 async def test_a_dead_lettered_run_keeps_its_steps_until_it_was_replayed(
     running: Running,
 ) -> None:

@@ -97,6 +97,7 @@ async def test_accepted_runs_end_when_the_queue_is_full_and_new_ones_are_refused
         assert (await system.call("parent", "again", timeout=150)).data == 4
 
 
+@pytest.mark.long(only=("nats",))
 async def test_what_others_queue_costs_a_step_no_attempt(running: Running) -> None:
     """Another program heeds no share: it fills the queue to the brim, and a step waits."""
     family = Family()
@@ -154,6 +155,7 @@ async def asks(message: Message, ctx: Context) -> str:
     return str(await ctx.ask_human("go on?"))
 
 
+@pytest.mark.long(only=("nats",))
 async def test_answers_cancels_and_expiries_have_room_when_runs_that_wait_fill_it(
     running: Running,
 ) -> None:

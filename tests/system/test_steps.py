@@ -181,7 +181,7 @@ async def test_a_need_that_cannot_be_is_refused(running: Running, need: int) -> 
 async def test_a_long_sleep_holds_nothing_and_wakes_in_time(
     running: Running, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seconds = 86_400.0
+    seconds = 3_600.0
     if kind == "nats":
         seconds = 1.5
         monkeypatch.setattr("aixgo.steps.context.PARK_SECONDS", 0.1)
@@ -241,6 +241,7 @@ async def test_a_question_parks_the_run_until_it_is_answered(running: Running) -
         await eventually(lambda: idle(system))
 
 
+@pytest.mark.long(only=("nats",))
 async def test_callers_park_with_the_agent_that_they_wait_for(running: Running) -> None:
     async def leaf(message: Message, ctx: Context) -> str:
         return str(await ctx.ask_human("really?"))
@@ -287,6 +288,7 @@ async def test_many_parked_runs_survive_a_restart_of_all_services(running: Runni
         assert texts == [f"q{n}: {n}" for n in range(200)]
 
 
+@pytest.mark.long(only=("nats",))
 async def test_a_parked_run_expires_at_its_deadline(running: Running) -> None:
     async def ask(message: Message, ctx: Context) -> Any:
         return await ctx.ask_human("anybody?")
@@ -299,6 +301,7 @@ async def test_a_parked_run_expires_at_its_deadline(running: Running) -> None:
             await system.result("ask", run, timeout=PATIENCE_SECONDS)
 
 
+@pytest.mark.long(only=("nats",))
 async def test_a_parked_run_can_be_cancelled(running: Running) -> None:
     async def leaf(message: Message, ctx: Context) -> Any:
         return await ctx.ask_human("anybody?")

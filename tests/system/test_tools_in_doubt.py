@@ -353,6 +353,7 @@ async def test_a_replay_gives_a_tool_all_its_attempts_again(running: Running, ba
         assert bank.paid == {"A1": 1, "first": 1}
 
 
+@pytest.mark.long(only=("nats",))
 async def test_a_hundred_failed_runs_go_on_after_a_tool_is_mended(running: Running) -> None:
     broken, executed = True, Counter[str]()
     model = ScriptedModel([lambda request: request.messages[-1].text], repeat=True)

@@ -147,6 +147,7 @@ async def test_a_crash_in_any_window_pays_once(
                     group.create_task(one(each.spec.name, window))
 
 
+@pytest.mark.long(only=("nats",))
 async def test_an_owner_that_comes_back_too_late_does_not_fire(
     kind: str,
     request: pytest.FixtureRequest,
@@ -185,6 +186,7 @@ async def test_an_owner_that_comes_back_too_late_does_not_fire(
         ]
 
 
+@pytest.mark.long(only=("nats",))
 async def test_an_owner_that_comes_back_with_a_value_spares_a_person_the_question(
     kind: str,
     request: pytest.FixtureRequest,
@@ -261,6 +263,7 @@ async def test_a_process_that_stops_in_a_tool_leaves_a_doubt_to_the_next_one(
         assert [one.what for one in await happened(other, run, "resolved")] == ["resolved"]
 
 
+@pytest.mark.long(only=("nats",))
 async def test_when_two_disagree_about_a_doubt_the_first_verdict_counts(
     kind: str, request: pytest.FixtureRequest, bank: Bank
 ) -> None:
@@ -302,6 +305,7 @@ async def test_when_two_disagree_about_a_doubt_the_first_verdict_counts(
         assert "not done, says its `reconcile`" in resolved.detail
 
 
+@pytest.mark.long(only=("nats",))
 async def test_a_value_that_arrives_after_a_wrong_verdict_is_still_not_repeated(
     kind: str,
     request: pytest.FixtureRequest,

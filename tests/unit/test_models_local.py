@@ -122,6 +122,7 @@ def test_the_note_of_a_server_is_readable_by_its_user_only(directory: Path) -> N
 
 @real_model
 @pytest.mark.local_model
+@pytest.mark.long
 async def test_processes_that_start_at_once_share_one_server(files: LocalFiles) -> None:
     code = (
         "import asyncio, json\n"
@@ -158,6 +159,7 @@ async def test_processes_that_start_at_once_share_one_server(files: LocalFiles) 
 
 @real_model
 @pytest.mark.local_model
+@pytest.mark.long
 async def test_a_killed_server_is_started_again_by_the_next_attempt(files: LocalFiles) -> None:
     hub = ModelHub(environment={})
     await hub.chat(HI)
@@ -174,6 +176,7 @@ async def test_a_killed_server_is_started_again_by_the_next_attempt(files: Local
 
 @real_model
 @pytest.mark.local_model
+@pytest.mark.long
 async def test_the_server_stays_while_somebody_holds_it_and_then_ends(files: LocalFiles) -> None:
     model = LocalModel(idle=0.5)
     await model.chat(HI)

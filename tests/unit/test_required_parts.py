@@ -46,6 +46,7 @@ def test_a_skip_of_what_must_run_is_a_failure_that_keeps_its_reason(tmp_path: Pa
 
 
 @pytest.mark.parametrize("required", ["", "nats"])
+@pytest.mark.long
 def test_a_module_that_skips_itself_fails_only_where_something_must_run(
     tmp_path: Path, required: str
 ) -> None:
@@ -54,12 +55,14 @@ def test_a_module_that_skips_itself_fails_only_where_something_must_run(
     assert failed == bool(required), done.stdout
 
 
+@pytest.mark.long
 def test_without_the_variable_a_skip_stays_a_skip(tmp_path: Path) -> None:
     done = run_pytest(tmp_path, SKIPPING, "")
     assert done.returncode == 0, done.stdout
     assert "1 skipped" in done.stdout
 
 
+@pytest.mark.long
 def test_a_misspelt_requirement_is_refused(tmp_path: Path) -> None:
     done = run_pytest(tmp_path, SKIPPING, "natz")
     assert done.returncode == 4

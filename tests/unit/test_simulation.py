@@ -145,6 +145,7 @@ def digest(seed: int) -> str:
     return hashlib.sha256("\n".join(map(str, trace)).encode()).hexdigest()
 
 
+@pytest.mark.long
 def test_the_same_seed_is_the_same_story_in_every_process() -> None:
     code = (
         f"import importlib.util as u; spec = u.spec_from_file_location('t', {__file__!r}); "

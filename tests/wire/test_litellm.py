@@ -47,6 +47,7 @@ from aixgo.testing.model_checks import SECRET, Check, Stage
 from aixgo.testing.waiting import PATIENCE_SECONDS
 
 pytestmark = [
+    pytest.mark.long,  # importing litellm alone takes seconds
     pytest.mark.skipif(find_spec("litellm") is None, reason="pip install 'aixgo[litellm]'"),
     # litellm and what it imports warn about themselves at every opportunity
     pytest.mark.filterwarnings("ignore"),

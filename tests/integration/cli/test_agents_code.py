@@ -103,6 +103,7 @@ def test_a_store_that_cannot_be_written_is_one_line_that_names_the_option(
         assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.long
 def test_up_shows_restarts_and_what_agents_print_beside_the_results(aixgo: Any) -> None:
     aixgo.write("shop.py", FRAIL)
     done = aixgo.process("up", aixgo.write("agents.yaml", SYSTEM), "-i", "pears", "--json")
@@ -113,6 +114,7 @@ def test_up_shows_restarts_and_what_agents_print_beside_the_results(aixgo: Any) 
     assert "shop │ it lives\n" in done.stderr
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_up_with_130_while_a_message_has_no_answer(aixgo: Any, started: Any) -> None:
     aixgo.write("shop.py", FRAIL)
     process = started(["up", aixgo.write("agents.yaml", SYSTEM), "-i", "wait"])

@@ -68,6 +68,7 @@ def test_an_answer_that_is_not_text_is_said(aixgo: Any, file: str) -> None:
     assert "stdin is not UTF-8 text: byte 0xe9 at offset 0" in done.stderr
 
 
+@pytest.mark.long
 def test_messages_on_stdin_are_not_answers(aixgo: Any, file: str) -> None:
     done = aixgo.process("run", file, "-i", "-", "--timeout", "2s", stdin="rivers\nyes\n")
 

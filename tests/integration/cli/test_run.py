@@ -12,6 +12,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from aixgo.testing.fake_provider import Fail, Say, fake_provider
 from aixgo.testing.waiting import PATIENCE_SECONDS
 
@@ -88,6 +90,7 @@ def test_lines_of_stdin_are_messages_and_blank_ones_are_not(aixgo: Any) -> None:
     assert [one["text"] for one in results(done)] == ["one", "two", "three"]
 
 
+@pytest.mark.long
 def test_stdin_may_have_a_byte_order_mark_and_must_be_text(aixgo: Any) -> None:
     file = aixgo.write("agents.yaml", ECHO)
     for data in (b"\xef\xbb\xbfone\ntw\xc3\xb6", "one\ntw\u00f6".encode("utf-16")):
@@ -210,6 +213,7 @@ def _read_all(descriptor: int, into: bytearray) -> None:
             into.extend(chunk)
 
 
+@pytest.mark.long
 async def test_slow_models_are_announced(aixgo: Any) -> None:
     async with fake_provider(Say("Late.", delay=1.5)) as provider:
         file = aixgo.write("agents.yaml", desk(provider.base_url))
@@ -232,6 +236,7 @@ async def test_a_failed_run_ends_with_1_and_the_others_still_run(aixgo: Any) -> 
     assert second["text"] == "Fine."
 
 
+@pytest.mark.long
 async def test_text_of_a_model_cannot_steer_the_terminal(aixgo: Any) -> None:
     async with fake_provider(Say("red \x1b[31malert\x07")) as provider:
         file = aixgo.write("agents.yaml", desk(provider.base_url))

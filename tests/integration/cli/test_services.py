@@ -208,6 +208,7 @@ def gone(pids: list[int]) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="reads /proc")
+@pytest.mark.long
 def test_up_restarts_a_process_that_was_killed_and_drains_all_on_sigterm(
     aixgo: Any, started: Any, document: str
 ) -> None:
@@ -233,6 +234,7 @@ def test_up_restarts_a_process_that_was_killed_and_drains_all_on_sigterm(
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="reads /proc")
+@pytest.mark.long
 def test_the_processes_of_up_end_when_up_is_killed(aixgo: Any, started: Any, document: str) -> None:
     process = started(["up", document])
     until(process, "2 agents serve")
