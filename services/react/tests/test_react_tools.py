@@ -11,10 +11,11 @@ import pytest
 
 from aixgo import Agent, ConfigError, tool
 from aixgo.config.agents import Retry
-from aixgo.envelope import Usage
+from aixgo.envelope import Usage, new_id
 from aixgo.errors import RemoteError
 from aixgo.models import ChatMessage, ChatResponse, Choice, ToolCall
 from aixgo.models.scripted import ScriptedModel
+from aixgo.runs.watch import StepFinished, TokensArrived, ToolAsked
 from aixgo.testing.local import Running
 from aixgo.tools import ToolNotDone
 
@@ -182,6 +183,29 @@ async def test_names_that_providers_do_not_take_are_changed_for_the_model(runnin
     assert names[0] == "kb_search"
     assert len(names[1]) == 64
     assert told(model, 1) == ["found a", "long b"]
+
+
+async def test_a_watcher_sees_what_the_model_asks_for_and_how_it_ends(running: Running) -> None:
+    calls = (("weather", '{"city": "Rome"}'), ("broken", '{"why": "rain"}'))
+    model = ScriptedModel([uses(*calls, text="I look. "), "Blue."])
+    async with running(desk(weather, broken), model=model) as system:
+        run = new_id()
+        async with system.watch(run) as events:
+            await system.call("desk", "go", run_id=run)
+            seen = [event async for event in events]
+    asked = [event for event in seen if isinstance(event, ToolAsked)]
+    assert [(one.agent, one.step, one.tool, one.arguments) for one in asked] == [
+        ("desk", "model/1", *calls[0]),
+        ("desk", "model/1", *calls[1]),
+    ]
+    ends = [
+        (event.meta["tool"], event.status)
+        for event in seen
+        if isinstance(event, StepFinished) and "tool" in event.meta
+    ]
+    assert sorted(ends) == [("broken", "error"), ("weather", "done")]
+    text = [event.text for event in seen if isinstance(event, TokensArrived)]
+    assert "".join(text) == "I look. Blue."
 
 
 # -- limits ------------------------------------------------------------------------------------

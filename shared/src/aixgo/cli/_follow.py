@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 
 from aixgo.cli._run_texts import happened_json, said, step_json, told
+from aixgo.cli._step_texts import used_tool
 from aixgo.cli._terminal import one_line, write, write_json
 from aixgo.cli._texts import used
 from aixgo.cli._value_texts import VALUE_CHARS, value_line, value_lines
 from aixgo.client import Client
 from aixgo.runs import LIVE, Happened, RunTree, Step
-from aixgo.runs.watch import RunEvent, RunEvents, StepFinished, StepStarted
+from aixgo.runs.watch import RunEvent, RunEvents, StepFinished, StepStarted, ToolAsked
 
 SILENCE_SECONDS = 5.0
 """Of a run that is followed, before it is looked whether it is over: an event can be lost."""
@@ -67,6 +68,8 @@ class Follower:
                         self._once(event, "started", path)
                     case StepFinished(step=path):
                         self._once(event, "ended", path)
+                    case ToolAsked():
+                        self._tell(event)
                     case Happened():
                         self._once(event, "history", event.what, event.step, event.at)
                     case _:
@@ -93,6 +96,8 @@ def say_event(thing: RunEvent | Step) -> None:
             failed = [] if thing.error is None else [f"{thing.error.code}: {thing.error.message}"]
             parts = [thing.status, *used(thing.usage), *failed]
             write(f"{mark} {_named(thing.agent, thing.step)}  {one_line(' · '.join(parts), 300)}")
+        case ToolAsked():
+            write(f"▸ {_named(thing.agent, thing.step)}  uses {used_tool(thing)}")
         case Happened():
             write(f"↻ {_named(thing.agent, thing.step)}  {told(thing)}")
 
@@ -125,5 +130,7 @@ def write_event(thing: RunEvent | Step) -> None:
             write_json({"event": "started"} | msgspec.to_builtins(thing))
         case StepFinished():
             write_json({"event": "finished"} | msgspec.to_builtins(thing))
+        case ToolAsked():
+            write_json({"event": "tool"} | msgspec.to_builtins(thing))
         case Happened():
             write_json({"event": "history"} | happened_json(thing))

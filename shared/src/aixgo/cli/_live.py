@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from aixgo.calls.history import Happened
 from aixgo.envelope import NO_USAGE, Failure, Usage
 from aixgo.models.bus import GATEWAY
-from aixgo.runs.watch import RunEvent, StepFinished, StepStarted, TokensArrived
+from aixgo.runs.watch import RunEvent, StepFinished, StepStarted, TokensArrived, ToolAsked
 
 
 @dataclass(slots=True)
@@ -20,12 +20,16 @@ class LiveStep:
     began: float = field(default_factory=time.monotonic)
     status: str = "running"
     text: str = ""
+    text_of: str = ""
+    """Path of the model call that writes the text."""
     seconds: float = 0.0
     usage: Usage = NO_USAGE
     meta: dict[str, object] = field(default_factory=dict)
     error: Failure | None = None
     models: int = 0
     """Model calls that it waits for."""
+    uses: list[ToolAsked] = field(default_factory=list)
+    """Tools that its model has asked for and that have no result yet."""
     questions: dict[str, str] = field(default_factory=dict)
     """What it asks people: step of the question → the question in one line."""
     children: list[LiveStep] = field(default_factory=list)
@@ -70,6 +74,7 @@ class LiveSteps:
             case StepStarted(agent=agent) if agent == GATEWAY:
                 step = self._above(event.step)
                 step.models += 1
+                step.uses.clear()  # it is asked again when it knows what came of them
                 return step
             case StepStarted(step=path):
                 return self._started(path, event.agent)
@@ -78,12 +83,20 @@ class LiveSteps:
                 step = self._above(event.step)
                 step.models = max(0, step.models - 1)
                 return step
+            case StepFinished(meta={"tool": str() as name}):
+                return self._used(event.step, name)
             case StepFinished():
                 return self._finished(event)
             case TokensArrived():
                 self.heard_model = True
                 step = self._above(event.step)
-                step.text = event.text if event.again else step.text + event.text
+                anew = event.again or step.text_of != event.step
+                step.text, step.text_of = "" if anew else step.text, event.step
+                step.text += event.text
+                return step
+            case ToolAsked():
+                step = self._above(event.step)
+                step.uses.append(event)
                 return step
             case Happened():
                 return None  # `aixgo runs tail` tells it
@@ -103,6 +116,15 @@ class LiveSteps:
         step.seconds = time.monotonic() - step.began
         step.status, step.usage, step.error = event.status, event.usage, event.error
         step.meta = event.meta
+        return step
+
+    def _used(self, path: str, tool: str) -> LiveStep:
+        """Take the end of a tool's use; its name may be another one than the model knows."""
+        self.ask(path, "")
+        step = self._above(path)
+        names = [one.tool for one in step.uses]
+        if names:
+            step.uses.pop(names.index(tool) if tool in names else 0)
         return step
 
     def _above(self, path: str) -> LiveStep:

@@ -13,7 +13,7 @@ from rich.tree import Tree
 
 from aixgo.cli._inputs import Input
 from aixgo.cli._live import LiveStep, LiveSteps
-from aixgo.cli._step_texts import ended
+from aixgo.cli._step_texts import ended, used_tool
 from aixgo.cli._terminal import one_line, styled
 from aixgo.cli._texts import Outcome
 from aixgo.config.durations import format_duration
@@ -88,6 +88,8 @@ class LiveView:
 
     def _add(self, tree: Tree, step: LiveStep) -> None:
         branch = tree.add(self._label(step))
+        for asked in step.uses:
+            branch.add(styled(f"uses {used_tool(asked)}", "dim"))
         for question in step.questions.values():
             branch.add(styled(f"asks: {question}", "bold"))
         for child in step.children:

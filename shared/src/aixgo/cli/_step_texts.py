@@ -6,6 +6,7 @@ from aixgo.cli._live import LiveStep
 from aixgo.cli._terminal import one_line
 from aixgo.cli._texts import confidence, tokens
 from aixgo.config.durations import format_duration
+from aixgo.runs.watch import StepFinished, ToolAsked
 
 
 def ended(step: LiveStep) -> str:
@@ -19,3 +20,13 @@ def ended(step: LiveStep) -> str:
         parts.append(tokens(step.usage))
     parts.append(format_duration(step.seconds))
     return one_line(" · ".join(parts), 200)
+
+
+def used_tool(asked: ToolAsked) -> str:
+    """Return a tool that a model asks for, with its arguments."""
+    return one_line(f"{asked.tool}({asked.arguments})", 200)
+
+
+def tool_ended(event: StepFinished) -> str:
+    """Return in a few words how the use of a tool ended."""
+    return "done" if event.error is None else one_line(f"failed: {event.error.message}", 200)

@@ -8,10 +8,10 @@ from typing import Protocol, Self
 
 from aixgo.cli._inputs import Input
 from aixgo.cli._live import LiveStep, LiveSteps
-from aixgo.cli._step_texts import ended
+from aixgo.cli._step_texts import ended, tool_ended, used_tool
 from aixgo.cli._terminal import note, one_line, write, write_json
 from aixgo.cli._texts import Outcome
-from aixgo.runs.watch import RunEvent, StepFinished, StepStarted, TokensArrived
+from aixgo.runs.watch import RunEvent, StepFinished, StepStarted, TokensArrived, ToolAsked
 
 
 class View(Protocol):
@@ -102,8 +102,12 @@ class PlainView:
             case StepStarted(agent=agent, caller=caller, step=path) if step.path == path and path:
                 self._line(f"   {caller} → {agent}")
             case TokensArrived(text=text, again=again):
-                self._write_piece(step, text, anew=again)
+                self._write_piece(step, text, anew=again or step.text == text)
                 self._written = step.text
+            case ToolAsked():
+                self._line(f"   {step.agent} uses {used_tool(event)}")
+            case StepFinished(meta={"tool": str() as name}):
+                self._line(f"   {name}: {tool_ended(event)}")
             case StepFinished(step=path) if step.path == path and path:
                 self._line(f"   {step.agent}: {ended(step)}")
             case _:

@@ -16,9 +16,10 @@ import msgspec
 from aixgo.broker.port import BusMessage
 from aixgo.calls.history import Happened, decode_happened
 from aixgo.calls.space import Space
-from aixgo.envelope import NO_USAGE, Envelope, Failure, Status, Usage, decode
+from aixgo.envelope import NO_USAGE, UNREADABLE, Envelope, Failure, Status, Usage, decode
 from aixgo.errors import InvalidPayload
-from aixgo.models.bus import TokenBatch
+from aixgo.models.bus import GATEWAY, TokenBatch
+from aixgo.models.port import ChatResponse
 from aixgo.steps.tools import noted
 from aixgo.subjects import step_token
 
@@ -60,7 +61,23 @@ class TokensArrived(msgspec.Struct, frozen=True, kw_only=True):
     again: bool = False
 
 
-RunEvent = StepStarted | StepFinished | TokensArrived | Happened
+class ToolAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """A model asks for a tool; its use is a step of the agent, and ends as one.
+
+    Attributes:
+        agent: whose tool it is.
+        step: path of the model's answer.
+        tool: name that the model knows it by.
+        arguments: JSON text, as the model wrote it.
+    """
+
+    agent: str
+    step: str
+    tool: str
+    arguments: str
+
+
+RunEvent = StepStarted | StepFinished | TokensArrived | ToolAsked | Happened
 
 
 class RunEvents:
@@ -116,6 +133,21 @@ class RunEvents:
                     error=result.error,
                 )
             )
+            if result.source == GATEWAY and _ASKS in result.body:
+                self._on_answer(result)
+
+    def _on_answer(self, result: Envelope) -> None:
+        """Tell which tools a model's answer asks for."""
+        try:
+            answer = _answers.decode(result.body)
+        except UNREADABLE:
+            return
+        for call in answer.message.tool_calls:
+            self._put(
+                ToolAsked(
+                    agent=result.target, step=result.step, tool=call.name, arguments=call.arguments
+                )
+            )
 
     def on_history(self, message: BusMessage) -> None:
         """Take what results cannot tell: a failed execution, parking, a cancel."""
@@ -151,6 +183,8 @@ class RunEvents:
 
 
 _batches = msgspec.json.Decoder(TokenBatch)
+_answers = msgspec.json.Decoder(ChatResponse)
+_ASKS = b'"tool_calls"'
 
 
 def _envelope(message: BusMessage) -> Envelope | None:
