@@ -71,8 +71,8 @@ class ToolsOfAgent:
             built = self._found(loc, given, self._above)
         elif isinstance(given, Mapping):
             built = self._noted(loc, *build_tool(given, self._workshop))
-            if built is None:
-                self._above.broken.add(str(given.get("name", "")))
+            if built is None and isinstance(name := given.get("name"), str):
+                self._above.broken.add(name)
         elif not hasattr(given, "spec") and not _is_source(given):
             self._wrong(loc, f"{given!r} is not a tool; put `@tool(effect=…)` on the function")
             return
@@ -133,6 +133,7 @@ class ToolsOfAgent:
             self._wrong(
                 (*loc, "allow"), "allows no tool; name some, or leave `allow` out for all of them"
             )
+            return None, None
         if _is_source(known):
             return known, wanted.allow  # type: ignore[return-value]
         if given.keys() <= _USE:

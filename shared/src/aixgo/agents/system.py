@@ -8,6 +8,24 @@ from aixgo.agents.declaration import Declaration
 from aixgo.config.problems import Wrong
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError
+from aixgo.tools.agent import Callee
+
+
+def connect(declarations: Sequence[Declaration]) -> None:
+    """Tell the tools that call agents what those take.
+
+    Raises:
+        ConfigError: the schema of what an agent takes cannot be used.
+    """
+    callees = {
+        declared.spec.name: Callee(
+            description=declared.spec.description,
+            input_schema={} if declared.shape is None else declared.shape.input_schema,
+        )
+        for declared in declarations
+    }
+    for declared in declarations:
+        declared.tools.bind(callees)
 
 
 def misfits(

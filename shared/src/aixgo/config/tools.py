@@ -26,8 +26,8 @@ LONGEST_SECONDS = 3_600.0
 """Of a tool's `timeout`: what takes longer is started by one tool and looked at by another."""
 
 
-class ToolOptions(Options):
-    """The part of a tool's declaration that every kind shares."""
+class ToolBasics(Options):
+    """The part of a tool's declaration that every kind has, also one that is made of steps."""
 
     type: str
     """Kind of the tool, such as `python` or `http`."""
@@ -35,6 +35,11 @@ class ToolOptions(Options):
     """What models and `ctx.tool` call it by; for a tool in the section `tools:`, its key there."""
     description: str = ""
     """What it does, for models and people."""
+
+
+class ToolOptions(ToolBasics):
+    """The part of a tool's declaration that every kind shares whose tools are executed."""
+
     effect: Effect | None = None
     """What a second execution does; without it, what the kind says."""
     timeout: Annotated[PositiveDuration, Field(le=LONGEST_SECONDS)] = 30.0

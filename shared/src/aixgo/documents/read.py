@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from aixgo.agents.agent import Agent
 from aixgo.agents.declaration import Declaration, declare
-from aixgo.agents.system import misfits
+from aixgo.agents.system import connect, misfits
 from aixgo.config.problems import Invalid, Problem, UnknownKey, Wrong
 from aixgo.documents.document import ORCHESTRATOR, VERSION, Document, Header
 from aixgo.documents.findings import Findings, shown
@@ -145,6 +145,7 @@ class _Agents:
             if declaration is not None:
                 found.append((loc, declaration))
         self.places = {declaration.spec.name: loc for loc, declaration in found}
+        connect([declaration for _, declaration in found])
         for declaration, wrong in misfits([one for _, one in found], self._places):
             loc = self.places[declaration.spec.name]
             at = self._place_of(loc, wrong.named) if wrong.named else (*loc, *wrong.loc)

@@ -40,7 +40,7 @@ def review(document: Document) -> Review:
     errors, warnings = Findings(tree), Findings(tree)
     for loc, text in _models(document):
         errors.add(loc, text)
-    for loc, text in _event_circles(document, tree):
+    for loc, text in [*_event_circles(document, tree), *_unused_tools(document)]:
         warnings.add(loc, text)
     return Review(errors.ordered(), warnings.ordered())
 
@@ -89,6 +89,18 @@ def _wrong(document: Document, name: str) -> str:
 def _near(word: str, known: set[str]) -> str:
     hint = did_you_mean(word, known)
     return hint if "did you mean" in hint else ""
+
+
+def _unused_tools(document: Document) -> Iterator[tuple[Loc, str]]:
+    for key, what, declared in (
+        ("tools", "tool", document.tools.tools),
+        ("mcp_servers", "server", document.tools.servers),
+    ):
+        for name in declared.unused:
+            yield (
+                (key, name),
+                f"no agent uses the {what} {name!r}; name it in the `{key}` of one, or take it out",
+            )
 
 
 def _event_circles(document: Document, tree: Tree) -> Iterator[tuple[Loc, str]]:

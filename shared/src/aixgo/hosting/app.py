@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aixgo.agents.agent import Agent
-from aixgo.agents.system import misfits, subscriptions
+from aixgo.agents.system import connect, misfits, subscriptions
 from aixgo.broker.open import open_broker
 from aixgo.broker.port import Broker
 from aixgo.broker.topology import ACK_WAIT_SECONDS, AgentNeeds, provision
@@ -257,7 +257,9 @@ class App:
         Raises:
             ConfigError: names the agent, the place and the nearest known name.
         """
-        for declaration, wrong in misfits([one.declaration for one in self.agents.values()]):
+        declarations = [one.declaration for one in self.agents.values()]
+        connect(declarations)
+        for declaration, wrong in misfits(declarations):
             where = f"{'.'.join(map(str, wrong.loc))}: " if wrong.loc else ""
             name = declaration.spec.name
             raise ConfigError(

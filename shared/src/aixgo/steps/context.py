@@ -39,7 +39,8 @@ from aixgo.steps.gather import Gather
 from aixgo.steps.model_steps import ModelSteps
 from aixgo.steps.model_transport import StepTransport
 from aixgo.steps.overrides import in_force, overridden
-from aixgo.steps.steps_tool import is_steps_tool, run_steps_tool
+from aixgo.steps.scopes import Scope
+from aixgo.steps.steps_tool import PlacedSteps, is_steps_tool
 from aixgo.steps.tools import ToolStep, perform
 from aixgo.steps.versions import choose_version
 from aixgo.tools.port import AnyTool, StepsTool, Tool
@@ -150,6 +151,20 @@ class Context(Execution):
         tools = self._runtime.tools
         if not tools.dynamic:
             tool = tools.find(tool)
+        elif not isinstance(tool, str):
+            name = tool.spec.name
+            tool = tools.find(tool) if name in tools.always else name
+        return self._use(tool, arguments, key=key, timeout=timeout)
+
+    def _use(
+        self,
+        tool: AnyTool | str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        key: str = "",
+        timeout: float | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """Execute a tool, or the agent's tool of that name; see `tool`."""
         name = tool if isinstance(tool, str) else tool.spec.name
         if timeout is not None:
             to_seconds(timeout, f"timeout of tool {name!r}")
@@ -167,10 +182,14 @@ class Context(Execution):
     ) -> Any:
         result = await self._standing(self.agent, path)
         tools = self._runtime.tools
-        # a finished step needs no server, which may have the tool no more
-        tool = await tools.resolve(wanted) if result is None else tools.always.get(name)
+        tool: AnyTool | None
+        if not isinstance(wanted, str):
+            tool = wanted
+        else:  # a finished step needs no server, which may have the tool no more
+            tool = await tools.resolve(name) if result is None else tools.always.get(name)
         if is_steps_tool(tool):
-            return await run_steps_tool(self, tool, path, payload, timeout)
+            steps = PlacedSteps(self.call, self._use, Scope(self, path), timeout)
+            return await tool.run(tool.arguments(payload), steps)
         executed = cast(Tool[Any] | None, tool)
         request = self._frame(self.agent, path, payload, None, {})
         if result is None:

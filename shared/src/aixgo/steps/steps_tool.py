@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeGuard, TypeVar
-
-import msgspec
+from typing import Any, TypeGuard, TypeVar
 
 from aixgo.message import Message
 from aixgo.steps.scopes import Scope, branch
@@ -14,68 +12,39 @@ from aixgo.tools.port import AnyTool, StepsTool
 T = TypeVar("T")
 
 
-class StepTaker(Protocol):
-    """The part of `Context` that steps of a tool are taken with."""
-
-    def call(
-        self, agent: str, data: Any = None, *, key: str = "", timeout: float | None = None
-    ) -> Awaitable[Message]:
-        """See `Context.call`."""
-        ...
-
-    def tool(
-        self,
-        tool: AnyTool | str,
-        arguments: Mapping[str, Any] | None = None,
-        *,
-        key: str = "",
-        timeout: float | None = None,
-    ) -> Awaitable[Any]:
-        """See `Context.tool`."""
-        ...
-
-
 def is_steps_tool(tool: AnyTool | None) -> TypeGuard[StepsTool[Any]]:
     """Whether a tool is made of steps."""
     return tool is not None and hasattr(tool, "run") and hasattr(tool, "agents")
 
 
-async def run_steps_tool(
-    ctx: StepTaker,
-    tool: StepsTool[T],
-    path: str,
-    payload: msgspec.Raw,
-    timeout: float | None,
-) -> Any:
-    """Take a tool's steps below a path.
+class PlacedSteps:
+    """Takes the steps of a tool (`Steps`) below one place of the run.
 
     Args:
+        call: see `Context.call`.
+        use: see `Context.tool`; also for a tool that is not one of the agent's.
         timeout: seconds for each of the steps that has no time of its own.
-
-    Raises:
-        InvalidPayload: the arguments do not fit; no step was taken.
     """
-    arguments = tool.arguments(payload)
-    return await tool.run(arguments, _Placed(ctx, Scope(ctx, path), timeout))
 
-
-class _Placed:
-    """Takes the steps of `Steps` below one place of the run."""
-
-    def __init__(self, ctx: StepTaker, scope: Scope, timeout: float | None) -> None:
-        self._ctx, self._scope, self._timeout = ctx, scope, timeout
+    def __init__(
+        self,
+        call: Callable[..., Awaitable[Message]],
+        use: Callable[..., Awaitable[Any]],
+        scope: Scope,
+        timeout: float | None,
+    ) -> None:
+        self._call, self._use, self._scope, self._timeout = call, use, scope, timeout
 
     async def call(
         self, agent: str, data: Any = None, *, key: str = "", timeout: float | None = None
     ) -> Any:
         """See `Steps.call`."""
         seconds = self._timeout if timeout is None else timeout
-        call = self._here(lambda: self._ctx.call(agent, data, key=key, timeout=seconds))
-        return (await call).data
+        return (await self._here(self._call, agent, data, key=key, timeout=seconds)).data
 
     async def tool(
         self,
-        tool: AnyTool,
+        tool: AnyTool | str,
         arguments: Mapping[str, Any] | None = None,
         *,
         key: str = "",
@@ -83,13 +52,12 @@ class _Placed:
     ) -> Any:
         """See `Steps.tool`."""
         seconds = self._timeout if timeout is None else timeout
-        step = self._here(lambda: self._ctx.tool(tool, arguments, key=key, timeout=seconds))
-        return await step
+        return await self._here(self._use, tool, arguments, key=key, timeout=seconds)
 
-    def _here(self, take: Callable[[], T]) -> T:
+    def _here(self, take: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Take a step whose path is below this place; the path is given at once."""
         outside = branch.set(self._scope)
         try:
-            return take()
+            return take(*args, **kwargs)
         finally:
             branch.reset(outside)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from aixgo.config.tools import ToolOptions
 from aixgo.errors import ToolFailed, ToolNotDone, ToolUnavailable
+from aixgo.tools.agent import AgentTool
+from aixgo.tools.chain import Chain, Link
 from aixgo.tools.function import FunctionTool, tool
 from aixgo.tools.kinds import ToolKind, Workshop
 from aixgo.tools.port import (
@@ -23,10 +25,13 @@ from aixgo.tools.port import (
 from aixgo.tools.toolbox import Toolbox
 
 __all__ = [
+    "AgentTool",
     "AnyTool",
+    "Chain",
     "Done",
     "Effect",
     "FunctionTool",
+    "Link",
     "NotDone",
     "Resolution",
     "Steps",

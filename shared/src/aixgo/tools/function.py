@@ -14,7 +14,7 @@ import msgspec
 from pydantic import ValidationError
 
 from aixgo.config.agents import Retry
-from aixgo.config.durations import parse_duration
+from aixgo.config.durations import no_or_some_time, parse_duration
 from aixgo.config.suggest import did_you_mean
 from aixgo.config.tools import LONGEST_SECONDS
 from aixgo.errors import ConfigError
@@ -51,6 +51,9 @@ class FunctionTool(Generic[T]):
         timeout: float,
         retry: Retry,
         reconcile: Callable[..., Any] | None,
+        cache: float = 0.0,
+        concurrency: int = 0,
+        max_result: int = 0,
     ) -> None:
         functools.update_wrapper(self, function)
         what = f"tool {name!r}"
@@ -75,7 +78,30 @@ class FunctionTool(Generic[T]):
             retry=retry,
             input_schema=self._input.schema,
             output_schema=self._output.schema if self._output is not None else {},
+            cache=cache,
+            concurrency=concurrency,
+            max_result=max_result,
         )
+
+    def changed(self, **settings: Any) -> FunctionTool[T]:
+        """Return a tool of the same function; keywords as of `tool`.
+
+        Raises:
+            ConfigError: the settings do not fit.
+        """
+        spec = self.spec
+        known = {
+            "name": spec.name,
+            "description": spec.description,
+            "effect": spec.effect,
+            "timeout": spec.timeout,
+            "retry": spec.retry,
+            "reconcile": self._reconcile,
+            "cache": spec.cache,
+            "concurrency": spec.concurrency,
+            "max_result": spec.max_result,
+        }
+        return FunctionTool(self._function, **_declared(self._function, known | settings))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself: no step, nothing recorded."""
@@ -152,6 +178,9 @@ def tool(
     timeout: float | str = "30s",
     retry: Retry | dict[str, Any] | None = None,
     reconcile: Callable[..., Any] | None = None,
+    cache: float | str = 0.0,
+    concurrency: int = 0,
+    max_result: int = 0,
 ) -> _Decorator: ...
 
 
@@ -165,6 +194,9 @@ def tool(
     timeout: float | str = "30s",
     retry: Retry | dict[str, Any] | None = None,
     reconcile: Callable[..., Any] | None = None,
+    cache: float | str = 0.0,
+    concurrency: int = 0,
+    max_result: int = 0,
 ) -> Any:
     """Make a tool of a typed function; `ctx.tool` then executes it as a durable step.
 
@@ -189,6 +221,11 @@ def tool(
         reconcile: function of some of the tool's parameters (and a `ToolContext`, if it wants one)
             that finds out whether a `once` execution took place: `Done(value)`, `NotDone()` or
             `Unknown()`. Without it, and when it fails or does not know, a person is asked.
+        cache: time such as `5m` for which a value is given again for the same arguments, to the
+            same agent and session, by the same process; only of a tool with effect `read`.
+        concurrency: executions at once in one process; 0 for no limit.
+        max_result: longest value as JSON, in bytes, 0 for no limit. A longer one is not an error:
+            what `ctx.tool` returns is then a text that is cut and says so.
 
     Raises:
         ConfigError: the declaration is wrong; says what.
@@ -204,6 +241,9 @@ def tool(
         "timeout": timeout,
         "retry": retry,
         "reconcile": reconcile,
+        "cache": cache,
+        "concurrency": concurrency,
+        "max_result": max_result,
     }
     return decorate if function is None else decorate(function)
 
@@ -237,6 +277,9 @@ def _declared(function: Callable[..., Any], given: dict[str, Any]) -> dict[str, 
         "description": given["description"] or _first_paragraph(function),
         "timeout": _timeout(what, given["timeout"]),
         "retry": _retry(what, given["retry"]),
+        "cache": _cache(what, given["cache"]),
+        "concurrency": _count(what, "concurrency", given["concurrency"], "executions at once"),
+        "max_result": _count(what, "max_result", given["max_result"], "bytes"),
     }
 
 
@@ -256,6 +299,22 @@ def _timeout(what: str, given: float | str) -> float:
             "let one tool begin what takes longer, and another one look at it"
         )
     return seconds
+
+
+def _cache(what: str, given: float | str) -> float:
+    try:
+        return no_or_some_time(given)
+    except ValueError as error:
+        raise ConfigError(f"{what}: cache: {error}") from None
+
+
+def _count(what: str, key: str, given: int, unit: str) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or given < 0:
+        raise ConfigError(
+            f"{what}: {key} {given!r} is not a number of {unit}; give a whole number, or 0 for no "
+            "limit"
+        )
+    return given
 
 
 def _retry(what: str, given: Retry | dict[str, Any] | None) -> Retry:

@@ -97,6 +97,38 @@ class JsonArguments:
         return f"{_place(error.instance_path) or 'the arguments'}: {_reason(error)}"
 
 
+def object_schema(
+    parameters: Mapping[str, Any], required: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Return the JSON schema of an object with these members and no others.
+
+    Args:
+        parameters: schema of each member, by name.
+        required: those that must be there; without it all that have no `default`.
+    """
+    if required is None:
+        required = [
+            name
+            for name, described in parameters.items()
+            if not (isinstance(described, Mapping) and "default" in described)
+        ]
+    schema = {"type": "object", "properties": dict(parameters), "additionalProperties": False}
+    return {**schema, "required": list(required)} if required else schema
+
+
+def object_on_top(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same JSON schema with a reference at its top replaced by what it refers to."""
+    top, prefix = dict(schema), "#/$defs/"
+    name = str(top.get("$ref", "")).removeprefix(prefix)
+    definitions = dict(top.pop("$defs", {}))
+    if name in definitions:
+        del top["$ref"]
+        top = {**definitions[name], **top}
+        if f'"{prefix}{name}"' not in msgspec.json.encode([top, definitions]).decode():
+            del definitions[name]
+    return {**top, "$defs": definitions} if definitions else top
+
+
 def _validator(tool: str, schema: dict[str, Any]) -> Validator:
     try:
         import jsonschema_rs

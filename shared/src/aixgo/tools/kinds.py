@@ -11,9 +11,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from aixgo.config.agents import Options
 from aixgo.config.installed import Installed
 from aixgo.config.suggest import did_you_mean
-from aixgo.config.tools import ToolOptions
 from aixgo.errors import ConfigError
 from aixgo.tools.named import Named
 from aixgo.tools.port import AnyTool, ToolSource
@@ -47,8 +47,11 @@ class Workshop:
 class ToolKind(ABC):
     """A kind of tool: its keys, and what is built from them."""
 
-    options_model: ClassVar[type[ToolOptions]]
-    """The kind's keys; its docstring is the kind's description in the JSON schema."""
+    options_model: ClassVar[type[Options]]
+    """The kind's keys; its docstring is the kind's description in the JSON schema.
+
+    It is a `ToolOptions`, or for tools that are made of steps a `ToolBasics`.
+    """
 
     @classmethod
     @abstractmethod

@@ -12,6 +12,7 @@ import msgspec
 from aixgo.clock import now
 from aixgo.config.agents import Retry
 from aixgo.config.tools import MAX_RESULT_BYTES, Effect
+from aixgo.errors import ConfigError
 
 __all__ = [
     "EFFECTS",
@@ -50,7 +51,11 @@ class ToolSpec:
         cache: seconds for which a value is given again to the same agent and session for the same
             arguments, in this process; 0 for never. Only of `read` tools.
         concurrency: executions at once in this process; 0 for no limit.
-        max_result: longest value as JSON, in bytes; what is cut off is said in its place.
+        max_result: longest value as JSON, in bytes, 0 for no limit; a longer one becomes a text
+            that is cut and says so.
+
+    Raises:
+        ConfigError: a tool that acts has a `cache`.
     """
 
     name: str
@@ -63,6 +68,14 @@ class ToolSpec:
     cache: float = 0.0
     concurrency: int = 0
     max_result: int = MAX_RESULT_BYTES
+
+    def __post_init__(self) -> None:
+        if self.cache and self.effect != "read":
+            raise ConfigError(
+                f"tool {self.name!r} has effect {self.effect!r} and a `cache`, which would leave "
+                "out an execution that acts; leave `cache` out, or declare effect 'read' if a "
+                "second execution does nothing"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,13 +186,13 @@ class Steps(Protocol):
 
     async def tool(
         self,
-        tool: AnyTool,
+        tool: AnyTool | str,
         arguments: Mapping[str, Any] | None = None,
         *,
         key: str = "",
         timeout: float | None = None,
     ) -> Any:
-        """Execute a tool; see `Context.tool`."""
+        """Execute a tool, or one of the agent's by its name; see `Context.tool`."""
         ...
 
 

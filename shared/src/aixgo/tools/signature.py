@@ -12,6 +12,7 @@ import msgspec
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError, InvalidPayload
 from aixgo.payloads import Shape, members_shape, to_payload
+from aixgo.tools.json_arguments import object_on_top
 from aixgo.tools.port import Arguments, ToolContext
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -131,10 +132,7 @@ class Input:
 
 def _object_schema(shape: Shape, signature: Signature) -> dict[str, Any]:
     """Return the JSON schema of the arguments with the object itself on top, as models want it."""
-    schema = dict(shape.schema)
-    definitions = dict(schema.pop("$defs", {}))
-    if (reference := schema.pop("$ref", "")) and isinstance(reference, str):
-        schema = {**definitions.pop(reference.removeprefix("#/$defs/")), **schema}
+    schema = object_on_top(shape.schema)
     schema.pop("title", None)
     properties = {name: dict(value) for name, value in schema.get("properties", {}).items()}
     for name, default in signature.defaults.items():
@@ -142,5 +140,4 @@ def _object_schema(shape: Shape, signature: Signature) -> dict[str, Any]:
             properties[name].setdefault("default", msgspec.json.decode(to_payload(default)))
         except InvalidPayload:
             continue  # a default that JSON cannot say is only the function's business
-    schema |= {"type": "object", "properties": properties, "additionalProperties": False}
-    return schema | ({"$defs": definitions} if definitions else {})
+    return schema | {"type": "object", "properties": properties, "additionalProperties": False}

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError, UnknownTool
+from aixgo.tools.agent import Callee
 from aixgo.tools.port import AnyTool, ToolSource
 
 
@@ -85,6 +86,16 @@ class Toolbox:
     def agents(self) -> tuple[str, ...]:
         """Names of the agents that tools made of steps may call, as far as they are known now."""
         return tuple(dict.fromkeys(name for tool in self for name in getattr(tool, "agents", ())))
+
+    def bind(self, callees: Mapping[str, Callee]) -> None:
+        """Tell the tools that call agents what those take, by name.
+
+        Raises:
+            ConfigError: the schema of what an agent takes cannot be used.
+        """
+        for tool in self:
+            if (bind := getattr(tool, "bind", None)) is not None:
+                bind(callees)
 
     async def open(self) -> None:
         """Begin to connect the sources."""
