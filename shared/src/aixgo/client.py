@@ -311,9 +311,10 @@ class Client:
         return event.run
 
     async def cancel(self, agent: str, run_id: str, reason: str = "cancelled by a client") -> bool:
-        """Cancel a run; False when it had its result already."""
+        """Cancel a run; False when it had its result already, also that of an earlier cancel."""
         request = Envelope(id=new_id(), kind="call", source=self._source, target=agent, run=run_id)
-        return (await self.space.cancels.cancel(request, reason)).status == "cancelled"
+        standing = await self.space.cancels.cancel(request, reason)
+        return standing.status == "cancelled" and standing.answers == request.id
 
     @property
     def dead_letters(self) -> DeadLetters:

@@ -186,7 +186,9 @@ async def test_a_run_is_cancelled_once(staged: Any) -> None:
         await aixgo.until(finished, "done")
         second = await aixgo("runs", "cancel", finished)
         assert second.returncode == 1
-        assert "is over already (done)" in second.stdout
+        assert "was over before (done)" in second.stdout
+        third = await aixgo("runs", "cancel", run)
+        assert (third.returncode, "was over before (cancelled)" in third.stdout) == (1, True)
         assert (await aixgo("runs", "tail", run)).returncode == 1
 
 

@@ -67,14 +67,16 @@ class Awaited(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Raises:
             InvalidPayload: it cannot be written as JSON, or is over `_QUESTION_BYTES`.
         """
-        asked = to_payload([schemas or {}, question, *options])
+        said = {} if schemas is None else schemas
+        asked = to_payload([question, *options, said] if said else [question, *options])
         size = memoryview(asked).nbytes
         if size > _QUESTION_BYTES:
             raise InvalidPayload(
                 f"the question of step {step!r} is {size:,} bytes of JSON with its options, over "
                 f"the limit of {_QUESTION_BYTES:,} bytes; ask shortly, and say where the rest is"
             )
-        said, plain, *choices = msgspec.json.decode(asked)
+        plain, *choices = msgspec.json.decode(asked)
+        said = choices.pop() if said else {}
         return cls(agent=agent, step=step, question=plain, options=tuple(choices), schemas=said)
 
 

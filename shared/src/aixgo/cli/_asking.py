@@ -65,6 +65,7 @@ class Asking:
         self._waiting: asyncio.Queue[Question] = asyncio.Queue()
         self._answered: dict[str, asyncio.Event] = {}
         """Of every question that was seen, by its step."""
+        self._unreadable = ""
 
     async def look(self) -> list[Question]:
         """Find what the run asks now; returns the questions that are new."""
@@ -132,12 +133,13 @@ class Asking:
         if self._desk.broker:
             self._view.ask([f"no answer was given; {self._desk.how(question)}"])
         else:
-            await self._client.cancel(self._agent, self._run, UNANSWERED)
+            await self._client.cancel(self._agent, self._run, self._unreadable or UNANSWERED)
 
     async def _next(self, lines: StdinLines) -> tuple[str | None]:
         """Return the next line; None at the end, and after bytes that are not text."""
         try:
             return (await lines.next(),)
         except ConfigError as error:
+            self._unreadable = f"it asks a person, and the answer cannot be read: {error}"
             self._view.ask([str(error)])
             return (None,)

@@ -60,7 +60,9 @@ class Inputs:
             else:
                 check_text(value, option)
                 name = "input" if len(given) == 1 else f"input {number}"
-                self._waiting.append(self._checked(name, value))
+                self._waiting.append(
+                    self._checked(name, value, option if len(given) == 1 else f"{option} {number}")
+                )
         self.reads_stdin = None in self._waiting
         self._lines: StdinLines | None = None
         self._number = self._sent = 0
@@ -125,9 +127,9 @@ class Inputs:
 
     def _file(self, path: Path) -> Input:
         where = f"{self._option} @{path}"
-        return self._checked(path.name, text_in(read_file(path, where), where))
+        return self._checked(path.name, text_in(read_file(path, where), where), where)
 
-    def _checked(self, name: str, text: str) -> Input:
+    def _checked(self, name: str, text: str, where: str) -> Input:
         if not text.strip():
-            raise ConfigError(f"{self._option}: {name} is empty; give a message")
+            raise ConfigError(f"{where} is empty; give a message")
         return Input(name, text.strip())

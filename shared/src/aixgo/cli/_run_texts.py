@@ -172,7 +172,9 @@ def told(record: Happened) -> str:
                 waits.append(utc(record.until))
             text = f"parked until {' or '.join(waits) or 'it is woken'}"
         case _:
-            text = f"{record.what}{': ' * bool(record.detail)}{record.detail}"
+            said = record.detail.startswith(record.what)  # such as the reason of a cancel
+            parts = [record.detail] if said else [record.what, record.detail]
+            text = ": ".join(part for part in parts if part)
     return one_line(text, 300)
 
 

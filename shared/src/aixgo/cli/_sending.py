@@ -52,7 +52,7 @@ class Sender:
         local = model.startswith(LOCAL)
         self._model = f"loading the local model {model}…" if local else "waiting for the model…"
         self._steps = LiveSteps(agent)
-        self._asked = False
+        self._asked = self._heard_model = False
         self._usage = NO_USAGE
 
     async def send_all(self, inputs: Inputs) -> bool:
@@ -124,6 +124,8 @@ class Sender:
                         self._steps.ask(question.step, asked(question.question))
         finally:
             hint.cancel()
+            if self._steps.heard_model and not self._heard_model:
+                self._heard_model, self._model = True, "waiting for the model…"
 
     def _hint(self) -> None:
         """Say what the run waits for, when nothing was to be seen up to now."""

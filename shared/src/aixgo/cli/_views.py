@@ -102,7 +102,7 @@ class PlainView:
             case StepStarted(agent=agent, caller=caller, step=path) if step.path == path and path:
                 self._line(f"   {caller} → {agent}")
             case TokensArrived(text=text, again=again):
-                self._write_piece(step, text, anew=again or step.text == text)
+                self._write_piece(step, text, again=again, anew=step.text == text)
                 self._written = step.text
             case ToolAsked():
                 self._line(f"   {step.agent} uses {used_tool(event)}")
@@ -136,10 +136,11 @@ class PlainView:
             write(_indented(f"failed: {outcome.error}"))
         write(f"   {outcome.summary()}")
 
-    def _write_piece(self, step: LiveStep, text: str, *, anew: bool) -> None:
-        if self._open is not step or anew:
+    def _write_piece(self, step: LiveStep, text: str, *, again: bool, anew: bool) -> None:
+        """Write a piece of a model's text, in a new line when it begins, or begins again."""
+        if self._open is not step or anew or again:
             self._close()
-            write(f"   {step.agent} ┆ ", end="")
+            write(f"   {step.agent} ┆ {'(again) ' * again}", end="")
             self._open = step
         write(text.replace("\n", " "), end="")
 

@@ -94,7 +94,7 @@ def ls(
     """List runs, the newest first."""
     if status and status not in get_args(RunStatus):
         hint = did_you_mean(status, get_args(RunStatus))
-        raise ConfigError(f"--status {status!r} is none of {', '.join(get_args(RunStatus))}{hint}")
+        raise ConfigError(f"--status {status!r} is not the status of a run{hint}")
 
     async def work() -> list[Run]:
         async with opened(broker, namespace) as client:
@@ -221,7 +221,7 @@ def cancel(
             tree = await client.runs.tree(await run_of(client, run))
             tree.check_own_call()
             well = await client.cancel(tree.agent, tree.run_id, reason)
-            return well, tree
+            return well, tree if well else await client.runs.tree(tree.run_id)
 
     well, tree = run_process(work())
     if json:
@@ -229,7 +229,7 @@ def cancel(
     elif well:
         write(f"{tree.run_id} cancelled")
     else:
-        write(f"{tree.run_id} is over already ({tree.status}): nothing was cancelled")
+        write(f"{tree.run_id} was over before ({tree.status}): nothing was cancelled")
     if not well:
         raise typer.Exit(1)
 

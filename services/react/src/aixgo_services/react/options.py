@@ -43,13 +43,13 @@ class ReactOptions(Options):
     stream: bool = True
     """Publish the answer's tokens while the model writes them; the result is the same."""
     max_iterations: int = Field(default=ITERATIONS, ge=1, le=100)
-    """Answers of the model in one run; the last one may not ask for tools any more."""
+    """Answers of the model in one run; the last one may no longer ask for tools."""
     tool_choice: Literal["auto", "required"] = "auto"
     """Whether the model must use a tool in its first answer (`required`) or may (`auto`)."""
     require_confirmation: Confirm = False
     """Tools that a person has to allow before each use: `all`, or a list of names and of effects
-    (`{effect: once}`). The run is parked until somebody answers yes, no, or with other
-    arguments."""
+    (`{effect: once}`). The run is parked until that person says yes, no, or what other
+    arguments to use."""
     guided_config: GuidedConfig = GuidedConfig()
     """A second look at each answer."""
 
