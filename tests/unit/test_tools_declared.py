@@ -14,8 +14,8 @@ from aixgo.config.agents import Options, Retry
 from aixgo.config.tools import MAX_RESULT_BYTES
 from aixgo.documents import Document, parse_document
 from aixgo.documents.review import review
-from aixgo.errors import ConfigError, InvalidDocument, InvalidPayload
-from aixgo.tools import AgentTool, AnyTool, Chain, Link, ToolSource
+from aixgo.errors import ConfigError, InvalidDocument, InvalidPayload, UnknownTool
+from aixgo.tools import AgentTool, AnyTool, Chain, Link, Toolbox, ToolSource
 from aixgo.tools.kinds import KINDS, ToolKind, Workshop
 
 MODULE = '''
@@ -329,6 +329,30 @@ agents:
 
 async def _echo(text: str) -> str:
     return text
+
+
+# -- sources at run time -----------------------------------------------------------------------
+
+
+async def test_an_allowed_tool_that_is_not_there_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @tool(effect="read", name="kb:search")
+    async def search(word: str) -> str:
+        return word
+
+    class Full(Kb):
+        async def tools(self) -> Mapping[str, AnyTool]:
+            return {"kb:search": search, "kb:drop": search}
+
+    box = Toolbox("a", [Full("kb")], allow={"kb": ["search", "serch"]})
+    for _ in range(2):
+        assert [*await box.load()] == ["kb:search"]
+    (told,) = caplog.records
+    assert told.message == "tools.allowed_unknown"
+    assert vars(told)["hint"] == "'kb' has no tool 'serch'; did you mean 'search'?"
+    with pytest.raises(UnknownTool, match="'a' has no tool 'kb:drop'"):
+        await box.resolve("kb:drop")
 
 
 # -- tools that nothing uses -------------------------------------------------------------------

@@ -22,6 +22,9 @@ ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_:-]{1,100}$")]
 MAX_RESULT_BYTES = 256 * 1024
 """Longest value of a tool that says nothing else: about 64 000 tokens."""
 
+MIN_RESULT_BYTES = 1_024
+"""Shortest limit of a value: the note about what was cut has room in it."""
+
 LONGEST_SECONDS = 3_600.0
 """Of a tool's `timeout`: what takes longer is started by one tool and looked at by another."""
 
@@ -51,7 +54,7 @@ class ToolOptions(ToolBasics):
     Of tools with effect `read` only; 0 for never."""
     concurrency: int = Field(default=0, ge=0, le=10_000)
     """Executions at once in one process; 0 for no limit."""
-    max_result: int = Field(default=MAX_RESULT_BYTES, ge=1_024, le=64 * 1024 * 1024)
+    max_result: int = Field(default=MAX_RESULT_BYTES, ge=MIN_RESULT_BYTES, le=64 * 1024 * 1024)
     """Longest value in bytes; what is cut off is said in its place."""
 
 

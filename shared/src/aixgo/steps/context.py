@@ -41,7 +41,7 @@ from aixgo.steps.model_transport import StepTransport
 from aixgo.steps.overrides import in_force, overridden
 from aixgo.steps.scopes import Scope
 from aixgo.steps.steps_tool import PlacedSteps, is_steps_tool
-from aixgo.steps.tools import ToolStep, perform
+from aixgo.steps.tools import CUT, ToolStep, perform
 from aixgo.steps.versions import choose_version
 from aixgo.tools.port import AnyTool, StepsTool, Tool
 
@@ -200,6 +200,7 @@ class Context(Execution):
                 request=request,
                 timeout=timeout or executed.spec.timeout,
                 check=partial(self._take, request),
+                meta=self.meta,
             )
             try:
                 result = await perform(step)
@@ -213,7 +214,9 @@ class Context(Execution):
             text = str(error) if failure is None else failure.message
             raise ToolFailed(name, error.cause, error.attempts, text) from error
         body = result.body
-        return msgspec.json.decode(body) if executed is None else executed.read(body)
+        if executed is None or CUT in result.meta:  # the latter is a text, whatever the tool says
+            return msgspec.json.decode(body)
+        return executed.read(body)
 
     @overload
     async def record(self, value: Callable[[], Awaitable[T]], *, key: str = "") -> T: ...

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from aixgo.config.agents import Retry
 from aixgo.config.durations import no_or_some_time, parse_duration
 from aixgo.config.suggest import did_you_mean
-from aixgo.config.tools import LONGEST_SECONDS
+from aixgo.config.tools import LONGEST_SECONDS, MIN_RESULT_BYTES
 from aixgo.errors import ConfigError
 from aixgo.payloads import Shape
 from aixgo.tools.port import (
@@ -279,7 +279,9 @@ def _declared(function: Callable[..., Any], given: dict[str, Any]) -> dict[str, 
         "retry": _retry(what, given["retry"]),
         "cache": _cache(what, given["cache"]),
         "concurrency": _count(what, "concurrency", given["concurrency"], "executions at once"),
-        "max_result": _count(what, "max_result", given["max_result"], "bytes"),
+        "max_result": _count(
+            what, "max_result", given["max_result"], "bytes", least=MIN_RESULT_BYTES
+        ),
     }
 
 
@@ -308,11 +310,12 @@ def _cache(what: str, given: float | str) -> float:
         raise ConfigError(f"{what}: cache: {error}") from None
 
 
-def _count(what: str, key: str, given: int, unit: str) -> int:
-    if isinstance(given, bool) or not isinstance(given, int) or given < 0:
+def _count(what: str, key: str, given: int, unit: str, least: int = 1) -> int:
+    whole = isinstance(given, int) and not isinstance(given, bool)
+    if not whole or (given != 0 and given < least):
         raise ConfigError(
-            f"{what}: {key} {given!r} is not a number of {unit}; give a whole number, or 0 for no "
-            "limit"
+            f"{what}: {key} {given!r} is not a number of {unit}; give {least:,} or more, or 0 for "
+            "no limit"
         )
     return given
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError, UnknownTool
 from aixgo.tools.agent import Callee
 from aixgo.tools.port import AnyTool, ToolSource
+
+log = logging.getLogger("aixgo.tools")
 
 
 class Toolbox:
@@ -34,6 +37,7 @@ class Toolbox:
         self._tools: dict[str, AnyTool] = {}
         self._sources: dict[str, ToolSource] = {}
         self._allow = dict(allow or {})
+        self._told: set[str] = set()
         for tool in tools:
             if callable(getattr(tool, "tools", None)):
                 self._add_source(tool)  # type: ignore[arg-type]
@@ -117,12 +121,32 @@ class Toolbox:
             return self._tools
         found = dict(self._tools)
         for source in self._sources.values():
+            offered = await source.tools()
             allowed = self._allow.get(source.name)
-            for name, tool in (await source.tools()).items():
-                own = name.removeprefix(f"{source.name}:")
-                if allowed is None or own in allowed:
+            if allowed is not None:
+                self._tell_missing(source.name, allowed, offered)
+            for name, tool in offered.items():
+                if allowed is None or name.removeprefix(f"{source.name}:") in allowed:
                     found.setdefault(name, tool)
         return found
+
+    def _tell_missing(
+        self, source: str, allowed: Collection[str], offered: Mapping[str, AnyTool]
+    ) -> None:
+        """Say once in the log what is allowed and not there: a typing error, most likely."""
+        own = {name.removeprefix(f"{source}:") for name in offered}
+        missing = {name for name in allowed if name not in own} - self._told
+        for name in sorted(missing):
+            self._told.add(name)
+            log.warning(
+                "tools.allowed_unknown",
+                extra={
+                    "agent": self._agent,
+                    "source": source,
+                    "tool": name,
+                    "hint": f"{source!r} has no tool {name!r}{did_you_mean(name, own)}",
+                },
+            )
 
     def find(self, wanted: AnyTool | str) -> AnyTool:
         """Return the agent's tool of that name, or that tool if the agent has it.

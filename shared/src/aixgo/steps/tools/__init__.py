@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from aixgo.envelope import Envelope
+from aixgo.steps.tools.cut import CUT
 from aixgo.steps.tools.journal import Doubt, Reservation, noted
 from aixgo.steps.tools.once import Once
 from aixgo.steps.tools.repeat import repeat
 from aixgo.steps.tools.step import ToolStep
 
-__all__ = ["Doubt", "Reservation", "ToolStep", "noted", "perform"]
+__all__ = ["CUT", "Doubt", "Reservation", "ToolStep", "noted", "perform"]
 
 
 async def perform(step: ToolStep) -> Envelope:

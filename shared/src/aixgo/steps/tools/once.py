@@ -13,6 +13,7 @@ the tool's first packet, and goes on when its time is over. The far side can, by
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any, Literal
 
 import msgspec
@@ -75,25 +76,33 @@ class Once:
         while True:
             if number > 1 and (standing := await self._step.standing()) is not None:
                 return standing
-            began = now()
-            held = await self._journal.reserve(
-                Reservation(
-                    owner=self._owner, number=number, since=began, until=self._step.end_of(began)
-                )
-            )
-            if held.owner == self._owner:
-                await self._tell_untold()
-                result = await self._execute(held)
-            else:
-                result = await self._find(held)
+            async with AsyncExitStack() as place:
+                # before the reservation, whose time would pass while it waits
+                await place.enter_async_context(self._step.place())
+                held = await self._reserve(number)
+                if held.owner == self._owner:
+                    await self._tell_untold()
+                    result = await self._execute(held, place)
+                else:
+                    await place.aclose()
+                    result = await self._find(held)
             if result is not None:
                 return result
             number += 1
 
+    async def _reserve(self, number: int) -> Reservation:
+        """Return the reservation of that number that stands, one's own or an earlier one."""
+        began = now()
+        return await self._journal.reserve(
+            Reservation(
+                owner=self._owner, number=number, since=began, until=self._step.end_of(began)
+            )
+        )
+
     # -- each returns the step's result, or None when the execution did not take place -----------
 
-    async def _execute(self, held: Reservation) -> Envelope | None:
-        """Execute the tool under a reservation of one's own."""
+    async def _execute(self, held: Reservation, place: AsyncExitStack) -> Envelope | None:
+        """Execute the tool under a reservation of one's own; leaves its place after that."""
         step = self._step
         left = held.until - now()
         try:
@@ -103,7 +112,8 @@ class Once:
                     f"{held.until - held.since:g} s were left; is the broker overloaded?"
                 )
             began = now()
-            value = await step.execute(self._arguments, step.context(held.number, held.until))
+            async with place:
+                value = await step.execute(self._arguments, step.context(held.number, held.until))
             payload = to_payload(value)
         except ToolNotDone as error:
             failure = failure_of(error, step.agent, held.number)

@@ -23,13 +23,18 @@ async def repeat(step: ToolStep, arguments: Arguments) -> Envelope:
     standing = await step.standing()
     if standing is not None:
         return standing
+    known = step.cached()
+    if known is not None:
+        return await step.done(known, 0, 0.0)
     loop = asyncio.get_running_loop()
     attempt = 0
     while True:
         attempt += 1
         began = loop.time()
         try:
-            value = await step.execute(arguments, step.context(attempt, step.end_of(now())))
+            async with step.place():
+                began = loop.time()
+                value = await step.execute(arguments, step.context(attempt, step.end_of(now())))
             payload = to_payload(value)
             step.tool.read(bytes(payload))
         except Exception as error:
@@ -49,4 +54,5 @@ async def repeat(step: ToolStep, arguments: Arguments) -> Envelope:
             )
             await asyncio.sleep(delay)
         else:
+            step.cache(payload)
             return await step.done(payload, attempt, loop.time() - began)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -15,6 +16,8 @@ from aixgo.calls.results import error_result, result_of
 from aixgo.clock import now
 from aixgo.envelope import Envelope
 from aixgo.errors import DeadlineExceeded, ToolError, ToolTimeout
+from aixgo.steps.tools.cut import CUT, shortened
+from aixgo.steps.tools.shared import place, value_key, values
 from aixgo.subjects import step_token
 from aixgo.telemetry import names as attribute
 from aixgo.telemetry import tracing
@@ -33,6 +36,7 @@ class ToolStep:
         request: the step as a call to the agent itself; its deadline is the execution's.
         timeout: seconds for one execution of the tool.
         check: refuses a record that was made for another request (`ReplayMismatch`).
+        meta: the run's metadata, as far as the agent was given it.
     """
 
     caller: Caller
@@ -40,6 +44,7 @@ class ToolStep:
     request: Envelope
     timeout: float
     check: Callable[[Envelope], object]
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def agent(self) -> str:
@@ -70,6 +75,24 @@ class ToolStep:
             "step": self.path,
             "tool": self.tool.spec.name,
         }
+
+    def place(self) -> AbstractAsyncContextManager[None]:
+        """Return the block in which the tool is executed; waits for `concurrency`."""
+        return place(self.caller.space.names.namespace, self.tool.spec)
+
+    def cached(self) -> msgspec.Raw | None:
+        """Return the value of an earlier use of a tool with a `cache`, if there is one."""
+        found = values().get(self._value_key()) if self.tool.spec.cache else None
+        return None if found is None else msgspec.Raw(found)
+
+    def cache(self, value: msgspec.Raw) -> None:
+        """Keep a value for later uses, if the tool has a `cache`."""
+        if self.tool.spec.cache:
+            values().put(self._value_key(), bytes(value), self.tool.spec.cache)
+
+    def _value_key(self) -> bytes:
+        namespace, name = self.caller.space.names.namespace, self.tool.spec.name
+        return value_key(namespace, self.agent, name, self.meta, self.payload)
 
     def end_of(self, began: float) -> float:
         """Return the Unix seconds at which an execution that begins then has to end."""
@@ -157,13 +180,24 @@ class ToolStep:
         return await results.get(self.agent, self.request.run, self.path, decisive=True)
 
     async def done(self, value: msgspec.Raw, attempts: int, seconds: float) -> Envelope:
-        """Record the value; returns the result that stands."""
+        """Record the value, cut if it is too long; returns the result that stands.
+
+        Args:
+            attempts: executions that it took; 0 for a cached value.
+        """
+        kept, whole = shortened(value, self.tool.spec)
+        meta: dict[str, Any] = {"tool": self.tool.spec.name}
+        if whole:
+            meta[CUT] = whole
+            log.warning("tool.cut", extra={**self.fields, "bytes": whole})
+        if not attempts:
+            meta["cached"] = True
         result = result_of(
             self.request,
             self.agent,
             "done",
-            payload=value,
-            meta={"tool": self.tool.spec.name},
+            payload=kept,
+            meta=meta,
             attempt=attempts,
             seconds=seconds,
         )
