@@ -10,6 +10,7 @@ from aixgo.tools.function import FunctionTool, tool
 from aixgo.tools.kinds import ToolKind, Workshop
 from aixgo.tools.port import (
     AnyTool,
+    Connected,
     Done,
     Effect,
     NotDone,
@@ -28,6 +29,7 @@ __all__ = [
     "AgentTool",
     "AnyTool",
     "Chain",
+    "Connected",
     "Done",
     "Effect",
     "FunctionTool",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, get_args
@@ -18,6 +19,7 @@ __all__ = [
     "EFFECTS",
     "AnyTool",
     "Arguments",
+    "Connected",
     "Done",
     "Effect",
     "NotDone",
@@ -173,6 +175,21 @@ class Tool(Protocol[T_co]):
             InvalidPayload: it does not fit.
         """
         ...
+
+
+class Connected(ABC):
+    """A tool that keeps connections while agents that have it are served.
+
+    It works outside of that time too, with connections for one execution.
+    """
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Keep connections from now on; counted, so it is closed after as many `close`."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close them when this was the last user."""
 
 
 class Steps(Protocol):

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError, UnknownTool
 from aixgo.tools.agent import Callee
-from aixgo.tools.port import AnyTool, ToolSource
+from aixgo.tools.port import AnyTool, Connected, ToolSource
 
 log = logging.getLogger("aixgo.tools")
 
@@ -102,14 +102,19 @@ class Toolbox:
                 bind(callees)
 
     async def open(self) -> None:
-        """Begin to connect the sources."""
-        for source in self._sources.values():
-            await source.open()
+        """Begin to connect the sources; tools keep their connections from now on."""
+        for one in self._connected:
+            await one.open()
 
     async def close(self) -> None:
-        """Let go of the sources."""
-        for source in self._sources.values():
-            await source.close()
+        """Let go of the connections."""
+        for one in self._connected:
+            await one.close()
+
+    @property
+    def _connected(self) -> list[ToolSource | Connected]:
+        tools = [tool for tool in self._tools.values() if isinstance(tool, Connected)]
+        return [*tools, *self._sources.values()]
 
     async def load(self) -> Mapping[str, AnyTool]:
         """Return every tool by name, as the sources tell it now.

@@ -1,0 +1,1 @@
+"""What tools over the network share: the guard, connections, templates, what an answer means."""
