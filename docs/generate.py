@@ -14,6 +14,7 @@ from typing import Any
 import python_reference
 
 from aixgo.config.durations import format_duration
+from aixgo.config.tools import ToolBasics, ToolOptions
 from aixgo.documents import document_schema
 from aixgo.hosting.app import App
 from aixgo.hosting.permissions import configuration, users
@@ -36,6 +37,9 @@ SECTIONS = (
     ("Input", "`inputs[]`"),
     ("Output", "`outputs[]`"),
 )
+
+TOLD = ("ServerUse", "McpServer", "OwnMcpServer")
+"""Tables of their own, at the end."""
 
 
 def schema_text(schema: dict[str, Any]) -> str:
@@ -68,20 +72,46 @@ def tables(schema: dict[str, Any]) -> str:
         parts.append(
             about + (table(kind | {"properties": own}) if own else "No keys of its own.\n")
         )
-        parts += list(nested(role, own, definitions))
-    return "\n".join(parts)
+        parts += list(nested(f"`{role}`", own, definitions))
+    return "\n".join([*parts, *tool_tables(definitions)])
 
 
-def nested(role: str, own: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
-    """Yield the tables of the models inside of a role's keys."""
+def tool_tables(definitions: dict[str, Any]) -> Iterator[str]:
+    """Yield the tables of tools and servers: what several kinds share is said once."""
+    kinds = {name: part for name, part in definitions.items() if name.endswith("Tool")}
+    tools = {name: part for name, part in kinds.items() if name != "Tool"}
+    every, shared = set(ToolBasics.model_fields), set(ToolOptions.model_fields)
+    some = next(part for part in tools.values() if "effect" in part["properties"])["properties"]
+    common = {key: value for key, value in some.items() if key in every}
+    common["type"] = {"type": "string", "description": "Kind of the tool; see below."}
+    yield "### Every tool\n\n" + table({"properties": common, "required": ["type"]})
+    about = "Tools of every kind but `agent` and `chain`, which are made of steps."
+    rest = {key: value for key, value in some.items() if key in shared - every}
+    yield f"### Every tool that is executed\n\n{about}\n\n{table({'properties': rest})}"
+    for part in tools.values():
+        name = part["properties"]["type"]["const"]
+        known = shared if "effect" in part["properties"] else every
+        own = {key: value for key, value in part["properties"].items() if key not in known}
+        head = f"### Tools of kind `{name}`\n\n{part['description']}\n\n"
+        yield head + table(part | {"properties": own})
+        yield from nested(f"tools of kind `{name}`", own, definitions)
+    for name, title in (("McpServer", "`mcp_servers.<name>`"), ("ServerUse", "`mcp_servers[]`")):
+        if name in definitions:
+            yield f"### {title}\n\n{table(definitions[name])}"
+
+
+def nested(what: str, own: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
+    """Yield the tables of the models inside of the keys of a role or a kind."""
     for key, value in own.items():
-        reference = value.get("items", {}).get("$ref") or value.get("$ref")
+        items = value.get("items", {})
+        inside = [one.get("$ref") for one in items.get("anyOf", ())]
+        reference = items.get("$ref") or value.get("$ref") or (inside[-1] if inside else None)
         extra = value.get("additionalProperties")
         if not reference and isinstance(extra, dict):
             reference = extra.get("$ref")
         name = (reference or "").rsplit("/", 1)[-1]
-        if name and name not in dict(SECTIONS):
-            yield f"#### `{key}` of `{role}`\n\n{table(definitions[name])}"
+        if "properties" in definitions.get(name, {}) and name not in {*dict(SECTIONS), *TOLD}:
+            yield f"#### `{key}` of {what}\n\n{table(definitions[name])}"
 
 
 def table(part: dict[str, Any]) -> str:

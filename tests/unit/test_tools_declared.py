@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import jsonschema  # type: ignore[import-untyped]  # it has no types
 import msgspec
 import pytest
+import yaml
 from pydantic import Field
 
 from aixgo import Agent, App, tool
 from aixgo.config.agents import Options, Retry
 from aixgo.config.tools import MAX_RESULT_BYTES
-from aixgo.documents import Document, parse_document
+from aixgo.documents import Document, document_schema, parse_document
 from aixgo.documents.review import review
 from aixgo.errors import ConfigError, InvalidDocument, InvalidPayload, UnknownTool
 from aixgo.tools import AgentTool, AnyTool, Chain, Link, Toolbox, ToolSource
@@ -434,3 +436,43 @@ def test_a_chain_has_the_strongest_effect_and_the_agents_of_its_steps() -> None:
     assert chain.agents == ("b",)
     assert chain.spec.input_schema == look.spec.input_schema
     assert chain.spec.description == "look → b → look"
+
+
+# -- the JSON schema ---------------------------------------------------------------------------
+
+
+def test_the_schema_takes_what_is_read_and_refuses_what_is_not(shop: Path, servers: None) -> None:
+    check = jsonschema.Draft202012Validator(document_schema())
+    text = (
+        HEAD
+        + "  ask: {type: agent, agent: b}\n"
+        + "  both: {type: chain, steps: [price, {tool: refund, arguments: {order: $.result}}]}\n"
+        + "mcp_servers: {kb: {url: 'http://127.0.0.1/mcp'}}\n"
+        + "agents:\n"
+        + '  - {name: a, handler: "shop:desk", tools: [ask, {type: chain, name: x, steps: [price,'
+        + " price]}], mcp_servers: [kb, {name: kb2, url: 'http://x'}]}\n"
+        + '  - {name: b, handler: "shop:desk", mcp_servers: [{name: kb, allow: [search]}]}\n'
+    )
+    document(shop, text)
+    good = yaml.safe_load(text)
+    assert [*check.iter_errors(good)] == []
+    for path, value in (
+        ("tools.ask.agent", "b b"),
+        ("tools.ask.type", "agnet"),
+        ("tools.both.steps", ["price"]),
+        ("tools.ask.effect", "read"),
+        ("mcp_servers.kb.timout", 3),
+        ("agents.1.mcp_servers.0.alow", []),
+        ("agents.0.tools.0", 3),
+    ):
+        bad = yaml.safe_load(text)
+        *way, last = path.split(".")
+        part = bad
+        for key in way:
+            part = part[int(key) if key.isdigit() else key]
+        part[int(last) if last.isdigit() else last] = value
+        assert [*check.iter_errors(bad)], path
+        with pytest.raises(InvalidDocument):
+            document(shop, yaml.safe_dump(bad))
+    logger = {"version": 2, "agents": [{"name": "a", "role": "logger", "tools": ["refund"]}]}
+    assert [*check.iter_errors(logger)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,7 +11,10 @@ from pydantic.json_schema import models_json_schema
 from aixgo.agents.declaration import CUSTOM
 from aixgo.agents.role import Role, find_role, known_roles
 from aixgo.config.agents import AgentSpec
+from aixgo.config.tools import ServerUse
+from aixgo.documents import tool_schema
 from aixgo.documents.document import ORCHESTRATOR, Header
+from aixgo.documents.summaries import summary
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -32,6 +34,8 @@ def document_schema(roles: Mapping[str, type[Role]] | None = None) -> dict[str, 
         roles = {name: find_role(name) for name in known_roles()}
     models: list[type[BaseModel]] = [Header, AgentSpec]
     models += [model for role in roles.values() for model in role.options_models()]
+    kinds = tool_schema.installed_kinds()
+    models += tool_schema.models(kinds)
     models = list(dict.fromkeys(models))
     parts, shared = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/$defs/{model}"
@@ -39,15 +43,17 @@ def document_schema(roles: Mapping[str, type[Role]] | None = None) -> dict[str, 
     definitions: dict[str, Any] = shared.get("$defs", {})
     _describe(definitions, models)
     own = {model: definitions[_name_of(parts[(model, "validation")])] for model in models}
-    agents = _custom(own[AgentSpec])
+    tools = tool_schema.definitions(kinds, own)
+    of_tools = tool_schema.of_agents(tools)
+    agents = _custom(own[AgentSpec], of_tools)
     orchestrations: dict[str, Any] = {}
     named: dict[str, Any] = {}
     for name, role in roles.items():
-        agents |= (kinds := _agents(name, role, own))
+        agents |= (forms := _agents(name, role, own, of_tools if role.takes_tools else {}))
         if name == ORCHESTRATOR:
             orchestrations = {
                 f"{title.removesuffix('OrchestratorAgent')}Orchestration": _orchestration(kind)
-                for title, kind in kinds.items()
+                for title, kind in forms.items()
             }
     document: dict[str, Any] = {
         "$schema": DIALECT,
@@ -56,7 +62,7 @@ def document_schema(roles: Mapping[str, type[Role]] | None = None) -> dict[str, 
         "type": "object",
         "additionalProperties": False,
         "required": ["version", "agents"],
-        "properties": dict(own[Header]["properties"]),
+        "properties": {**own[Header]["properties"], **tool_schema.sections(tools)},
     }
     document["properties"]["agents"] = {
         "description": "The agents of the system; the role decides which further keys there are.",
@@ -64,7 +70,7 @@ def document_schema(roles: Mapping[str, type[Role]] | None = None) -> dict[str, 
         "minItems": 1,
         "items": {"oneOf": [_ref(title) for title in agents]},
     }
-    named |= agents | orchestrations
+    named |= agents | orchestrations | tools | {"ServerUse": own[ServerUse]}
     if orchestrations:
         named["Orchestration"] = {"oneOf": [_ref(title) for title in orchestrations]}
         document["properties"]["orchestration"] = {
@@ -82,7 +88,7 @@ def document_schema(roles: Mapping[str, type[Role]] | None = None) -> dict[str, 
 
 
 def _agents(
-    name: str, role: type[Role], own: Mapping[Any, dict[str, Any]]
+    name: str, role: type[Role], own: Mapping[Any, dict[str, Any]], of_tools: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
     """Return by its title each kind of agent that a role has: one for each model of its keys."""
     about, models = summary(role), role.options_models()
@@ -100,13 +106,14 @@ def _agents(
             "properties": {
                 **common,
                 "role": {"const": name, "description": about},
+                **of_tools,
                 **options.get("properties", {}),
             },
         }
     return kinds
 
 
-def _custom(common: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _custom(common: dict[str, Any], of_tools: dict[str, Any]) -> dict[str, dict[str, Any]]:
     about = "Behaves as the handler does that it names: an async function in a Python module."
     role = {"const": CUSTOM, "description": "May be left out."}
     return {
@@ -116,7 +123,7 @@ def _custom(common: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "type": "object",
             "additionalProperties": False,
             "required": ["name", "handler"],
-            "properties": {**common["properties"], "role": role},
+            "properties": {**common["properties"], "role": role, **of_tools},
         }
     }
 
@@ -144,11 +151,6 @@ def _describe(definitions: dict[str, Any], models: Iterable[type[BaseModel]]) ->
         definition["description"] = summary(model)
         for field in definition.get("properties", {}).values():
             field.pop("title", None)  # pydantic's is the key once more
-
-
-def summary(kind: type) -> str:
-    """Return the first paragraph of a class's docstring, in one line."""
-    return " ".join((inspect.getdoc(kind) or "").split("\n\n")[0].split())
 
 
 def _reached(models: Iterable[type[BaseModel]]) -> list[type[BaseModel]]:
