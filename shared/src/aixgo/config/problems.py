@@ -87,6 +87,7 @@ class Invalid:
             outer = ".".join(map(str, loc[:-1]))
             return f"{outer + ': ' if outer else ''}needs the option {loc[-1]!r}"
         hidden = names_a_secret(loc) or (self.loc and isinstance(found["input"], Mapping))
+        hidden = hidden or found["type"] == "missing"
         value = "" if hidden else f" (got {found['input']!r:.60})"
         return f"{where}: {sentence(found)}{value}"
 

@@ -26,6 +26,7 @@ _LIST = "needs a list, such as [a, b]"
 _MAPPING = "needs a mapping, such as {{key: value}}"
 
 _SENTENCES = {
+    "missing": "is required, and there is no default for it",
     "string_type": "needs a text",
     "int_type": _WHOLE,
     "int_parsing": _WHOLE,
