@@ -192,6 +192,26 @@ async def test_agents_in_a_circle_go_on_with_all_slots_taken(running: Running, c
         assert [call.result().data for call in calls] == [depth] * len(calls)
 
 
+async def test_runs_that_take_the_slots_of_each_others_agents_go_on(running: Running) -> None:
+    slots = 2
+    at_work = asyncio.Barrier(2 * slots)
+
+    def member(name: str, other: str) -> Agent:
+        async def handle(message: Message, ctx: Context) -> str:
+            if message.text == "below":
+                return name
+            if ctx.attempt == 1:
+                await at_work.wait()  # every slot of both agents is taken
+            return (await ctx.call(other, "below")).text
+
+        return Agent(name, handle, concurrency=slots)
+
+    async with running(member("left", "right"), member("right", "left")) as system:
+        calls = [system.call(name, timeout=100) for name in ("left", "right") * slots]
+        answers = await asyncio.gather(*calls)
+    assert [answer.text for answer in answers] == ["right", "left"] * slots
+
+
 async def test_an_event_that_is_published_again_is_handled_once(
     running: Running, dying: list[str]
 ) -> None:

@@ -36,6 +36,7 @@ from aixgo.errors import (
     StreamRefused,
     UnknownAgent,
 )
+from aixgo.models.bus import GATEWAY
 from aixgo.pauses import Pauses
 from aixgo.subjects import CALLS, token
 from aixgo.telemetry import names as attribute
@@ -106,6 +107,7 @@ class Caller:
         self._alarms = Alarms()
         self.time = self._alarms.time
         self.known: set[str] = set(known)
+        self._queues: dict[str, tuple[float, bool]] = {}
 
     async def check(self, agent: str) -> None:
         """Refuse an agent that is not provisioned: a call to it would wait for ever.
@@ -196,12 +198,31 @@ class Caller:
                 if not parked:
                     await self._send(request)
                 # parked itself, or perhaps in need of the slot that its caller keeps
-                if parks and (parked or (circle and data is None)):
+                if parks and (parked or (data is None and (circle or await self._jammed(request)))):
                     raise Parked(awaited=[Awaited(agent=target, step=request.step)])
             except BrokerError as error:
                 # the broker is away or full: the call is published already, so keep waiting
                 if not error.retryable or (deadline is not None and now() > deadline + 10.0):
                     raise
+
+    async def _jammed(self, request: Envelope) -> bool:
+        """Whether calls of both agents wait for a slot: then each may wait for the other's."""
+        if request.target == GATEWAY:  # it calls no agent
+            return False
+        return await self._queued(request.target) and await self._queued(request.source)
+
+    async def _queued(self, agent: str) -> bool:
+        """Whether calls of an agent wait for a slot; asked once in `LOOK_SECONDS`."""
+        asked, queued = self._queues.get(agent, (-math.inf, False))
+        if self.time() < asked + LOOK_SECONDS:
+            return queued
+        try:
+            info = await self._broker.consumer_info(self._names.stream(CALLS), agent)
+        except PermissionDenied:
+            info = None
+        queued = info is not None and info.pending > 0
+        self._queues[agent] = self.time(), queued
+        return queued
 
     async def await_result(
         self, agent: str, run: str, step: str, timeout: float
