@@ -345,3 +345,16 @@ async def test_a_handler_stops_although_the_cancel_signal_was_lost(running: Runn
         with pytest.raises(AixgoError, match="unheard"):
             await system.result("slow", run)
         await eventually(lambda: nothing_is_left(system))
+
+
+async def test_an_expired_run_says_what_it_waited_for(running: Running) -> None:
+    async def waits(message: Message, ctx: Context) -> None:
+        await ctx.call("slow")
+
+    async def slow(message: Message) -> None:
+        await asyncio.sleep(PATIENCE_SECONDS)
+
+    quick = Agent("quick", waits, timeout=0.2, retry={"max_attempts": 1})
+    async with running(quick, Agent("slow", slow)) as system:
+        with pytest.raises(RemoteError, match=r"waited for step 'slow/1' of agent 'slow'"):
+            await system.call("quick", timeout=PATIENCE_SECONDS)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from aixgo import Agent, ConfigError, tool
+from aixgo import Agent, ConfigError, Context, Message, tool
 from aixgo.config.agents import Retry
 from aixgo.envelope import Usage, new_id
 from aixgo.errors import RemoteError
@@ -206,6 +206,19 @@ async def test_a_watcher_sees_what_the_model_asks_for_and_how_it_ends(running: R
     assert sorted(ends) == [("broken", "error"), ("weather", "done")]
     text = [event.text for event in seen if isinstance(event, TokensArrived)]
     assert "".join(text) == "I look. Blue."
+
+
+async def test_a_handler_may_offer_its_tools_to_its_model_itself(running: Running) -> None:
+    async def hand(message: Message, ctx: Context) -> str:
+        answer = await ctx.model.chat(message.text, tools=[weather])
+        (call,) = answer.message.tool_calls
+        return str((await ctx.tool(weather, msgspec.json.decode(call.arguments)))["sky"])
+
+    model = ScriptedModel([uses(("weather", '{"city": "Rome"}'))])
+    agent = Agent("hand", hand, model=MODEL, tools=[weather])
+    async with running(agent, model=model) as system:
+        assert (await system.call("hand", "go")).text == "blue"
+    assert [one.name for one in model.requests[0].tools] == ["weather"]
 
 
 # -- limits ------------------------------------------------------------------------------------

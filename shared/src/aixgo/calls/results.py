@@ -280,12 +280,17 @@ def error_result(
     )
 
 
-def expired_result(request: Envelope, agent: str) -> Envelope:
-    """Return the result of a call whose deadline passed."""
+def expired_result(request: Envelope, agent: str, waited_for: str = "") -> Envelope:
+    """Return the result of a call whose deadline passed.
+
+    Args:
+        waited_for: the steps that had no result then, for people.
+    """
     late = now() - (request.deadline or 0.0)
+    waited = f"; it waited for {waited_for}" if waited_for else ""
     text = (
-        f"agent {agent!r} gave no result before the deadline, {late:.1f} s ago; give the call a "
-        "longer `timeout`, or look with `aixgo doctor` whether the agent is served"
+        f"agent {agent!r} gave no result before the deadline, {late:.1f} s ago{waited}; give the "
+        "call a longer `timeout`, or look with `aixgo doctor` whether the agent is served"
     )
     return result_of(
         request,

@@ -66,16 +66,21 @@ class DepthExceeded(CallError):
 
 
 class AgentTimeout(CallError):
-    """An execution took longer than the agent's own `timeout`."""
+    """An execution took longer than the agent's own `timeout`.
+
+    Attributes:
+        waited_for: the steps that had no result then, such as `'desk/1' of agent 'desk'`.
+    """
 
     code = "agent_timeout"
     retryable = True
 
-    def __init__(self, agent: str, seconds: float) -> None:
-        self.agent, self.seconds = agent, seconds
+    def __init__(self, agent: str, seconds: float, waited_for: str = "") -> None:
+        self.agent, self.seconds, self.waited_for = agent, seconds, waited_for
+        waited = f" and waited for {waited_for}" if waited_for else ""
         super().__init__(
-            f"agent {agent!r} did not finish within its own {seconds:g} s; raise its `timeout`, or "
-            "divide the work into smaller calls"
+            f"agent {agent!r} did not finish within its own {seconds:g} s{waited}; raise its "
+            "`timeout`, or divide the work into smaller calls"
         )
 
 

@@ -290,10 +290,10 @@ class AgentService:
             if not limit.expired and (isinstance(error, TimeoutError) or ctx.remaining > 0):
                 raise HandlerFailed(error, ctx.usage) from error
             if bounded:
-                late = AgentTimeout(name, self._seconds)
+                late = AgentTimeout(name, self._seconds, ctx.waited_for)
                 raise HandlerFailed(late, ctx.usage) from error
             return replace(
-                expired_result(request, name),
+                expired_result(request, name, ctx.waited_for),
                 usage=ctx.usage,
                 attempt=ctx.attempt,
                 seconds=alarms.time() - began,

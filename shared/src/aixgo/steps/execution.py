@@ -32,6 +32,9 @@ from aixgo.tools.toolbox import NO_TOOLS, Toolbox
 
 T = TypeVar("T")
 
+_STEPS_TOLD = 3
+"""Steps that an error names; a run may wait for thousands."""
+
 JSON_NULL = msgspec.Raw(b"null")
 
 
@@ -57,6 +60,7 @@ class Execution:
         self._waits: list[Parked] | None = None
         self._usage = NO_USAGE
         self._worked = 0.0
+        self._cut_off: list[str] = []
         self.tokens: TokenWriter | None = None
         self.traceparent, self.tracestate = request.traceparent, request.tracestate
 
@@ -157,6 +161,11 @@ class Execution:
         """Record a decision; returns the one that stands, this or an earlier one."""
         standing = await self._settle(path, msgspec.Raw(msgspec.json.encode(decision)))
         return msgspec.json.decode(standing.body, type=type(decision))
+
+    @property
+    def waited_for(self) -> str:
+        """The steps that it waited for when it was stopped, for people; empty for none."""
+        return ", ".join(sorted(self._cut_off)[:_STEPS_TOLD])
 
     async def finish(self) -> None:
         """Flush the streamed tokens; the runtime calls it when the handler has ended."""
@@ -288,6 +297,8 @@ class Execution:
             scope = branch.get()
             if scope is not None and scope.owner is self and scope.dropped:
                 await self._cancel_step(request.target, request.step)
+            else:
+                self._cut_off.append(f"step {request.step!r} of agent {request.target!r}")
             raise
 
     def _take(self, request: Envelope, result: Envelope) -> Message:

@@ -19,6 +19,7 @@ from aixgo.models.port import (
     ResponseSchema,
     ToolDefinition,
 )
+from aixgo.tools.port import AnyTool
 
 Messages = str | Sequence[ChatMessage]
 """A whole conversation, or the user's text (the agent's prompt is put before it)."""
@@ -31,11 +32,26 @@ class Options(TypedDict, total=False):
     temperature: float
     max_tokens: int
     response: ResponseSchema
-    tools: Sequence[ToolDefinition]
+    tools: Sequence[ToolDefinition | AnyTool]
     tool_choice: str
     timeout: float
     stream: bool
     extra: dict[str, Any]
+
+
+def _definition(tool: ToolDefinition | AnyTool) -> ToolDefinition:
+    """Return what a model is told of a tool: a `@tool` function, or any other of an agent's."""
+    if isinstance(tool, ToolDefinition):
+        return tool
+    spec = getattr(tool, "spec", None)
+    if spec is None:
+        raise ConfigError(
+            f"a model was offered {tool!r:.200}, which is not a tool; put `@tool(effect=…)` on the "
+            "function, or write a ToolDefinition"
+        )
+    return ToolDefinition(
+        name=spec.name, description=spec.description, parameters=spec.input_schema
+    )
 
 
 class ModelSteps:
@@ -66,7 +82,7 @@ class ModelSteps:
             temperature=options.get("temperature", spec.temperature),
             max_tokens=options.get("max_tokens", spec.max_tokens),
             response=options.get("response"),
-            tools=tuple(options.get("tools", ())),
+            tools=tuple(_definition(tool) for tool in options.get("tools", ())),
             tool_choice=options.get("tool_choice", ""),
             stream=options.get("stream", False),
             timeout=options.get("timeout"),
