@@ -58,12 +58,7 @@ def outcomes() -> dict[str, dict[Check, Exception | None]]:
 @pytest.mark.nats
 @pytest.mark.parametrize("check", meaningful("nats"), ids=name_of)
 @pytest.mark.parametrize("adapter", NATS_ADAPTERS)
-@pytest.mark.long(
-    only=(
-        "nats_without_fast_path-of_a_hundred_contenders_one_gets_the_lease",
-        "nats-an_unconfirmed_ack_acts_too",
-    )
-)
+@pytest.mark.long(only=("nats_without_fast_path",))
 def test_the_nats_broker_keeps_its_promises(
     request: pytest.FixtureRequest,
     outcomes: dict[str, dict[Check, Exception | None]],

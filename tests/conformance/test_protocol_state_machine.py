@@ -48,6 +48,7 @@ def test_long_histories_on_the_memory_broker() -> None:
 
 
 @pytest.mark.nats
+@pytest.mark.long
 def test_on_a_real_server(request: pytest.FixtureRequest) -> None:
     backend: Backend = request.getfixturevalue("nats")
     names = Names(f"m{new_id()[-12:]}")

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 import aixgo
 
 ROOT = Path(__file__).parents[2]
@@ -151,7 +149,6 @@ def test_names_of_elsewhere_are_used_and_are_not_ours() -> None:
     assert [name for name in ELSEWHERE if in_code(name)] == []
 
 
-@pytest.mark.long
 def test_a_name_that_does_not_exist_is_found() -> None:
     for name in ("configure_tracing", "calls.no_such_module", "aixgo.errors.NoSuchError", "no.md"):
         assert quoted(f"see `{name}`") == [name]
