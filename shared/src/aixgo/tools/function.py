@@ -61,7 +61,10 @@ class FunctionTool(Generic[T]):
         self._signature = Signature.of(what, function)
         self._input = Input(name, self._signature)
         kind = self._signature.result
-        self._output = None if kind is Any else Shape.of(kind)
+        try:
+            self._output = None if kind is Any else Shape.of(kind)
+        except ConfigError as error:
+            raise ConfigError(f"{what}: its result: {error}") from error
         self._reconcile = reconcile
         if reconcile is not None:
             self._hook = Signature.of(f"`reconcile` of {what}", reconcile)
@@ -118,12 +121,29 @@ class FunctionTool(Generic[T]):
         """See `Tool.execute`."""
         return await _call(self._function, self._signature, arguments, ctx)
 
+    @property
+    def reconciles(self) -> bool:
+        """Whether it has a `reconcile`."""
+        return self._reconcile is not None
+
+    def call(self, arguments: Arguments, ctx: ToolContext) -> Any:
+        """Call the function in this thread; returns what it returns, to be awaited perhaps."""
+        return _bound(self._function, self._signature, arguments, ctx)()
+
+    def call_reconcile(self, arguments: Arguments, ctx: ToolContext) -> Any:
+        """Call the hook in this thread, as `call` does."""
+        assert self._reconcile is not None
+        return _bound(self._reconcile, self._hook, self._known(arguments), ctx)()
+
+    def _known(self, arguments: Arguments) -> Arguments:
+        """Return the arguments that the hook takes."""
+        return {name: arguments[name] for name in self._hook.kinds if name in arguments}
+
     async def reconcile(self, arguments: Arguments, ctx: ToolContext) -> Resolution:
         """See `Tool.reconcile`."""
         if self._reconcile is None:
             return Unknown(f"tool {self.spec.name!r} has no `reconcile`")
-        known = {name: arguments[name] for name in self._hook.kinds if name in arguments}
-        answer = await _call(self._reconcile, self._hook, known, ctx)
+        answer = await _call(self._reconcile, self._hook, self._known(arguments), ctx)
         if not isinstance(answer, Done | NotDone | Unknown):
             return Unknown(
                 f"`reconcile` of tool {self.spec.name!r} returned {answer!r:.200}; it must return "
@@ -137,12 +157,19 @@ class FunctionTool(Generic[T]):
         return value
 
 
+def _bound(
+    function: Callable[..., Any], signature: Signature, arguments: Arguments, ctx: ToolContext
+) -> Callable[[], Any]:
+    """Return a function with its arguments by name."""
+    extra = {signature.context: ctx} if signature.context else {}
+    return functools.partial(function, **arguments, **extra)
+
+
 async def _call(
     function: Callable[..., Any], signature: Signature, arguments: Arguments, ctx: ToolContext
 ) -> Any:
     """Call a function with its arguments by name; one that is not async in a thread."""
-    extra = {signature.context: ctx} if signature.context else {}
-    call = functools.partial(function, **arguments, **extra)
+    call = _bound(function, signature, arguments, ctx)
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - whether calling it is async
     ):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from aixgo.config.reference import imported
+from aixgo.config.sandbox import SandboxOptions
 from aixgo.config.tools import ToolOptions
 from aixgo.errors import ConfigError
 from aixgo.tools.function import FunctionTool, tool
@@ -37,6 +38,9 @@ class PythonOptions(ToolOptions):
     document's directory first, then among the installed packages."""
     reconcile: str = ""
     """`package.module:function` that finds out whether a `once` execution took place."""
+    sandbox: SandboxOptions | bool = False
+    """Whether it runs in a process of its own, with limits and without the network; or the limits.
+    The service itself then never imports the module."""
 
 
 class PythonKind(ToolKind):
@@ -47,7 +51,13 @@ class PythonKind(ToolKind):
     @classmethod
     def build(cls, options: PythonOptions, workshop: Workshop) -> AnyTool:
         """See `ToolKind.build`."""
-        return function_tool(options, workshop)
+        if options.sandbox is False:
+            return function_tool(options, workshop)
+        from aixgo.tools.sandbox import SandboxedTool
+
+        limits = SandboxOptions() if options.sandbox is True else options.sandbox
+        given = options.model_dump(mode="json", exclude_unset=True, exclude={"sandbox"})
+        return SandboxedTool(given, limits, workshop)
 
 
 def function_tool(options: PythonOptions, workshop: Workshop) -> FunctionTool[Any]:
