@@ -47,8 +47,8 @@ _JSON, _FORM = "application/json", "application/x-www-form-urlencoded"
 class HttpOptions(ParameterOptions):
     """One request over HTTP."""
 
-    type: Literal["http"] = "http"
-    """One request over HTTP."""
+    type: Literal["http"]
+    """Kind of the tool."""
     method: Literal["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "POST", "PATCH"] = "GET"
     """Without `effect` it says what a second execution does: GET, HEAD and OPTIONS `read`, PUT and
     DELETE are `idempotent`, POST and PATCH act `once`."""
@@ -137,7 +137,7 @@ class RequestTemplate:
 
         try:
             self.origin = normal_origin(f"{scheme}://{host}", what)
-            self._path = PathTemplate(path, f"{what}: url")
+            self._path = PathTemplate.parse(path, f"{what}: url")
             members = [*_query_of(query, f"{what}: url")]
         except ConfigError as error:
             raise WrongKey("url", str(error)) from error

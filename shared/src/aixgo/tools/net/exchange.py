@@ -74,7 +74,8 @@ def normal_origin(text: str, what: str) -> str:
     """
     try:
         url = URL(text)
-        if url.user is None and url.password is None and url.raw_host and url.port:
+        web = url.scheme in ("http", "https") and url.raw_host and url.port
+        if web and url.user is None and url.password is None:
             return str(url.origin())
     except ValueError:
         pass

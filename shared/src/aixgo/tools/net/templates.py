@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -169,18 +169,22 @@ class PathTemplate:
     """The path of a URL; each value stays inside of its segment.
 
     Raises:
-        ConfigError: see `Template.parse`; or a segment is `.` or `..`.
+        ConfigError: a segment is `.` or `..`.
     """
 
-    def __init__(self, path: str, what: str) -> None:
+    def __init__(self, segments: Sequence[Template], what: str) -> None:
         self._what = what
-        self._segments = [
-            Template.parse(segment, what) for segment in path.removeprefix("/").split("/")
-        ]
+        self._segments = segments
         self.names = tuple(name for segment in self._segments for name in segment.names)
         for segment in self._segments:
             if segment.parts in ((".",), ("..",)):
                 raise ConfigError(f"{what}: the path goes up with '..'; write where it leads to")
+
+    @classmethod
+    def parse(cls, path: str, what: str) -> PathTemplate:
+        """Read a path; see `Template.parse` for the errors."""
+        segments = path.removeprefix("/").split("/")
+        return cls([Template.parse(segment, what) for segment in segments], what)
 
     def fill(self, arguments: Arguments) -> str:
         """Return the path, encoded.
