@@ -18,13 +18,14 @@ import in_process
 import model_calls
 import over_nats
 import processes
+import react_runs
 import sequential_durable
 from cancel import CANCELS
 from figures import Figure, table, tell
 from referee import Options, options
 from stage import HERE, nats_server_version
 
-SCRIPTS = (in_process, over_nats, sequential_durable, model_calls, processes, cancel)
+SCRIPTS = (in_process, over_nats, sequential_durable, model_calls, react_runs, processes, cancel)
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 
 
@@ -95,6 +96,10 @@ nats-server {nats_server_version()}; peers as in
   turn.
 * **litellm** and Aixgo's OpenAI-compatible adapter talk to the same fake server, which answers at
   once, in a process of its own.
+* **A react run** is three answers of a model and two tools, with a provider that answers at once in
+  a process of its own. **pydantic-ai**, **LangGraph's prebuilt agent** and **openai-agents** record
+  nothing; every model call and tool of Aixgo's is a durable step, over NATS of one process that
+  holds agent, model gateway and caller.
 * **Processes**: from the start of the interpreter until the server has confirmed the
   subscriptions, with compiled bytecode; resident memory at that moment. Streams and consumers were
   declared before.
