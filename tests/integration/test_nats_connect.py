@@ -17,6 +17,7 @@ import pytest
 import trustme
 from pydantic import SecretStr
 
+from aixgo import App
 from aixgo.broker.nats import NatsBroker
 from aixgo.broker.open import open_broker
 from aixgo.config.servers import Access
@@ -241,6 +242,25 @@ async def test_what_signs_in_comes_from_the_environment(
         async with open_broker(address, access=wrong) as broker:
             await broker.flush()
     assert "s3cret" not in caplog.text
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["given", "of the document"])
+async def test_a_system_signs_in_as_its_document_says(tmp_path: Path, given: bool) -> None:
+    (tmp_path / "agents.yaml").write_text(
+        "version: 2\n"
+        "deployment: {access: {user: ann, password: secret}}\n"
+        "agents: [{name: journal, role: logger}]\n"
+    )
+    app = App.from_file(tmp_path / "agents.yaml")
+    with NatsServer(USERS) as server:
+        if given:
+            wrong = Access(user="ann", password=SecretStr("other"))
+            with pytest.raises(AuthenticationFailed):
+                async with app.running(server.url, access=wrong):
+                    pytest.fail("it signed in as the document says")
+        else:
+            async with app.running(server.url) as system:
+                assert (await system.call("journal", "hi", timeout=30)).text == "hi"
 
 
 async def test_certificates_come_from_the_environment(

@@ -309,7 +309,7 @@ async def test_a_float_that_json_does_not_have_is_refused(running: Running, valu
 
 
 @pytest.mark.parametrize(
-    "seconds", [math.inf, math.nan, "5", -4, True, None, 10**400], ids=lambda s: f"{s!r:.5}"
+    "seconds", [math.inf, math.nan, "5", -4, True, None, 10**400, 1e12], ids=lambda s: f"{s!r:.5}"
 )
 async def test_nonsense_durations_are_one_config_error(running: Running, seconds: Any) -> None:
     async def nap(message: Message, ctx: Context) -> None:

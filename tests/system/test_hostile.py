@@ -14,8 +14,9 @@ import pytest
 
 from aixgo import Agent, Context, Message, System
 from aixgo.calls.results import result_of
+from aixgo.clock import now
 from aixgo.envelope import Envelope, encode, new_id
-from aixgo.errors import BadSubject, RemoteError
+from aixgo.errors import BadSubject, HandlerExited, RemoteError
 from aixgo.payloads import to_payload
 from aixgo.subjects import CALLS, DLQ, PARKED, RESULTS, TIMERS
 from aixgo.testing.local import run_local
@@ -159,6 +160,11 @@ async def test_no_question_of_a_client_can_name_a_wildcard(running: Running, run
 # -- what a handler raises -----------------------------------------------------------------------
 
 
+class Deaf(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(9)
+
+
 class Mute(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no words")
@@ -182,6 +188,7 @@ def unlogged() -> Generator[None, None, None]:
     [
         (ValueError("\udcff"), "ValueError", "\\udcff"),
         (Mute(), "Mute", "whose text raises RuntimeError"),
+        (Deaf(), "Deaf", "whose text raises SystemExit"),
         (BaseExceptionGroup("many", [Odd("a"), ValueError("b")]), "BaseExceptionGroup", "b"),
         (ExceptionGroup("one", [ExceptionGroup("in", [KeyError("k")])]), "KeyError", "k"),
         (Odd("odd"), "Odd", "odd"),
@@ -233,6 +240,37 @@ async def test_a_branch_that_exits_fails_its_call_and_not_the_process(
         with pytest.raises(RemoteError, match=re.escape(repr(error))) as caught:
             await system.call("bad", timeout=20)
         assert caught.value.cause == "handler_exited"
+
+
+@pytest.mark.parametrize("error", [SystemExit(2), KeyboardInterrupt()], ids=repr)
+async def test_a_task_of_a_handler_that_exits_fails_its_call_and_not_the_process(
+    running: Running, error: BaseException
+) -> None:
+    forgotten: list[asyncio.Task[None]] = []
+
+    async def leave() -> None:
+        raise error
+
+    async def bad(message: Message, ctx: Context) -> str:
+        if message.text == "group":
+            async with asyncio.TaskGroup() as group:
+                group.create_task(leave())
+        if message.text == "wait":
+            await asyncio.wait_for(asyncio.shield(leave()), 5)
+        forgotten.append(asyncio.create_task(leave()))
+        await asyncio.wait(forgotten)
+        return "went on"
+
+    former = asyncio.get_running_loop().get_task_factory()
+    async with running(Agent("bad", bad), loud()) as system:
+        for kind in ("group", "wait"):
+            with pytest.raises(RemoteError, match=re.escape(repr(error))) as caught:
+                await system.call("bad", kind, timeout=20)
+            assert caught.value.cause == "handler_exited"
+        assert (await system.call("bad", "forget", timeout=20)).text == "went on"
+        assert isinstance(forgotten[0].exception(), HandlerExited)
+        assert (await system.call("loud", "fine", timeout=20)).text == "FINE"
+    assert asyncio.get_running_loop().get_task_factory() is former
 
 
 @pytest.mark.parametrize("error", [SystemExit(2), KeyboardInterrupt()], ids=repr)
@@ -331,12 +369,14 @@ async def test_an_answer_that_was_stored_wakes_its_run(running: Running, broken:
         assert result.text == "well"
 
 
-async def test_a_call_with_all_the_time_in_the_world_can_ask(running: Running) -> None:
+async def test_a_foreign_call_with_all_the_time_in_the_world_can_ask(running: Running) -> None:
     async def ask(message: Message, ctx: Context) -> Any:
         return await ctx.ask_human("well?")
 
     async with running(Agent("ask", ask)) as system:
-        run = await system.send("ask", timeout=1e12)
+        run = "r-patient"
+        frame = Envelope(id="m", kind="call", target="ask", run=run, deadline=now() + 1e12)
+        await put(system, f"call.ask.{run}.root", encode(frame))
         await eventually(lambda: system.questions(run))
         await system.answer(run, "well")
         result = await system.result("ask", run, timeout=20)

@@ -326,7 +326,7 @@ def test_the_name_of_the_model_gateway_is_taken() -> None:
     ("deployment", "finding"),
     [
         ("{mode: distributed}", "2:1: deployment: mode distributed needs the address of a NATS"),
-        ("{broker: kafka://x}", "2:22: deployment.broker: a broker is `memory`, `embedded` or"),
+        ("{broker: kafka://x}", "2:22: deployment.broker: 'kafka://x' is not a broker; write"),
         ("{mode: cluster}", "2:20: deployment.mode: must be 'local' or 'distributed'"),
     ],
 )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from aixgo.config.durations import (
     LONGEST,
+    SHORTEST,
+    Duration,
+    PositiveDuration,
     format_duration,
     no_or_some_time,
     parse_duration,
@@ -69,3 +75,11 @@ def test_a_duration_written_and_read_again_is_what_it_was(seconds: float) -> Non
 @given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59))
 def test_whole_hours_minutes_and_seconds_round_trip_exactly(h: int, m: int, s: int) -> None:
     assert parse_duration(format_duration(h * 3600 + m * 60 + s)) == h * 3600 + m * 60 + s
+
+
+@pytest.mark.parametrize("kind", [Duration, PositiveDuration], ids=["may be 0", "not 0"])
+def test_the_schema_names_the_limits(kind: Any) -> None:
+    schema = TypeAdapter(kind).json_schema()
+    assert {"type": "number", "minimum": SHORTEST, "maximum": LONGEST} in schema["anyOf"]
+    assert "1ms or more, up to 3650d (10 years)" in schema["description"]
+    assert ({"const": 0} in schema["anyOf"]) == (kind is Duration)

@@ -274,3 +274,17 @@ async def test_the_client_of_nats_reads_and_writes_the_same_bucket(
             await theirs.get("a.k")
     finally:
         await client.close()
+
+
+async def test_subjects_that_are_not_keys_are_left_out(
+    broker: MemoryBroker, bucket: Bucket
+) -> None:
+    await bucket.put("good", b"1")
+    for odd in ("a%b", "ключ", "a:b"):
+        await broker.append(f"$KV.b.{odd}", b"2")
+    assert await bucket.keys() == ["good"]
+    async with bucket.watch() as entries:
+        assert shape([await anext(entries), await anext(entries)]) == [("PUT", "good", b"1"), None]
+        await broker.append("$KV.b.c?d", b"3")
+        await bucket.put("later", b"4")
+        assert shape([await anext(entries)]) == [("PUT", "later", b"4")]

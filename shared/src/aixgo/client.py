@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from aixgo.calls.presence import present
 from aixgo.calls.results import raise_for_status, result_of
 from aixgo.calls.revive import replay as replay_letter
 from aixgo.calls.space import Space
-from aixgo.clock import now
+from aixgo.clock import LONGEST_SECONDS, now
 from aixgo.config.agents import OnFull
 from aixgo.envelope import Envelope, decode, encode, fingerprint, new_id
 from aixgo.errors import (
@@ -429,7 +428,9 @@ class Client:
         run_id: str,
         kind: Literal["call", "rpc"] = "call",
     ) -> Envelope:
-        if timeout is not None and not (type(timeout) is float and 0.0 < timeout < math.inf):
+        if timeout is not None and not (
+            type(timeout) is float and 0.0 < timeout <= LONGEST_SECONDS
+        ):
             to_seconds(timeout, "timeout")
         payload = to_payload(data)
         run = token(run_id, "run_id") if run_id else new_id()

@@ -20,6 +20,10 @@ TOLERATED_SECONDS = 2.0
 """Of difference between this machine's clock and the broker's; deadlines allow for it."""
 
 
+LONGEST_SECONDS = 3650 * 86_400.0
+"""Ten years: the longest time that a document, an option or a call may give something."""
+
+
 def skew() -> float:
     """Return the seconds that `now` adds to the machine's clock, to agree with the broker's."""
     return _skew

@@ -14,6 +14,7 @@ from typing import Any, NotRequired, get_args
 import msgspec
 from typing_extensions import TypedDict
 
+from aixgo.clock import LONGEST_SECONDS
 from aixgo.errors import ConfigError, InvalidPayload
 
 
@@ -174,9 +175,9 @@ def to_seconds(value: Any, what: str, *, zero: bool = False) -> float:
         zero: whether it may be 0.
 
     Raises:
-        ConfigError: it is not a finite number of seconds above 0.
+        ConfigError: it is not a number of seconds above 0, up to `clock.LONGEST_SECONDS`.
     """
-    if type(value) is float and 0.0 < value < math.inf:
+    if type(value) is float and 0.0 < value <= LONGEST_SECONDS:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"{what} {value!r} is not a number; give seconds, such as 2.5")
@@ -185,11 +186,16 @@ def to_seconds(value: Any, what: str, *, zero: bool = False) -> float:
     except OverflowError:
         seconds = math.inf
     if not math.isfinite(seconds):
-        raise ConfigError(f"{what} {value!r:.40} s is not finite; say how long it may be")
+        raise ConfigError(f"{what} {value!r:.40} s is not finite; {_LIMIT}")
     if seconds < 0 or (seconds == 0 and not zero):
         least = "0 s or more" if zero else "above 0 s"
-        raise ConfigError(f"{what} {value!r} s is not {least}; give it some time")
+        raise ConfigError(f"{what} {value!r} s is not {least}; {_LIMIT}")
+    if seconds > LONGEST_SECONDS:
+        raise ConfigError(f"{what} {value!r:.40} s is too long; {_LIMIT}")
     return seconds
+
+
+_LIMIT = f"give at most {LONGEST_SECONDS:,.0f} s (3650 days), such as 2.5"
 
 
 META_BYTES = 256 * 1024

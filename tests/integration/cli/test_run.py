@@ -315,7 +315,7 @@ def test_a_broker_that_makes_no_sense_is_refused(aixgo: Any) -> None:
     done = aixgo("run", file, "-i", "x", "--broker", "kafka://x")
 
     assert done.returncode == 2
-    assert "--broker: a broker is `memory`, `embedded` or an address" in done.stderr
+    assert "is not a broker; write `memory`, `embedded` or an address" in done.stderr
     assert aixgo("run", file, "-i", "x", "--store", "s").returncode == 2
 
 

@@ -132,18 +132,22 @@ class Bucket:
         return [self._entry(record) for record in records]
 
     async def keys(self, pattern: str = ">") -> Sequence[str]:
-        """Return the keys that have a value and match the filter, sorted."""
+        """Return the keys that have a value and match the filter, sorted.
+
+        A subject of the bucket that is not a key (another program may write one) is left out.
+        """
         newest: dict[str, Entry] = {}
         for record in await self._log.read(self._stream, self._filter(pattern)):
-            entry = self._entry(record)
-            newest[entry.key] = entry
+            if self._holds(record):
+                entry = self._entry(record)
+                newest[entry.key] = entry
         return sorted(key for key, entry in newest.items() if entry.operation == "PUT")
 
     def watch(self, pattern: str = ">") -> AbstractAsyncContextManager[AsyncIterator[Entry | None]]:
         """Yield the newest entry of each key that matches, then None, then every change.
 
         Deletions are entries too (`operation`), the end of a time to live is a `PURGE`. Gapless
-        and in order, over reconnects.
+        and in order, over reconnects; subjects that are not keys are left out.
         """
         return _Watch(self, self._log, self._stream, self._filter(pattern))
 
@@ -247,6 +251,10 @@ class Bucket:
             )
         return self._prefix + pattern
 
+    def _holds(self, record: Record) -> bool:
+        """Whether a record is of a key; of a subject that is not, `get` could not return it."""
+        return _KEY.fullmatch(record.subject, len(self._prefix)) is not None
+
     def _entry(self, record: Record) -> Entry:
         operation: Operation = "PUT"
         headers = record.headers
@@ -270,7 +278,7 @@ class _Watch:
 
     async def __aenter__(self) -> Self:
         records = await self._log.read(self._stream, self._pattern)
-        newest = {record.subject: record for record in records}
+        newest = {one.subject: one for one in records if self._bucket._holds(one)}
         ordered = sorted(newest.values(), key=lambda record: record.sequence)
         self._first = [None, *(self._bucket._entry(record) for record in reversed(ordered))]
         start = records[-1].sequence + 1 if records else 1
@@ -295,4 +303,6 @@ class _Watch:
             return self._first.pop()
         if self._changes is None:
             raise StopAsyncIteration
-        return self._bucket._entry(await anext(self._changes))
+        while not self._bucket._holds(record := await anext(self._changes)):
+            pass
+        return self._bucket._entry(record)

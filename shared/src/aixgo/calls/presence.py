@@ -12,5 +12,6 @@ async def present(broker: Broker, names: Names) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for key in await Bucket(broker, names.bucket(PRESENCE)).keys():
         agent, _, instance = key.partition(".")
-        found.setdefault(agent, []).append(instance)
+        if instance:  # another program may write other keys
+            found.setdefault(agent, []).append(instance)
     return {agent: sorted(instances) for agent, instances in sorted(found.items())}

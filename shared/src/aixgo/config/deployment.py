@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from aixgo.config.agents import Options
-from aixgo.config.servers import Access, parse_servers
+from aixgo.config.servers import Access, parse_servers, shown
 from aixgo.errors import ConfigError
 
 IN_PROCESS = ("memory", "embedded")
@@ -24,8 +24,8 @@ def checked_broker(value: str) -> str:
         return value
     if not value.startswith(("nats://", "tls://")):
         raise ValueError(
-            "a broker is `memory`, `embedded` or an address such as nats://localhost:4222 "
-            "(several with commas between)"
+            f"{shown(value)!r:.80} is not a broker; write `memory`, `embedded` or an address such "
+            "as nats://localhost:4222 (several separated by commas)"
         )
     try:
         parse_servers(value)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
+from aixgo.clock import LONGEST_SECONDS
+
 _PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d)")
 _WHOLE = re.compile(r"(?:\d+(?:\.\d+)?(?:us|ms|s|m|h|d))+")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -14,7 +16,7 @@ _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_40
 
 
 SHORTEST = 0.001
-LONGEST = 3650 * 86_400.0
+LONGEST = LONGEST_SECONDS
 """Seconds: what a document or an option may say of a time, from 1 ms to ten years."""
 
 _LIMITS = "1ms or more, up to 3650d (10 years)"
@@ -76,16 +78,17 @@ def format_duration(seconds: float) -> str:
     return "".join(f"{number}{unit}" for number, unit in parts if number)
 
 
-_SCHEMA = {
-    "anyOf": [
-        {"type": "number", "minimum": 0},
-        {"type": "string", "pattern": r"^\s*((\d+(\.\d+)?)(us|ms|s|m|h|d)\s*)+$"},
-    ],
-    "description": "a duration: 30s, 5m, 1h30m, 250ms; a bare number is seconds",
+_HOW = "a duration: 30s, 5m, 1h30m, 250ms; a bare number is seconds"
+_TEXT = {"type": "string", "pattern": r"^\s*((\d+(\.\d+)?)(us|ms|s|m|h|d)\s*)+$"}
+_SOME = {"type": "number", "minimum": SHORTEST, "maximum": LONGEST}
+_NO_OR_SOME = {
+    "anyOf": [{"const": 0}, _SOME, _TEXT],
+    "description": f"{_HOW}; 0, or {_LIMITS}",
 }
+_SOME_TIME = {"anyOf": [_SOME, _TEXT], "description": f"{_HOW}; {_LIMITS}"}
 
-Duration = Annotated[float, BeforeValidator(no_or_some_time), WithJsonSchema(_SCHEMA)]
+Duration = Annotated[float, BeforeValidator(no_or_some_time), WithJsonSchema(_NO_OR_SOME)]
 """Seconds, zero or `SHORTEST` to `LONGEST`, written as a duration."""
 
-PositiveDuration = Annotated[float, BeforeValidator(some_time), WithJsonSchema(_SCHEMA)]
+PositiveDuration = Annotated[float, BeforeValidator(some_time), WithJsonSchema(_SOME_TIME)]
 """Seconds, `SHORTEST` to `LONGEST`, written as a duration."""

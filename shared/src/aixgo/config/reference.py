@@ -55,21 +55,25 @@ def imported(reference: str, directory: str | os.PathLike[str] | None = None) ->
                 f"there is no module {error.name!r}{where} among the installed packages; check the "
                 "name, or install its package"
             ) from error
-        raise _broken(module_name, error) from error
-    except KeyboardInterrupt as error:
-        if not _raised_by(module_name, error):
-            raise
-        raise _broken(module_name, error) from error
+        raise _not_imported(module_name, error) from error
     except BaseException as error:
-        raise _broken(module_name, error) from error
+        if interrupted(error, module_name):
+            raise
+        raise _not_imported(module_name, error) from error
     for name in path.split("."):
-        if not hasattr(found, name):
+        try:
+            found = getattr(found, name)
+        except AttributeError:
             public = [known for known in vars(found) if not known.startswith("_")]
             raise ConfigError(
                 f"{reference!r}: the module {module_name!r} has no {path!r}"
                 f"{did_you_mean(name, public)}"
-            )
-        found = getattr(found, name)
+            ) from None
+        except BaseException as error:  # a `__getattr__` or a property is code too
+            if interrupted(error, module_name):
+                raise
+            what = f"{reference!r}: to read {name!r} fails"
+            raise broken(what, error, "mend the module") from error
     return found
 
 
@@ -80,20 +84,27 @@ def _search_first(directory: str | os.PathLike[str]) -> None:
         importlib.invalidate_caches()
 
 
-def _broken(module: str, error: BaseException) -> ConfigError:
+def _not_imported(module: str, error: BaseException) -> ConfigError:
+    return broken(f"the module {module!r} cannot be imported", error, "mend the module")
+
+
+def broken(what: str, error: BaseException, fix: str) -> ConfigError:
+    """Return the error of a person's own code that raised, in one line."""
     name, text = type(error).__name__, text_of(error)
     reason = text if text.startswith(name) else f"{name}: {text}"
     reason = " ".join(printable(reason).split())
     if len(reason) > _MAX_REASON:
         reason = f"{reason[:_MAX_REASON]}…"
-    return ConfigError(f"the module {module!r} cannot be imported: {reason}; mend the module")
+    return ConfigError(f"{what}: {reason}; {fix}")
 
 
-def _raised_by(module: str, error: KeyboardInterrupt) -> bool:
-    """Whether a `raise` in the module itself is the cause: Ctrl-C interrupts anything else."""
+def interrupted(error: BaseException, module: str) -> bool:
+    """Whether a person pressed Ctrl-C: no `raise` in the module itself is the cause."""
+    if not isinstance(error, KeyboardInterrupt):
+        return False
     last: TracebackType | None = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
     if last is None or last.tb_frame.f_globals.get("__name__") != module:
-        return False
-    return last.tb_frame.f_code.co_code[last.tb_lasti] == _RAISE
+        return True
+    return last.tb_frame.f_code.co_code[last.tb_lasti] != _RAISE

@@ -165,13 +165,18 @@ class Tls(Options):
         try:
             context = ssl.create_default_context(cafile=self.ca)
         except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"the file {self.ca!r} with authorities: {_why(error)}") from error
+            raise ConfigError(
+                f"the file {self.ca!r} with authorities cannot be used: {_why(error)}; give the "
+                "path of certificates in PEM form"
+            ) from error
         if self.cert is not None:
             try:
                 context.load_cert_chain(self.cert, self.key)
             except (OSError, ssl.SSLError) as error:
                 raise ConfigError(
-                    f"the certificate {self.cert!r} with the key {self.key!r}: {_why(error)}"
+                    f"the certificate {self.cert!r} with the key {self.key!r} cannot be used: "
+                    f"{_why(error)}; give the paths of both in PEM form, and the key that belongs "
+                    "to the certificate"
                 ) from error
         return context
 
@@ -205,7 +210,7 @@ class Access(Options):
     def _one_way(self) -> Access:
         for name in ("password", "token", "nkey"):
             if getattr(self, name) is not None and getattr(self, f"{name}_file") is not None:
-                raise ValueError(f"{name} and {name}_file are given; give one")
+                raise ValueError(f"both {name} and {name}_file are given; give one of them")
         has_password = self.password is not None or self.password_file is not None
         if (self.user is not None) != has_password:
             raise ValueError("user and password belong together; give both, or neither")
@@ -220,7 +225,9 @@ class Access(Options):
             if given is not None
         ]
         if len(ways) > 1:
-            raise ValueError(f"{' and '.join(ways)} are given; a client signs in one way")
+            raise ValueError(
+                f"{' and '.join(ways)} are given, but a client signs in one way; keep one"
+            )
         return self
 
     @classmethod
@@ -292,10 +299,11 @@ class Access(Options):
             text = Path(path).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
-                f"the file {path!r} with the {name} cannot be read: {_why(error)}"
+                f"the file {path!r} with the {name} cannot be read: {_why(error)}; give the path "
+                "of a text file that this user may read"
             ) from error
         if not text:
-            raise ConfigError(f"the file {path!r} with the {name} is empty")
+            raise ConfigError(f"the file {path!r} with the {name} is empty; write the {name} in it")
         return text
 
 

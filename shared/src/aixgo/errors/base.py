@@ -37,7 +37,7 @@ def text_of(error: BaseException) -> str:
     """Return the text of any exception, whatever its class does; a group says what is in it."""
     try:
         text = str(error)
-    except Exception as failed:  # noqa: BLE001 - the text is for people; its error is part of it
+    except BaseException as failed:  # noqa: BLE001 - of any class: its error is part of the text
         text = f"{type(error).__name__}, whose text raises {type(failed).__name__}"
     if isinstance(error, BaseExceptionGroup):
         inside = "; ".join(f"{code_of(one)}: {text_of(one)}" for one in error.exceptions[:8])

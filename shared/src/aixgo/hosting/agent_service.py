@@ -37,6 +37,7 @@ from aixgo.errors import (
     NotSupported,
 )
 from aixgo.hosting.discovery import Endpoint
+from aixgo.hosting.exits import at_work
 from aixgo.hosting.feed import ServiceFeed
 from aixgo.message import Message, Reply
 from aixgo.payloads import to_meta, to_payload
@@ -203,6 +204,7 @@ class AgentService:
         )
 
     async def _run(self, feed: ServiceFeed) -> None:
+        at_work(self._name)
         try:
             await self.role.start(feed)
         except asyncio.CancelledError:
@@ -258,6 +260,7 @@ class AgentService:
     ) -> Envelope:
         """Run the role for at most this time; `bounded` says that it is the agent's own limit."""
         name, alarms = self._name, self._alarms
+        at_work(name)
         began = alarms.time()
         limit = alarms.limit(began + seconds)
         try:

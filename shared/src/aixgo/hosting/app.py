@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,11 +20,13 @@ from aixgo.calls.upkeep.recovery import Recovery
 from aixgo.calls.upkeep.retention import Sweeper
 from aixgo.client import Client
 from aixgo.config.retention import Retention
+from aixgo.config.servers import Access
 from aixgo.config.suggest import did_you_mean
 from aixgo.envelope import new_id
 from aixgo.errors import ConfigError, NotReady
 from aixgo.hosting.agent_service import AgentService, Wiring
 from aixgo.hosting.discovery import Discovery
+from aixgo.hosting.exits import guard
 from aixgo.hosting.gateway import gateway_for
 from aixgo.hosting.process import DRAIN_SECONDS
 from aixgo.models.bus import GATEWAY
@@ -96,6 +98,8 @@ class App:
         power_safe: bool = False,
     ) -> None:
         self.retention, self.power_safe = retention or Retention(), power_safe
+        self.access: Access | None = None
+        """How it signs in at the address of a server; a document says it."""
         self.agents = _by_name(agents)
         self.name, self.names = name, Names(namespace)
         self.ack_wait = to_seconds(ack_wait, "ack_wait")
@@ -111,7 +115,7 @@ class App:
     @classmethod
     def from_document(cls, document: Document, *, model: Model | None = None) -> App:
         """Return the system that a document declares; `model` as in `App`."""
-        return cls(
+        app = cls(
             document.agents,
             name=document.name,
             namespace=document.namespace,
@@ -120,6 +124,8 @@ class App:
             retention=document.retention,
             power_safe=document.deployment.power_safe,
         )
+        app.access = document.deployment.access
+        return app
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], *, model: Model | None = None) -> App:
@@ -159,12 +165,13 @@ class App:
             provision: declare streams and consumers first; deployed services only bind.
             upkeep: remove old results and look for lost calls as well; one process of a system has
                 to.
-            options: those of `open_broker`.
+            options: those of `open_broker`; `access` is the document's, if it is not given.
 
         Raises:
             ConfigError, BrokerError: before anything runs.
         """
         served = self.served(agents)
+        options.setdefault("access", self.access)
         async with AsyncExitStack() as stack:
             connection = (
                 await stack.enter_async_context(open_broker(broker, name=self.name, **options))
@@ -327,6 +334,7 @@ class System(Client):
         self._recovery = Recovery(self.space)
         self._keeps_up = upkeep
         self._upkeep: list[asyncio.Task[None]] = []
+        self._guard: Callable[[], None] | None = None
 
     async def start(self) -> None:
         """Start every agent and wait until all are ready.
@@ -334,6 +342,7 @@ class System(Client):
         Raises:
             NotReady: one is not, within `START_SECONDS`.
         """
+        self._guard = guard(asyncio.get_running_loop())
         for service in self.services.values():
             await service.start()
         await self._discovery.start()
@@ -367,6 +376,9 @@ class System(Client):
         await asyncio.gather(*(service.stop(grace) for service in first))
         if GATEWAY in self.services:
             await self.services[GATEWAY].stop(grace)
+        release, self._guard = self._guard, None
+        if release is not None:
+            release()
 
     async def agents(self) -> list[str]:
         """Return the names of the system's agents, sorted."""

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from aixgo.calls.parking import Parked
-from aixgo.errors import BrokerError, ConfigError, HandlerExited, ReplayMismatch, TooFewResults
+from aixgo.errors import BrokerError, ConfigError, ReplayMismatch, TooFewResults
 from aixgo.steps.execution import Execution
 from aixgo.steps.scopes import Scope, branch
 
@@ -88,11 +88,7 @@ class Gather:
 
     async def _branch(self, index: int) -> Any:
         branch.set(self._scopes[index])
-        try:
-            return await self._steps[index]
-        except (SystemExit, KeyboardInterrupt) as error:
-            # in a task of its own it would end the process
-            raise HandlerExited(self._ctx.agent, error) from error
+        return await self._steps[index]
 
     async def _decide(self) -> Decision:
         """Wait until enough branches have ended, and record which ones counted."""
