@@ -18,7 +18,7 @@ from aixgo.calls.settle import Outcome, Settler, Standing
 from aixgo.calls.worker import Worker
 from aixgo.config.agents import Retry
 from aixgo.envelope import Envelope
-from aixgo.subjects import Names
+from aixgo.subjects import step_id
 
 Sabotage = Callable[[pytest.MonkeyPatch], None]
 
@@ -45,8 +45,8 @@ def workers_do_not_look_for_a_result(patch: pytest.MonkeyPatch) -> None:
 
 
 def every_publication_has_the_same_id(patch: pytest.MonkeyPatch) -> None:
-    def publication(names: Names, call: Envelope) -> str:
-        return names.step_id(call.target, call.run, call.step)
+    def publication(call: Envelope) -> str:
+        return step_id(call.target, call.run, call.step)
 
     patch.setattr(parking, "publication", publication)
     patch.setattr(caller, "publication", publication)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import msgspec
@@ -33,6 +34,8 @@ from aixgo.testing.local import Running
 from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
+
+CALLS_IN_A_ROW = 100
 
 
 async def shout(message: Message) -> str:
@@ -450,6 +453,23 @@ async def test_cancelling_a_run_stops_its_handler_and_its_children(running: Runn
         await asyncio.wait_for(stopped.wait(), PATIENCE_SECONDS)
         with pytest.raises(Cancelled, match="by a client"):
             await system.result("top", run, timeout=PATIENCE_SECONDS)
+
+
+async def test_a_call_leaves_nothing_to_the_garbage_collector(running: Running) -> None:
+    async def echo(message: Message) -> str:
+        return message.text
+
+    async with running(Agent("echo", echo)) as system:
+        await system.call("echo", "warm")
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(CALLS_IN_A_ROW):
+                await system.call("echo", "x")
+            # what a call leaves in a circle of references is some objects for each one
+            assert gc.collect() < CALLS_IN_A_ROW
+        finally:
+            gc.enable()
 
 
 async def test_leaving_a_call_cancels_its_run(running: Running) -> None:

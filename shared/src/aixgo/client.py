@@ -152,22 +152,28 @@ class Client:
         if agent not in self._caller.known:
             await self._caller.check(agent)
         request = self._request(agent, data, timeout, meta, run_id)
-        began, self._traffic.sent = self._caller.time(), self._traffic.sent + 1
+        if not tracing.enabled():
+            return await self._answer(request, look=bool(run_id))
         with self._root_span(request) as span:
-            if span.traceparent != request.traceparent:
-                request = replace(request, traceparent=span.traceparent, tracestate=span.tracestate)
-            try:
-                result = await self._caller.call(request, look=bool(run_id))
-                self._traffic.received += 1
-                raise_for_status(result)
-            except asyncio.CancelledError:
-                await self._cancel_quietly(request)
-                raise
-            except AixgoError:
-                self._traffic.failed += 1
-                raise
-        self._traffic.succeeded += 1
-        self._traffic.latency += self._caller.time() - began
+            traced = replace(request, traceparent=span.traceparent, tracestate=span.tracestate)
+            return await self._answer(traced, look=bool(run_id))
+
+    async def _answer(self, request: Envelope, *, look: bool) -> Message:
+        traffic, clock = self._traffic, self._caller.time
+        began = clock()
+        traffic.sent += 1
+        try:
+            result = await self._caller.call(request, look=look)
+            traffic.received += 1
+            raise_for_status(result)
+        except asyncio.CancelledError:
+            await self._cancel_quietly(request)
+            raise
+        except AixgoError:
+            traffic.failed += 1
+            raise
+        traffic.succeeded += 1
+        traffic.latency += clock() - began
         return Message(result)
 
     async def send(
@@ -186,10 +192,13 @@ class Client:
         """
         await self._caller.check(agent)
         request = self._request(agent, data, timeout, meta, run_id)
-        with self._root_span(request) as span:
-            await self._caller.send(
-                replace(request, traceparent=span.traceparent, tracestate=span.tracestate)
-            )
+        if tracing.enabled():
+            with self._root_span(request) as span:
+                await self._caller.send(
+                    replace(request, traceparent=span.traceparent, tracestate=span.tracestate)
+                )
+        else:
+            await self._caller.send(request)
         self._traffic.sent += 1
         return request.run
 
@@ -451,8 +460,6 @@ class Client:
         )
 
     def _root_span(self, request: Envelope) -> tracing.Span:
-        if not tracing.enabled():
-            return tracing.PassThrough(request.traceparent, request.tracestate)
         return tracing.span(
             f"invoke_agent {request.target}",
             "client",

@@ -8,31 +8,41 @@ of the loop, on time to the microsecond, when their second begins.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from types import TracebackType
 
 from aixgo.clock import timer
 
 
 class Alarm:
-    """A call at a moment to come; `cancel` is idempotent."""
+    """Rings at a moment to come, once `Alarms.set` was told when; `cancel` is idempotent.
 
-    __slots__ = ("_bucket", "_call", "_timer", "_when")
+    What has a deadline is an alarm itself and overrides `ring`. One that kept a method of its owner
+    would make a circle of references for each call, and keep all that the call held until the
+    garbage collector comes.
+    """
 
-    def __init__(self, when: float, call: Callable[[], None]) -> None:
-        self._when, self._call = when, call
+    __slots__ = ("_bucket", "_timer", "_when")
+
+    def __init__(self) -> None:
+        self._when = 0.0
         self._bucket: dict[Alarm, None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
+    def ring(self) -> None:
+        """Do what is due."""
+        raise NotImplementedError
+
     def cancel(self) -> None:
-        """Forget it."""
-        if self._timer is not None:
-            self._timer.cancel()
-        elif self._bucket is not None:
+        """Do not ring."""
+        if self._bucket is not None:
             self._bucket.pop(self, None)
+            self._bucket = None
+        elif self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = loop.call_at(self._when, self._call)
+        self._bucket, self._timer = None, loop.call_at(self._when, self.ring)
 
 
 class Alarms:
@@ -43,19 +53,14 @@ class Alarms:
         self.time = timer(self.loop)
         self._buckets: dict[int, dict[Alarm, None]] = {}
 
-    def at(self, when: float, call: Callable[[], None]) -> Alarm:
-        """Call `call` at loop time `when`, soon when that is past."""
-        alarm = Alarm(when, call)
-        self._keep(alarm)
-        return alarm
-
-    def _keep(self, alarm: Alarm) -> None:
-        second = int(alarm._when)
+    def set(self, alarm: Alarm, when: float) -> None:
+        """Let an alarm that is not set ring at loop time `when`, soon when that is past."""
+        second = int(when)
         bucket = self._buckets.get(second)
         if bucket is None:
             bucket = self._buckets[second] = {}
             self.loop.call_at(second, self._open, second)
-        alarm._bucket = bucket
+        alarm._when, alarm._bucket = when, bucket
         bucket[alarm] = None
 
     def _open(self, second: int) -> None:
@@ -73,14 +78,14 @@ class Limit(Alarm):
     __slots__ = ("_alarms", "_cancelling", "_task", "expired")
 
     def __init__(self, alarms: Alarms, when: float) -> None:
-        super().__init__(when, self._expire)
-        self._alarms, self.expired = alarms, False
+        self._alarms, self._when, self.expired = alarms, when, False
+        self._bucket = self._timer = None
 
     def __enter__(self) -> Limit:
         task = asyncio.current_task(self._alarms.loop)
         assert task is not None
         self._task, self._cancelling = task, task.cancelling()
-        self._alarms._keep(self)
+        self._alarms.set(self, self._when)
         return self
 
     def __exit__(
@@ -98,6 +103,7 @@ class Limit(Alarm):
         ):
             raise TimeoutError from error
 
-    def _expire(self) -> None:
+    def ring(self) -> None:
+        """Cancel what is inside the block."""
         self.expired = True
         self._task.cancel()

@@ -15,10 +15,10 @@ from collections.abc import Awaitable, Iterable
 from msgspec.structs import replace
 
 from aixgo.broker.port import BusMessage, Subscription
-from aixgo.calls.alarms import Alarms
+from aixgo.calls.alarms import Alarm, Alarms
 from aixgo.calls.identity import publication
 from aixgo.calls.parking import LONGEST_SECONDS, Awaited, Parked
-from aixgo.calls.payload_store import fits
+from aixgo.calls.payload_store import fits, travelling_bytes
 from aixgo.calls.presence import present
 from aixgo.calls.results import expired_result
 from aixgo.calls.retry import BROKER_AWAY
@@ -60,13 +60,14 @@ _REFUSED = (StreamFull, StreamRefused, PayloadTooLarge, NoResponders)
 """What says for sure that a call was not queued."""
 
 
-class _Waiting:
+class _Waiting(Alarm):
     """One result awaited: a future that the subscription or the clock completes."""
 
     __slots__ = ("alarms", "data", "future", "live")
 
     def __init__(self, alarms: Alarms) -> None:
         self.alarms = alarms
+        self._bucket = self._timer = None
         self.data: bytes | None = None
         self.live: Subscription | None = None
         self.future: asyncio.Future[None] = alarms.loop.create_future()
@@ -76,7 +77,8 @@ class _Waiting:
         if not self.future.done():
             self.future.set_result(None)
 
-    def _wake(self) -> None:
+    def ring(self) -> None:
+        """Let the wait be over."""
         if not self.future.done():
             self.future.set_result(None)
 
@@ -85,11 +87,11 @@ class _Waiting:
         if self.data is None:
             if self.future.done():
                 self.future = self.alarms.loop.create_future()
-            alarm = self.alarms.at(self.alarms.time() + seconds, self._wake)
+            self.alarms.set(self, self.alarms.time() + seconds)
             try:
                 await self.future
             finally:
-                alarm.cancel()
+                self.cancel()
         return self.data
 
 
@@ -162,8 +164,10 @@ class Caller:
             if standing is None:
                 standing = await self._result(request, waiting, parks)
         finally:
-            if waiting.data is None and waiting.live is not None:
-                await waiting.live.unsubscribe()
+            # each holds the other; let go, or they wait for the garbage collector
+            live, waiting.live = waiting.live, None
+            if waiting.data is None and live is not None:
+                await live.unsubscribe()
         return standing if standing.blob is None else await self._payloads.fetch(standing)
 
     def _listen(self, request: Envelope, waiting: _Waiting) -> Awaitable[Subscription]:
@@ -257,7 +261,9 @@ class Caller:
         if request.step:  # its caller waits for it, and would send it again
             await self._send(request)
             return
-        await self.space.room.begin(_size(request), request.deadline)
+        size, room = travelling_bytes(request), self.space.room
+        if not room.begins(size):
+            await room.begin(size, request.deadline)
         if self.space.notes.wanted is False:
             await self._send(request)
             return
@@ -273,10 +279,12 @@ class Caller:
     async def _send_step(self, request: Envelope) -> None:
         """Publish the call of a step of an accepted run: it waits for room, and fails for none."""
         room, share = self.space.room, share_of_call(request.depth)
+        size = travelling_bytes(request)
         pauses: Pauses | None = None
         while True:
             try:
-                await room.take(CALLS, share, _size(request))
+                if not room.fits(CALLS, share, size):
+                    await room.take(CALLS, share, size)
                 await self._send(request)
                 return
             except StreamFull as full:
@@ -290,12 +298,12 @@ class Caller:
                     )
             await pauses.wait()
 
-    async def _send(self, request: Envelope) -> None:
-        names = self._names
-        subject = names.call(request.target, request.run, request.step)
-        if not tracing.enabled():
-            await self._append(subject, request)
-            return
+    def _send(self, request: Envelope) -> Awaitable[None]:
+        subject = self._names.call(request.target, request.run, request.step)
+        append = self._append_traced if tracing.enabled() else self._append
+        return append(subject, request)
+
+    async def _append_traced(self, subject: str, request: Envelope) -> None:
         with tracing.span(
             f"publish {attribute_template(request.target)}",
             "producer",
@@ -330,16 +338,11 @@ class Caller:
         await self._broker.append(
             subject,
             data,
-            msg_id=publication(self._names, request),
+            msg_id=publication(request),
             ttl=ttl,
             # for other tools; nothing was recorded of an unsampled trace that they could show
             headers={"traceparent": traceparent} if tracing.sampled(traceparent) else None,
         )
-
-
-def _size(request: Envelope) -> int:
-    """Return the bytes of a payload that travel in the call."""
-    return len(request.body) if fits(request) else 0
 
 
 def _believed(request: Envelope, data: bytes) -> Envelope | None:

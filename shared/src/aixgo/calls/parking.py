@@ -192,7 +192,7 @@ class Parking:
         await self._broker.append(
             self._names.call(request.target, request.run, request.step),
             encode(replace(request, sent_at=now())),
-            msg_id=publication(self._names, request),
+            msg_id=publication(request),
         )
 
     async def get(self, run: str, step: str) -> ParkedCall | None:
@@ -283,7 +283,7 @@ class Parking:
             at=min(max(until, now()), now() + LONGEST_SECONDS),
             target=self._names.wake(*step),
             # a call that parks again, because its delivery came back, needs its timer again
-            msg_id=f"{publication(self._names, request)}:{new_id()[-12:]}",
+            msg_id=f"{publication(request)}:{new_id()[-12:]}",
             ttl=_WAKE_SECONDS,
         )
 

@@ -27,6 +27,13 @@ def fits(envelope: Envelope) -> bool:
     return payload is msgspec.UNSET or memoryview(payload).nbytes <= CLAIM_CHECK_BYTES
 
 
+def travelling_bytes(envelope: Envelope) -> int:
+    """Return the bytes of the payload that travel in the envelope itself."""
+    payload = envelope.payload
+    size = 0 if payload is msgspec.UNSET else memoryview(payload).nbytes
+    return size if size <= CLAIM_CHECK_BYTES else 0
+
+
 def claim_of(body: bytes) -> Blob:
     """Return the claim check of a payload that travelled through the object store before."""
     key = hashlib.sha256(body).hexdigest()

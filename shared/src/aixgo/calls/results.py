@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from aixgo.broker.port import Expect, Log, Record
 from aixgo.calls.foreign import Foreign
-from aixgo.calls.payload_store import PayloadStore, claim_of, fits
+from aixgo.calls.payload_store import PayloadStore, claim_of, fits, travelling_bytes
 from aixgo.calls.room import STEP_RESULTS, Room
 from aixgo.clock import is_sensible, now
 from aixgo.envelope import (
@@ -124,20 +124,9 @@ class Results:
             StreamFull, RequestTimeout: nothing is stored; the delivery must come back.
         """
         if result.status == "done" and result.step and not ends:
-            await self._room.take(RESULTS, STEP_RESULTS, _size(result))
-        return await self._settle(agent, result, timeout)
-
-    async def settle_own(self, agent: str, result: Envelope) -> Envelope:
-        """As `settle`, for a handler in the middle of its work, that waits until there is room.
-
-        Raises:
-            RequestTimeout: nothing is stored.
-        """
-        if result.status == "done":
-            await self._room.wait(RESULTS, STEP_RESULTS, _size(result))
-        return await self._settle(agent, result, 30.0)
-
-    async def _settle(self, agent: str, result: Envelope, timeout: float) -> Envelope:
+            size = travelling_bytes(result)
+            if not self._room.fits(RESULTS, STEP_RESULTS, size):
+                await self._room.take(RESULTS, STEP_RESULTS, size)
         subject = self._names.result(agent, result.run, result.step)
         data = encode(result)
         if len(data) > CLAIM_CHECK_BYTES:
@@ -158,6 +147,16 @@ class Results:
             "and none was found; is the cluster electing a leader? The call is delivered again"
         )
 
+    async def settle_own(self, agent: str, result: Envelope) -> Envelope:
+        """As `settle`, for a handler in the middle of its work, that waits until there is room.
+
+        Raises:
+            RequestTimeout: nothing is stored.
+        """
+        if result.status == "done":
+            await self._room.wait(RESULTS, STEP_RESULTS, travelling_bytes(result))
+        return await self.settle(agent, result, ends=True)
+
     async def settle_unread(self, subject: str, agent: str, failure: Failure) -> None:
         """Store an error result for a call whose bytes could not be read, if its subject is one."""
         about = self._names.parse(subject)
@@ -176,12 +175,6 @@ class Results:
         with suppress(WrongSequence):
             result_subject = self._names.same_step(subject, "res")
             await self._broker.append(result_subject, encode(result), expect=_ABSENT)
-
-
-def _size(result: Envelope) -> int:
-    """Return the bytes of a payload that will be in the record."""
-    size = len(result.body)
-    return 0 if size > CLAIM_CHECK_BYTES else size
 
 
 def result_of(

@@ -97,6 +97,6 @@ async def _publish(space: Space, letter: DeadLetter) -> Envelope:
     await space.broker.append(
         space.names.call(*step),
         encode(call),
-        msg_id=publication(space.names, call),
+        msg_id=publication(call),
     )
     return call

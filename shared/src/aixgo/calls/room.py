@@ -18,7 +18,7 @@ import logging
 import math
 
 from aixgo.broker.port import Broker
-from aixgo.clock import now
+from aixgo.clock import now, timer
 from aixgo.errors import BrokerError, StreamFull
 from aixgo.pauses import Pauses
 from aixgo.subjects import CALLS, RESULTS, Names
@@ -65,6 +65,12 @@ class _Level:
         self.asked = self.until = -math.inf
         self.asking = asyncio.Lock()
 
+    def has(self, share: float, whole: int, moment: float) -> bool:
+        """Whether what is known at this loop time says that there is enough for so many bytes."""
+        if moment >= self.until:
+            return False
+        return not self.most or (self.added + whole) * _PART <= share * self.most - self.bytes
+
 
 class Room:
     """The room in CALLS and RESULTS of a namespace, as one process knows it.
@@ -75,13 +81,24 @@ class Room:
         relieved: loop time at which that was last done.
     """
 
-    __slots__ = ("_broker", "_levels", "_names", "refused", "relief", "relieved")
+    __slots__ = ("_broker", "_levels", "_names", "_time", "refused", "relief", "relieved")
 
     def __init__(self, broker: Broker, names: Names) -> None:
         self._broker, self._names = broker, names
         self._levels = {CALLS: _Level(), RESULTS: _Level()}
+        self._time = timer(asyncio.get_running_loop())
         self.refused = 0
         self.relief, self.relieved = asyncio.Lock(), -math.inf
+
+    def begins(self, size: int) -> bool:
+        """Take room for a new run without a question, as nearly always; else `begin` asks."""
+        whole, moment = size + _FRAME_BYTES, self._time()
+        calls, results = self._levels[CALLS], self._levels[RESULTS]
+        known = calls.has(NEW_CALLS, whole, moment) and results.has(NEW_RESULTS, whole, moment)
+        if known:
+            calls.added += whole
+            results.added += whole
+        return known
 
     async def begin(self, size: int, deadline: float | None) -> None:
         """Take room for a new run whose input has so many bytes.
@@ -93,7 +110,7 @@ class Room:
             StreamFull: there is none.
         """
         await self.take(CALLS, NEW_CALLS, size)
-        if not self._fits(RESULTS, NEW_RESULTS, size):
+        if not self.fits(RESULTS, NEW_RESULTS, size):
             left = PATIENCE_SECONDS if deadline is None else deadline - now()
             await self.wait(RESULTS, NEW_RESULTS, size, min(left, PATIENCE_SECONDS))
 
@@ -108,7 +125,7 @@ class Room:
         Raises:
             StreamFull: there is none.
         """
-        if self._fits(stream, share, size):
+        if self.fits(stream, share, size):
             return
         level, whole = await self._asked(stream), size + _FRAME_BYTES
         if level.most and level.bytes + level.added + whole > share * level.most:
@@ -129,7 +146,7 @@ class Room:
         Raises:
             StreamFull: there was none in that time.
         """
-        clock, pauses = asyncio.get_running_loop().time, Pauses(_SHORTEST, _LONGEST)
+        clock, pauses = self._time, Pauses(_SHORTEST, _LONGEST)
         until, told = clock() + longest, False
         while True:
             try:
@@ -144,21 +161,17 @@ class Room:
                     log.warning("room.waits", extra={"stream": stream, "error": str(full)})
             await asyncio.sleep(pause)
 
-    def _fits(self, stream: str, share: float, size: int) -> bool:
-        """Take room without a question, if what is known says that there is enough."""
+    def fits(self, stream: str, share: float, size: int) -> bool:
+        """Take room without a question, as nearly always; else `take` and `wait` ask."""
         level, whole = self._levels[stream], size + _FRAME_BYTES
-        if asyncio.get_running_loop().time() >= level.until:
-            return False
-        if not level.most:
-            return True
-        if (level.added + whole) * _PART > share * level.most - level.bytes:
-            return False
-        level.added += whole
-        return True
+        known = level.has(share, whole, self._time())
+        if known:
+            level.added += whole
+        return known
 
     async def _asked(self, stream: str) -> _Level:
         """Return what the broker says, now or a moment ago."""
-        level, clock = self._levels[stream], asyncio.get_running_loop().time
+        level, clock = self._levels[stream], self._time
         async with level.asking:
             if clock() < level.asked + FULL_SECONDS:
                 return level

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -215,8 +215,8 @@ class AgentService:
 
     # -- executions ----------------------------------------------------------------------------
 
-    async def handle(self, request: Envelope, attempt: int) -> Envelope:
-        """Execute one request and return its result; the worker stores it.
+    def handle(self, request: Envelope, attempt: int) -> Awaitable[Envelope]:
+        """Return the execution of one request, whose result the worker stores.
 
         Raises:
             HandlerFailed: the role failed, with what it used up to then.
@@ -229,9 +229,13 @@ class AgentService:
             request = replace(request, deadline=moment + seconds)
         else:
             seconds = max(0.0, deadline - moment)
-        if not tracing.enabled():
-            ctx = Context(self._runtime, request, attempt)
-            return await self._execute(request, ctx, seconds, bounded)
+        ctx = Context(self._runtime, request, attempt)
+        execute = self._execute_traced if tracing.enabled() else self._execute
+        return execute(request, ctx, seconds, bounded)
+
+    async def _execute_traced(
+        self, request: Envelope, ctx: Context, seconds: float, bounded: bool
+    ) -> Envelope:
         with tracing.span(
             f"process {self._template}",
             "consumer",
@@ -248,10 +252,9 @@ class AgentService:
                 attribute.GEN_AI_AGENT_NAME: self.agent.name,
                 attribute.RUN_ID: request.run,
                 attribute.STEP: request.step,
-                attribute.ATTEMPT: attempt,
+                attribute.ATTEMPT: ctx.attempt,
             },
         ) as span:
-            ctx = Context(self._runtime, request, attempt)
             ctx.traceparent, ctx.tracestate = span.traceparent, span.tracestate
             return await self._execute(request, ctx, seconds, bounded)
 

@@ -237,7 +237,7 @@ class Recovery:
             subject,
             encode(again),
             # the lost one's id may be known still, and what follows it has ids of its own
-            msg_id=f"{publication(self._names, again)}:{new_id()[-12:]}",
+            msg_id=f"{publication(again)}:{new_id()[-12:]}",
         )
         if place.stuck:
             await self._broker.delete_record(self._names.stream(CALLS), place.stuck)
