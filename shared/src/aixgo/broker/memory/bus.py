@@ -86,7 +86,8 @@ class MemoryBus(Connection):
         """See `Bus.subscribe`."""
         if not self.direct:
             self._bind()
-        check_filter(subject)
+        if not self.server.interest.knows(subject):
+            check_filter(subject)
         subscription = MemorySubscription(
             self, subject, on_message, queue=queue, limit=limit, pending=pending, prompt=prompt
         )

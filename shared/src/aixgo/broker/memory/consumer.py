@@ -38,8 +38,8 @@ class Puller(Protocol):
         """Deliveries that it can take now."""
         ...
 
-    def take(self, delivery: MemoryDelivery) -> None:
-        """Start to handle a delivery."""
+    def take(self, delivery: MemoryDelivery) -> bool:
+        """Start to handle a delivery, later than now; whether another one can be taken too."""
         ...
 
 
@@ -51,7 +51,7 @@ class Consumer:
     """
 
     def __init__(self, stream: Shelf, config: ConsumerConfig) -> None:
-        self._stream, self.config = stream, config
+        self._stream, self.config, self._faults = stream, config, stream.host.faults
         self.out: dict[int, MemoryDelivery] = {}
         self.paused_until: float | None = None
         self._again: deque[int] = deque()
@@ -134,28 +134,26 @@ class Consumer:
 
     def serve(self) -> None:
         """Deliver as long as somebody waits, something is due and the window is open."""
-        line, faults = self._line, self._stream.host.faults
+        line, out, faults = self._line, self.out, self._faults
         if faults.paused or self.paused_until is not None:
             return
         while line:
             record = self._next()
             if record is None:
                 return
-            puller = line.popleft()
-            sequence = record.sequence
-            before = self.out.get(sequence)
-            delivery = MemoryDelivery(
-                record, 1 if before is None else before.attempt + 1, self._waiting, self, puller
-            )
-            self.out[sequence] = delivery
+            puller, sequence = line[0], record.sequence
+            before = out.get(sequence)
+            attempt = 1 if before is None else before.attempt + 1
+            delivery = MemoryDelivery(record, attempt, self._waiting, self, puller)
+            out[sequence] = delivery
             self._waits.set(sequence, self._time() + self._ack_wait)
             if faults.duplicates:
                 faults.duplicates -= 1
                 self._again.append(sequence)
-            puller.take(delivery)
-            if puller.free > 0:
-                line.append(puller)
+            if puller.take(delivery):
+                line.rotate(-1)
             else:
+                line.popleft()
                 puller.waiting = False
 
     def _next(self) -> Record | None:

@@ -45,6 +45,7 @@ class MemoryConsumption:
         self.link, self.stream, self.name = link, stream, name
         self.waiting = False
         self._handler, self._slots = handler, slots
+        self._loop, self._faults = link.server.loop, link.server.faults
         self._running: dict[MemoryDelivery, asyncio.Task[None]] = {}
         self._later: set[asyncio.TimerHandle] = set()
         self._consumer: Consumer | None = None
@@ -78,13 +79,14 @@ class MemoryConsumption:
             self._consumer.leave(self)
         self._pulling = False
 
-    def take(self, delivery: MemoryDelivery) -> None:
+    def take(self, delivery: MemoryDelivery) -> bool:
         """Start the handler of a delivery; it runs after the current callback."""
-        delay = self.link.server.faults.delivery_delay
+        delay = self._faults.delivery_delay
         if delay:
             self._take_later(delivery, delay)
         else:
             self._start(delivery)
+        return self.free > 0
 
     def _take_later(self, delivery: MemoryDelivery, delay: float) -> None:
         def begin() -> None:
@@ -92,11 +94,11 @@ class MemoryConsumption:
             if not self._stopped:
                 self._start(delivery)
 
-        handle = self.link.server.loop.call_later(delay, begin)
+        handle = self._loop.call_later(delay, begin)
         self._later.add(handle)
 
     def _start(self, delivery: MemoryDelivery) -> None:
-        self._running[delivery] = self.link.server.loop.create_task(
+        self._running[delivery] = self._loop.create_task(
             self._handle(delivery), name=self._task_name
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from random import random
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from aixgo.broker.memory.matching import Memo, PatternTree, check_subject, is_wild
 from aixgo.broker.memory.stream import Stream
@@ -14,6 +14,14 @@ from aixgo.broker.port import BusMessage
 
 INBOX = "_INBOX"
 _NO_GROUPS: Mapping[str, tuple[MemorySubscription, ...]] = MappingProxyType({})
+
+
+class Listener(Protocol):
+    """Who gets a message: one plain subscription, as nearly always, or `Listeners`."""
+
+    def offer(self, message: BusMessage) -> None:
+        """Give it the message."""
+        ...
 
 
 class Listeners:
@@ -85,7 +93,7 @@ class Interest:
     """
 
     def __init__(self) -> None:
-        self.literal: dict[str, Listeners] = {}
+        self.literal: dict[str, Listener] = {}
         self._memo: Memo[Route] = Memo()
         self.routes = self._memo.exact
         """What `find` gave, for the subjects that it gave it for; a look into it saves the call."""
@@ -101,23 +109,31 @@ class Interest:
         Raises:
             BadSubject: nobody can publish to it.
         """
-        check_subject(subject)
-        return self.lead(subject)
+        route = self._memo.find_by_stem(subject)
+        if route is None:
+            check_subject(subject)
+            route = self._explore(subject)
+        return route
 
     def lead(self, subject: str) -> Route:
-        """Return the route of a subject that was made of good ones."""
-        route = self._memo.find(subject)
-        if route is None:
-            tokens = subject.split(".")
-            found, decided = self._wild.match(tokens)
-            wild: Listeners | None = None
-            if found:
-                wild = Listeners()
-                for subscription in found:
-                    wild.add(subscription)
-            streams, decided_too = self._streams.match(tokens)
-            route = Route(wild, streams[0] if streams else None)
-            self._memo.keep(subject, route, max(decided, decided_too), len(tokens))
+        """Return the route of a subject that was made of good ones; callers look first, too."""
+        return self._memo.find_by_stem(subject) or self._explore(subject)
+
+    def knows(self, subject: str) -> bool:
+        """Whether a subject is surely one to publish to; a cheap look before the exact one."""
+        return self._memo.find_by_stem(subject) is not None
+
+    def _explore(self, subject: str) -> Route:
+        tokens = subject.split(".")
+        found, decided = self._wild.match(tokens)
+        wild: Listeners | None = None
+        if found:
+            wild = Listeners()
+            for subscription in found:
+                wild.add(subscription)
+        streams, decided_too = self._streams.match(tokens)
+        route = Route(wild, streams[0] if streams else None)
+        self._memo.keep(subject, route, max(decided, decided_too), len(tokens))
         return route
 
     def deliver(self, message: BusMessage, wild: Listeners | None) -> bool:
@@ -130,7 +146,7 @@ class Interest:
         elif wild is None:
             literal.offer(message)
         else:
-            (literal | wild).offer(message)
+            (_listeners(literal) | wild).offer(message)
         return True
 
     def subscribe(self, subscription: MemorySubscription) -> None:
@@ -141,22 +157,23 @@ class Interest:
             self._watch_inboxes(subject, 1)
             self._memo.clear()
             return
-        listeners = self.literal.get(subject)
-        if listeners is None:
-            listeners = self.literal[subject] = Listeners()
+        held = self.literal.get(subject)
+        if held is None and not subscription.queue:
+            self.literal[subject] = subscription
+            return
+        listeners = self.literal[subject] = _listeners(held)
         listeners.add(subscription)
 
     def unsubscribe(self, subscription: MemorySubscription) -> None:
         """Take a subscription out."""
         subject = subscription.subject
-        if is_wild(subject):
+        held = self.literal.get(subject)
+        if held is subscription or (isinstance(held, Listeners) and held.remove(subscription)):
+            del self.literal[subject]
+        elif is_wild(subject):
             self._wild.remove(subject, subscription)
             self._watch_inboxes(subject, -1)
             self._memo.clear()
-            return
-        listeners = self.literal.get(subject)
-        if listeners is not None and listeners.remove(subscription):
-            del self.literal[subject]
 
     def _watch_inboxes(self, pattern: str, change: int) -> None:
         first = pattern.split(".", 1)[0]
@@ -175,3 +192,13 @@ class Interest:
         for pattern in set(subjects):
             self._streams.remove(pattern, stream)
         self._memo.clear()
+
+
+def _listeners(held: Listener | None) -> Listeners:
+    """Return who listens to a subject as several."""
+    if isinstance(held, Listeners):
+        return held
+    listeners = Listeners()
+    if isinstance(held, MemorySubscription):
+        listeners.add(held)
+    return listeners

@@ -47,11 +47,11 @@ class MemoryLog(Connection):
         sent = h.EMPTY
         if not timeout >= 0:
             check_timeout(timeout)
-        if msg_id and not headers and self._fits(msg_id, data):
+        if msg_id and not headers and self._fits(subject, msg_id, data):
             own = {names.MSG_ID: msg_id}
             if ttl:
-                ttl = float(whole_seconds(subject, ttl))
-                own[names.TTL] = f"{ttl:.0f}"
+                ttl = whole_seconds(subject, ttl)
+                own[names.TTL] = str(ttl)
             sent = h.sealed(own)
         elif headers or msg_id or ttl or type(data) is not bytes or len(data) > self.max_payload:
             cleaned = h.clean(headers) if headers else {}
@@ -73,13 +73,13 @@ class MemoryLog(Connection):
                 "stored, so try again with the same msg_id"
             ) from None
 
-    def _fits(self, msg_id: str, data: bytes) -> bool:
-        """Return whether body and id can be sent as they are."""
+    def _fits(self, subject: str, msg_id: str, data: bytes) -> bool:
+        """Return whether body and id can be sent as they are; the end of a subject surely can."""
         return (
             type(data) is bytes
             and len(data) + len(msg_id) + HEADER_ROOM <= self.max_payload
             and msg_id.isascii()
-            and msg_id.isprintable()
+            and (subject.endswith(msg_id) or msg_id.isprintable())
         )
 
     async def _append_until_answered(
@@ -155,7 +155,7 @@ class MemoryLog(Connection):
             await self.ready()
         records = self.server.stream(stream).records
         sequence = records.last_of(subject)
-        if not sequence:  # what was found is a subject
+        if not sequence and not self.server.interest.knows(subject):
             check_filter(subject)
             if is_wild(subject):
                 sequence = records.newest(subject)

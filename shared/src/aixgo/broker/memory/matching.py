@@ -16,6 +16,9 @@ MAX_SUBJECT_BYTES = 1024
 SURELY_SHORT = MAX_SUBJECT_BYTES // 4
 """Characters that fit into the limit whatever they are."""
 
+_PLAIN_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
+"""Two of them after a stem of `SURELY_SHORT` are within `MAX_SUBJECT_BYTES`, too."""
+
 _BAD_CHARACTER = re.compile(r"[\s\x00-\x1f\x7f]")
 
 
@@ -186,29 +189,50 @@ class Memo(Generic[T]):
     """
 
     LIMIT = 8192
-    """Answers that are remembered; the memo is emptied when it is full."""
+    """Answers that are remembered, and tokens; the memo is emptied when it is full."""
 
-    __slots__ = ("_stems", "exact")
+    __slots__ = ("_plain", "_stems", "exact")
 
     def __init__(self) -> None:
         self.exact: dict[str, T] = {}
         self._stems: dict[str, T] = {}
+        self._plain: set[str] = set()
 
     def find(self, subject: str) -> T | None:
-        """Return what is known of a well-formed subject, or None."""
+        """Return what is known of a subject, or None; what something is known of is well formed."""
         found = self.exact.get(subject)
-        if found is None:
-            parts = subject.rsplit(".", 2)
-            if len(parts) == 3:
-                found = self._stems.get(parts[0])
-        return found
+        return self.find_by_stem(subject) if found is None else found
+
+    def find_by_stem(self, subject: str) -> T | None:
+        """Return what `find` does, of a subject that is not in `exact`."""
+        parts = subject.rsplit(".", 2)
+        if len(parts) == 3:
+            found = self._stems.get(parts[0])
+            if found is not None:
+                plain = self._plain
+                if parts[1] in plain and parts[2] in plain:
+                    return found
+                if self._learn(parts[1]) and self._learn(parts[2]):
+                    return found
+        return None
+
+    def _learn(self, token: str) -> bool:
+        """Whether a token breaks no rule wherever it stands; the others are for the exact check."""
+        if _PLAIN_TOKEN.fullmatch(token) is None:
+            return False
+        if len(self._plain) >= self.LIMIT:
+            self._plain.clear()
+        self._plain.add(token)
+        return True
 
     def keep(self, subject: str, found: T, decided: int, count: int) -> None:
         """Remember what was found, of whose `count` tokens the first `decided` mattered."""
         if len(self.exact) + len(self._stems) >= self.LIMIT:
             self.clear()
         if 0 < decided <= count - 2:
-            self._stems[subject.rsplit(".", 2)[0]] = found
+            stem = subject.rsplit(".", 2)[0]
+            if stem.isascii() and len(stem) <= SURELY_SHORT:
+                self._stems[stem] = found
         else:
             self.exact[subject] = found
 

@@ -177,13 +177,11 @@ class MemoryServer:
         route = interest.routes.get(subject) or interest.lead(subject)
         if route.wild is None and route.stream is None and subject not in interest.literal:
             return
-        headers = {
-            **record.headers,
-            names.STREAM: record.stream,
-            names.SUBJECT: record.subject,
-            names.SEQUENCE: str(record.sequence),
-            names.LAST_SEQUENCE: str(previous),
-        }
+        headers = dict(record.headers) if record.headers else {}
+        headers[names.STREAM] = record.stream
+        headers[names.SUBJECT] = record.subject
+        headers[names.SEQUENCE] = str(record.sequence)
+        headers[names.LAST_SEQUENCE] = str(previous)
         sealed = h.sealed(headers)
         interest.deliver(BusMessage(subject, record.data, "", sealed), route.wild)
         if route.stream is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from aixgo.broker import headers as names
@@ -29,7 +30,7 @@ class Stream:
     """Keeps records under the rules of its configuration; all methods act at once."""
 
     def __init__(self, config: StreamConfig, host: Host) -> None:
-        self.config, self.host, self.name = config, host, config.name
+        self.host, self.name = host, config.name
         self.records = Records()
         self.consumers: dict[str, Consumer] = {}
         self.seen = SeenIds(config.duplicate_window)
@@ -39,11 +40,27 @@ class Stream:
         self.closed = False
         self._interest: PatternTree[Consumer] = PatternTree()
         self._takers: Memo[tuple[Consumer, ...]] = Memo()
+        self._apply(config)
 
-    @property
-    def allows_ttl(self) -> bool:
-        """Whether a single message may have a time to live; markers need it, so they bring it."""
-        return self.config.allow_ttl or self.config.marker_ttl > 0
+    def _apply(self, config: StreamConfig) -> None:
+        """Take over a declaration, and what each append asks of it."""
+        self.config, self.seen.window = config, config.duplicate_window
+        # markers need a time to live, so they bring it
+        self.allows_ttl = config.allow_ttl or config.marker_ttl > 0
+        refuses, counted = config.discard == "new", config.max_messages_per_subject > 0
+        self._trims_subject, self._counts = counted, refuses and counted
+        self._trims_whole = not refuses and (config.max_messages > 0 or config.max_bytes > 0)
+        # up to these sizes a record of a new subject fits without a closer look
+        most = config.max_message_size
+        self._small = most // 4 if most else math.inf  # a character is up to 4 bytes
+        self._roomy = config.max_bytes if refuses and config.max_bytes else math.inf
+        if refuses and config.max_messages:
+            self._roomy = -1
+        self._prefix, self._target = "", ""
+        if config.republish is not None:
+            source, destination = config.republish
+            if source[-1] == ">" and "*" not in source:
+                self._prefix, self._target = source[:-1], destination[:-1]
 
     # -- append --------------------------------------------------------------------------------
 
@@ -81,29 +98,34 @@ class Stream:
         plan = None
         if headers and (names.ROLLUP in headers or names.SCHEDULE in headers):
             plan = self._prepare(subject, headers)
-        record = Record(self.name, subject, self.records.last + 1, data, now, headers)
+        records = self.records
+        sequence = records.last + 1
+        record = Record(self.name, subject, sequence, data, now, headers)
         size = size_of(record)
-        if config.discard == "new" or config.max_message_size:
+        room = self._roomy if new or not self._counts else -1
+        if size > self._small or records.bytes + size > room:
             self._check_room(record, size, new)
-        previous = 0 if new or not config.republish else self.records.last_of(subject)
-        self.records.add(record, size)
+        previous = 0 if new or not config.republish else records.last_of(subject)
+        records.add(record, size)
         if msg_id:
-            self.seen.remember(msg_id, record.sequence, now)
+            self.seen.remember(msg_id, sequence, now)
         if plan is not None:
             plan(record)
-        if config.discard == "old" or (config.max_messages_per_subject and not new):
-            self._trim(subject)
+        if self._trims_subject and not new:
+            self._trim_subject(subject)
+        if self._trims_whole:
+            self._trim_whole()
         if ttl:
-            self.expiry.expire(record.sequence, ttl)
+            self.expiry.expire(sequence, ttl)
         if config.max_age:
             self.expiry.age(record)
         if config.republish is not None:
             self._republish(record, previous)
         for consumer in takers:
-            consumer.offer(record.sequence)
+            consumer.offer(sequence)
         for wake in self.followers:
             wake()
-        return Appended(self.name, record.sequence, False)
+        return Appended(self.name, sequence, False)
 
     def _check_condition(self, subject: str, expect: Expect) -> None:
         looked_at = expect.subject_filter or subject
@@ -177,13 +199,9 @@ class Stream:
             "later, start more consumers, or raise the limit"
         )
 
-    def _trim(self, subject: str) -> None:
-        config, records = self.config, self.records
-        limit = config.max_messages_per_subject
-        if limit and records.count_of(subject) > limit:
-            self.remove(records.first_of(subject))
-        if config.discard == "old" and (config.max_messages or config.max_bytes):
-            self._trim_whole()
+    def _trim_subject(self, subject: str) -> None:
+        if self.records.count_of(subject) > self.config.max_messages_per_subject:
+            self.remove(self.records.first_of(subject))
 
     def _trim_whole(self) -> None:
         records, most, room = self.records, self.config.max_messages, self.config.max_bytes
@@ -191,13 +209,14 @@ class Stream:
             self.remove(records.first)
 
     def _republish(self, record: Record, previous: int) -> None:
+        subject, prefix = record.subject, self._prefix
+        if prefix:
+            if subject.startswith(prefix):
+                self.host.republish(self._target + subject[len(prefix) :], record, previous)
+            return
         assert self.config.republish is not None
         source, destination = self.config.republish
-        subject = record.subject
-        if source[-1] == ">" and "*" not in source:
-            if not subject.startswith(source[:-1]):
-                return
-        elif not matches(source, subject):
+        if not matches(source, subject):
             return
         tail = subject[len(source) - 1 :] if source[-1] in "*>" else ""
         target = destination[: -1 if tail else None] + tail
@@ -263,7 +282,8 @@ class Stream:
 
     def _forget(self, sequence: int) -> None:
         self.expiry.discard(sequence)
-        self.schedules.discard(sequence)
+        if self.config.allow_schedules:
+            self.schedules.discard(sequence)
 
     def purge(self, pattern: str, before: int = 0) -> int:
         """Forget what matches the filter, below a sequence if one is given; return how many."""
@@ -316,7 +336,7 @@ class Stream:
 
     def update(self, config: StreamConfig) -> None:
         """Take over a changed declaration; what is over its limits goes at once."""
-        self.config, self.seen.window = config, config.duplicate_window
+        self._apply(config)
         limit = config.max_messages_per_subject
         for subject in self.records.subjects(">") if limit else ():
             while self.records.count_of(subject) > limit:

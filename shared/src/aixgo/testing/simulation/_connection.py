@@ -229,7 +229,7 @@ class _ProcessConsumption(MemoryConsumption):
         super().__init__(link, stream, name, handler, slots)
         self._process = process
 
-    def take(self, delivery: MemoryDelivery) -> None:
+    def take(self, delivery: MemoryDelivery) -> bool:
         """Start the handler of a delivery, now or later, here or elsewhere too."""
         process = self._process
         if process.happens("duplicate", f"what is delivered after {delivery.subject}"):
@@ -239,6 +239,7 @@ class _ProcessConsumption(MemoryConsumption):
             self._take_later(delivery, late)
         else:
             self._start(delivery)
+        return self.free > 0
 
     def _start(self, delivery: MemoryDelivery) -> None:
         with self._process.loop.as_process(self._process.life):
