@@ -52,6 +52,7 @@ class HandlerShape:
         self._input = None if self._take in (Message, str, Any) else Shape.of(self._take)
         plain = self._give in (Any, Message, Reply, None, type(None))
         self._output = None if plain else Shape.of(self._give)
+        self.is_typed = self._output is not None
 
     @property
     def input_schema(self) -> dict[str, Any]:
@@ -153,5 +154,6 @@ class HandlerRole(Role):
         shape = self._shape
         value = shape.read(message)
         given = await (shape.handler(value, ctx) if shape.wants_context else shape.handler(value))
-        shape.check(given)
+        if shape.is_typed:
+            shape.check(given)
         return given

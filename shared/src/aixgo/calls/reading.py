@@ -85,12 +85,10 @@ def _check(envelope: Envelope) -> None:
         raise InvalidPayload(
             f"the id {envelope.id[:80]!r} is not 1 to 128 printable ASCII characters without spaces"
         )
-    for path in (envelope.step, envelope.parent):
-        if path and not _PATH.fullmatch(path):
-            raise InvalidPayload(
-                f"the step {path[:80]!r} is not a path: up to 128 parts of 1 to 128 characters "
-                "(A-Z, a-z, 0-9, '_', '.', ':' and '-') with '/' between them"
-            )
+    if envelope.step:
+        _check_path(envelope.step)
+    if envelope.parent:
+        _check_path(envelope.parent)
     if not _is_label(envelope.source):
         raise InvalidPayload(
             f"the source {envelope.source[:80]!r} is over 256 characters, or has control characters"
@@ -102,6 +100,14 @@ def _check(envelope: Envelope) -> None:
             token(envelope.target, "target")
     except BadSubject as error:
         raise InvalidPayload(str(error)) from error
+
+
+def _check_path(path: str) -> None:
+    if not _PATH.fullmatch(path):
+        raise InvalidPayload(
+            f"the step {path[:80]!r} is not a path: up to 128 parts of 1 to 128 characters "
+            "(A-Z, a-z, 0-9, '_', '.', ':' and '-') with '/' between them"
+        )
 
 
 @lru_cache(maxsize=1024)

@@ -58,18 +58,17 @@ def share_of_call(depth: int) -> float:
 class _Level:
     """What is known of a stream, since when (loop time), and what was added here since then."""
 
-    __slots__ = ("added", "asked", "asking", "bytes", "most", "until")
+    __slots__ = ("added", "asked", "asking", "bytes", "for_new", "most", "share", "until")
 
-    def __init__(self) -> None:
+    def __init__(self, share: float) -> None:
         self.bytes, self.most, self.added = 0, 0, 0
         self.asked = self.until = -math.inf
         self.asking = asyncio.Lock()
+        self.share, self.for_new = share, 0.0  # of new runs, and what of it may be added
 
-    def has(self, share: float, whole: int, moment: float) -> bool:
-        """Whether what is known at this loop time says that there is enough for so many bytes."""
-        if moment >= self.until:
-            return False
-        return not self.most or (self.added + whole) * _PART <= share * self.most - self.bytes
+    def may_add(self, share: float) -> float:
+        """Return the bytes that may be added in all before the broker is asked again."""
+        return (share * self.most - self.bytes) / _PART if self.most else math.inf
 
 
 class Room:
@@ -85,7 +84,7 @@ class Room:
 
     def __init__(self, broker: Broker, names: Names) -> None:
         self._broker, self._names = broker, names
-        self._levels = {CALLS: _Level(), RESULTS: _Level()}
+        self._levels = {CALLS: _Level(NEW_CALLS), RESULTS: _Level(NEW_RESULTS)}
         self._time = timer(asyncio.get_running_loop())
         self.refused = 0
         self.relief, self.relieved = asyncio.Lock(), -math.inf
@@ -94,11 +93,13 @@ class Room:
         """Take room for a new run without a question, as nearly always; else `begin` asks."""
         whole, moment = size + _FRAME_BYTES, self._time()
         calls, results = self._levels[CALLS], self._levels[RESULTS]
-        known = calls.has(NEW_CALLS, whole, moment) and results.has(NEW_RESULTS, whole, moment)
-        if known:
-            calls.added += whole
-            results.added += whole
-        return known
+        queued, kept = calls.added + whole, results.added + whole
+        if moment >= calls.until or queued > calls.for_new:
+            return False
+        if moment >= results.until or kept > results.for_new:
+            return False
+        calls.added, results.added = queued, kept
+        return True
 
     async def begin(self, size: int, deadline: float | None) -> None:
         """Take room for a new run whose input has so many bytes.
@@ -163,11 +164,12 @@ class Room:
 
     def fits(self, stream: str, share: float, size: int) -> bool:
         """Take room without a question, as nearly always; else `take` and `wait` ask."""
-        level, whole = self._levels[stream], size + _FRAME_BYTES
-        known = level.has(share, whole, self._time())
-        if known:
-            level.added += whole
-        return known
+        level = self._levels[stream]
+        added = level.added + size + _FRAME_BYTES
+        if self._time() >= level.until or added > level.may_add(share):
+            return False
+        level.added = added
+        return True
 
     async def _asked(self, stream: str) -> _Level:
         """Return what the broker says, now or a moment ago."""
@@ -187,6 +189,7 @@ class Room:
             else:
                 level.bytes, level.most = info.bytes, info.config.max_bytes
                 holds = CALM_SECONDS if level.bytes * 2 < level.most else TIGHT_SECONDS
+            level.for_new = level.may_add(level.share)
             level.until = level.asked + holds
             return level
 

@@ -88,7 +88,7 @@ class Consumer:
         """Queue a new record of the stream."""
         self._ready.append(sequence)
         self._waiting += 1
-        if len(self._ready) > 2 * self._waiting + SLACK:
+        if len(self._ready) > SLACK and len(self._ready) > 2 * self._waiting + SLACK:
             kept = self._stream.records.by_sequence
             self._ready = deque(each for each in self._ready if each in kept)
         if self._line:
@@ -137,7 +137,7 @@ class Consumer:
         line, out, faults = self._line, self.out, self._faults
         if faults.paused or self.paused_until is not None:
             return
-        while line:
+        while line and (self._ready or self._again):
             record = self._next()
             if record is None:
                 return

@@ -210,9 +210,9 @@ class Memo(Generic[T]):
             found = self._stems.get(parts[0])
             if found is not None:
                 plain = self._plain
-                if parts[1] in plain and parts[2] in plain:
-                    return found
-                if self._learn(parts[1]) and self._learn(parts[2]):
+                if (parts[1] in plain or self._learn(parts[1])) and (
+                    parts[2] in plain or self._learn(parts[2])
+                ):
                     return found
         return None
 

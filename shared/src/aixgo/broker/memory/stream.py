@@ -11,7 +11,7 @@ from aixgo.broker.memory.consumer import Consumer
 from aixgo.broker.memory.dedupe import SeenIds
 from aixgo.broker.memory.expiry import Expiry
 from aixgo.broker.memory.matching import Memo, PatternTree, matches
-from aixgo.broker.memory.records import Records, size_of
+from aixgo.broker.memory.records import OVERHEAD_BYTES, Records, size_of
 from aixgo.broker.memory.roles import Host
 from aixgo.broker.memory.schedules import Schedules
 from aixgo.broker.port import (
@@ -101,7 +101,7 @@ class Stream:
         records = self.records
         sequence = records.last + 1
         record = Record(self.name, subject, sequence, data, now, headers)
-        size = size_of(record)
+        size = size_of(record) if headers else OVERHEAD_BYTES + len(subject) + len(data)
         room = self._roomy if new or not self._counts else -1
         if size > self._small or records.bytes + size > room:
             self._check_room(record, size, new)

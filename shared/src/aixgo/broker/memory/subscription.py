@@ -100,14 +100,13 @@ class MemorySubscription:
             if not self._left:
                 self.end()
         if self._callback is not None:
-            if self._queued >= self._pending:
-                self._drop()
-                return
-            self._queued += 1
             dispatcher = self._link.server.dispatcher
-            if self._prompt and not self._queued > 1 and not dispatcher.frozen:
-                self.dispatch(message)
+            if self._prompt and not self._queued and not dispatcher.frozen:
+                self._call(message)
+            elif self._queued >= self._pending:
+                self._drop()
             else:
+                self._queued += 1
                 dispatcher.put(self, message)
         elif len(self._queue) >= self._pending:
             self._drop()
@@ -131,6 +130,9 @@ class MemorySubscription:
         """Run the callback; what it raises is reported and stops nothing."""
         self._queued -= 1
         self._full = False
+        self._call(message)
+
+    def _call(self, message: BusMessage) -> None:
         if self._muted or self._callback is None:
             return
         try:
