@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 import pytest
@@ -47,6 +47,10 @@ class Ticket(BaseModel):
     priority: int = 3
 
 
+class Count(TypedDict):
+    words: int
+
+
 class Label(msgspec.Struct):
     name: str
     score: float
@@ -83,6 +87,16 @@ async def test_a_call_returns_the_handlers_value_with_its_run(running: Running) 
         assert result.usage.total_tokens == 0
         assert result.usage.cost == 0.0
         await eventually(lambda: nothing_queued(system))
+
+
+async def test_a_handler_may_return_a_typed_dict_and_nothing_else_then(running: Running) -> None:
+    async def count(message: Message) -> Count:
+        return {"words": 2} if message.text == "two words" else {}  # type: ignore[typeddict-item]
+
+    async with running(Agent("count", count)) as system:
+        assert (await system.call("count", "two words")).data == {"words": 2}
+        with pytest.raises(RemoteError, match="annotated `-> Count`"):
+            await system.call("count", "")
 
 
 async def test_typed_messages_are_validated_on_the_way_in(running: Running) -> None:

@@ -52,7 +52,8 @@ class HandlerShape:
         self._input = None if self._take in (Message, str, Any) else Shape.of(self._take)
         plain = self._give in (Any, Message, Reply, None, type(None))
         self._output = None if plain else Shape.of(self._give)
-        self.is_typed = self._output is not None
+        # an instance of it needs no `check`; with None nothing is sure
+        self.gives: type | None = object if plain else _class(self._give)
 
     @property
     def input_schema(self) -> dict[str, Any]:
@@ -94,14 +95,25 @@ class HandlerShape:
         given = value.data if isinstance(value, Reply) else value
         if self._output is None or isinstance(given, Message):
             return
-        kind = self._output.kind
-        fits = isinstance(given, kind) if isinstance(kind, type) else self._output.accepts(given)
+        kind, gives = self._output.kind, self.gives
+        fits = self._output.accepts(given) if gives is None else isinstance(given, gives)
         if not fits:
             raise InvalidPayload(
                 f"the handler of agent {self.agent!r} returned {type(given).__name__} but is "
                 f"annotated `-> {getattr(kind, '__name__', kind)}`; change the return value or "
                 "the annotation"
             )
+
+
+def _class(kind: Any) -> type | None:
+    """Return an annotation whose instances can be told; a `TypedDict` is a class without any."""
+    if not isinstance(kind, type):
+        return None
+    try:
+        isinstance(None, kind)
+    except TypeError:
+        return None
+    return kind
 
 
 def _parameters(agent: str, call: Handler) -> list[inspect.Parameter]:
@@ -154,6 +166,6 @@ class HandlerRole(Role):
         shape = self._shape
         value = shape.read(message)
         given = await (shape.handler(value, ctx) if shape.wants_context else shape.handler(value))
-        if shape.is_typed:
+        if shape.gives is None or not isinstance(given, shape.gives):
             shape.check(given)
         return given

@@ -116,8 +116,8 @@ class Interest:
         return route
 
     def lead(self, subject: str) -> Route:
-        """Return the route of a subject that was made of good ones; callers look first, too."""
-        return self._memo.find_by_stem(subject) or self._explore(subject)
+        """Return the route of a subject that was made of good ones."""
+        return self._memo.find_good(subject) or self._explore(subject)
 
     def knows(self, subject: str) -> bool:
         """Whether a subject is surely one to publish to; a cheap look before the exact one."""

@@ -216,6 +216,15 @@ class Memo(Generic[T]):
                     return found
         return None
 
+    def find_good(self, subject: str) -> T | None:
+        """Return what is known of a subject that is surely well formed."""
+        found = self.exact.get(subject)
+        if found is None:
+            parts = subject.rsplit(".", 2)
+            if len(parts) == 3:
+                return self._stems.get(parts[0])
+        return found
+
     def _learn(self, token: str) -> bool:
         """Whether a token breaks no rule wherever it stands; the others are for the exact check."""
         if _PLAIN_TOKEN.fullmatch(token) is None:

@@ -174,7 +174,7 @@ class MemoryServer:
             previous: sequence of the record that its subject had before, 0 for none.
         """
         interest = self.interest
-        route = interest.routes.get(subject) or interest.lead(subject)
+        route = interest.lead(subject)
         if route.wild is None and route.stream is None and subject not in interest.literal:
             return
         headers = dict(record.headers) if record.headers else {}

@@ -81,10 +81,11 @@ class Stream:
             WrongSequence, StreamRefused, StreamFull: as `Log.append` says.
         """
         config, now = self.config, self.host.now()
-        new = False
+        new, records = False, self.records
         if expect is not None:
-            self._check_condition(subject, expect)
             new = expect.subject_sequence == 0 and not expect.subject_filter
+            if not new or records.count_of(subject):
+                self._check_condition(subject, expect)
         if ttl and not self.allows_ttl:
             raise StreamRefused(
                 f"stream {self.name!r} does not allow a time to live on single messages; "
@@ -94,11 +95,10 @@ class Stream:
             stored = self.seen.find(msg_id, now)
             if stored is not None:
                 return Appended(self.name, stored, True)
-        takers = self.takers(subject)
+        takers = self.takers(subject) if self.consumers else ()
         plan = None
         if headers and (names.ROLLUP in headers or names.SCHEDULE in headers):
             plan = self._prepare(subject, headers)
-        records = self.records
         sequence = records.last + 1
         record = Record(self.name, subject, sequence, data, now, headers)
         size = size_of(record) if headers else OVERHEAD_BYTES + len(subject) + len(data)
@@ -226,9 +226,7 @@ class Stream:
 
     def takers(self, subject: str) -> tuple[Consumer, ...]:
         """Return the consumers that want the subject."""
-        if not self.consumers:
-            return ()
-        takers = self._takers.find(subject)
+        takers = self._takers.find_good(subject)
         if takers is None:
             tokens = subject.split(".")
             found, decided = self._interest.match(tokens)

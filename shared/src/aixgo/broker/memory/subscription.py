@@ -10,6 +10,8 @@ from typing import Protocol
 from aixgo.broker.memory.dispatcher import Dispatcher
 from aixgo.broker.port import BusMessage
 
+_NO_QUEUE: deque[BusMessage] = deque(maxlen=0)
+
 
 class SubscriberServer(Protocol):
     """What a subscription needs of the server."""
@@ -84,7 +86,8 @@ class MemorySubscription:
         self._prompt = prompt
         self._link, self._callback = link, callback
         self._left, self._pending = limit or -1, pending
-        self._queue: deque[BusMessage] = deque()
+        # a callback needs no queue here: the dispatcher has one for all
+        self._queue: deque[BusMessage] = deque() if callback is None else _NO_QUEUE
         self._queued = 0
         self._wake: asyncio.Future[None] | None = None
         self._ended = False  # nothing new comes
