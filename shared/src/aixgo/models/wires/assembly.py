@@ -162,11 +162,16 @@ class Assembly:
 
     def text(self, piece: str) -> str:
         """Add a piece of the text; returns what can be handed on of it."""
-        if self._half:
-            piece, self._half = self._half + piece, ""
+        if self._half or not piece.isascii():
+            piece = self._joined(piece)
+        return self._add(piece) if piece else ""
+
+    def _joined(self, piece: str) -> str:
+        """Return a piece with the half of a character before it; keep the half at its end."""
+        piece, self._half = self._half + piece, ""
         if piece and "\ud800" <= piece[-1] <= "\udbff":
             piece, self._half = piece[:-1], piece[-1]
-        return self._add(well_formed(piece)) if piece else ""
+        return well_formed(piece)
 
     def _add(self, piece: str) -> str:
         self._text.append(piece)

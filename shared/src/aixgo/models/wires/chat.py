@@ -25,7 +25,7 @@ from aixgo.models.wires.reading import (
     well_formed,
 )
 from aixgo.models.wires.sse import Event
-from aixgo.models.wires.tidy import Chunk, tidy_chat, tidy_chunk
+from aixgo.models.wires.tidy import tidy_chat, tidy_chunk
 from aixgo.models.wires.usage import Counter
 
 _DONE = b"[DONE]"
@@ -119,17 +119,13 @@ class ChatStream:
             ModelError: it is an error in the middle of the stream.
         """
         chunk = tidy_chunk(event.data) if event.whole and not event.name else None
-        if chunk is not None:
-            return self.piece(chunk)
-        return self.read(event)
-
-    def piece(self, chunk: Chunk) -> str:
-        """Return the text of a tidy chunk."""
+        if chunk is None:
+            return self.read(event)
         assembly = self._assembly
         assembly.begun = True
         if not assembly.id:
             assembly.named(chunk.id, chunk.model)
-        return assembly.text(chunk.text)
+        return assembly.text(chunk.choices[0].delta.content)
 
     def read(self, event: Event) -> str:
         """Return the text that an event adds, however untidy; errors as `feed`."""

@@ -62,8 +62,7 @@ class SseParser:
         self._after_cr = piece.endswith(b"\r")
         if not piece.endswith((b"\n", b"\r")):
             self._line.append(lines.pop())
-        for line in lines:
-            self._take(line)
+        self._take(lines)
         return self._taken()
 
     def end(self) -> list[Event]:
@@ -71,7 +70,7 @@ class SseParser:
         if self._line:
             line = b"".join(self._line)
             self._line.clear()
-            self._take(line)
+            self._take([line])
         self._dispatch(whole=False)
         return self._taken()
 
@@ -79,13 +78,20 @@ class SseParser:
         ready, self._ready = self._ready, []
         return ready
 
-    def _take(self, line: bytes) -> None:
-        if self._at_start:
+    def _take(self, lines: list[bytes]) -> None:
+        if self._at_start and lines:
             self._at_start = False
-            line = line.removeprefix(BOM)
-        if not line:
-            self._dispatch(whole=True)
-            return
+            lines[0] = lines[0].removeprefix(BOM)
+        data = self._data
+        for line in lines:
+            if line.startswith(b"data:"):  # as nearly every line that is not empty
+                data.append(line[6:] if line.startswith(b" ", 5) else line[5:])
+            elif line:
+                self._take_other(line)
+            else:
+                self._dispatch(whole=True)
+
+    def _take_other(self, line: bytes) -> None:
         field, colon, value = line.partition(b":")
         value = value.removeprefix(b" ")
         match field:
@@ -102,8 +108,10 @@ class SseParser:
                 self.stray = self.stray or line[:_STRAY_BYTES]
 
     def _dispatch(self, *, whole: bool) -> None:
-        data = b"\n".join(self._data)
-        if data.strip():
-            self._ready.append(Event(data, self._name, whole))
-        self._data.clear()
+        lines = self._data
+        if lines:
+            data = lines[0] if len(lines) == 1 else b"\n".join(lines)
+            if data.strip():
+                self._ready.append(Event(data, self._name, whole))
+            lines.clear()
         self._name = ""

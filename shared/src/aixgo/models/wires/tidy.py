@@ -81,11 +81,6 @@ class Chunk(msgspec.Struct):
     error: None = None
     x_groq: None = None
 
-    @property
-    def text(self) -> str:
-        """The text that it adds."""
-        return self.choices[0].delta.content
-
 
 _completion = msgspec.json.Decoder(_Completion)
 _chunk = msgspec.json.Decoder(Chunk)
