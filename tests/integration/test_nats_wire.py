@@ -28,6 +28,7 @@ from aixgo.broker.nats.refusals import (
 from aixgo.broker.nats.wire import (
     DESCRIPTION,
     STATUS,
+    ReceivedHeaders,
     adopt_headers,
     check_filter,
     check_subject,
@@ -58,7 +59,14 @@ def test_headers_arrive_as_they_were_sent_but_for_white_space_around_them(
     headers: dict[str, str],
 ) -> None:
     block = encode_headers(headers)
-    assert parse_headers(block) == {key: value.strip() for key, value in headers.items()}
+    parsed = parse_headers(block)
+    assert parsed == {key: value.strip() for key, value in headers.items()}
+    received = ReceivedHeaders(block)
+    assert received == parsed
+    assert len(received) == len(parsed)
+    assert [key for key in headers if key not in received] == []
+    assert "another: key" not in received
+    assert received.get("another: key") is None
 
 
 @given(st.dictionaries(KEYS, st.text(max_size=40), min_size=1, max_size=3))

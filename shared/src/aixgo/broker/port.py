@@ -132,11 +132,15 @@ class Delivery(Protocol):
 
     subject: str
     data: bytes
-    headers: Headers
     stream: str
     sequence: int
     attempt: int
     pending: int
+
+    @property
+    def headers(self) -> Headers:
+        """Headers of the message."""
+        ...
 
     async def ack(self, *, confirm: bool = True) -> None:
         """Say that it is done: a work queue forgets it, a limits stream moves on."""

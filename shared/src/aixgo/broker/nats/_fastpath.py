@@ -18,7 +18,7 @@ from nats.aio.transport import TcpTransport, Transport
 from nats.errors import ProtocolError
 
 from aixgo.broker.nats.link import BUFFER_BYTES, CONGESTED_BYTES, Listener, buffer_is_full
-from aixgo.broker.nats.wire import parse_headers, pub, sub, unsub
+from aixgo.broker.nats.wire import ReceivedHeaders, pub, sub, unsub
 from aixgo.broker.port import NO_HEADERS, BusMessage
 from aixgo.errors import Disconnected
 
@@ -337,7 +337,7 @@ class _Parser:
                 words[1].decode(),
                 data[body : begin + size],
                 reply,
-                parse_headers(data[begin:body]),
+                ReceivedHeaders(data[begin:body]),
             )
         try:
             if listener.take(message):

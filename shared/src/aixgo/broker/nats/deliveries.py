@@ -29,10 +29,10 @@ class NatsDelivery:
         "_answered",
         "_connection",
         "_done",
+        "_headers",
         "_reply",
         "attempt",
         "data",
-        "headers",
         "pending",
         "place",
         "sequence",
@@ -52,7 +52,7 @@ class NatsDelivery:
         first = 2 if len(tokens) == _TOKENS_WITHOUT_DOMAIN else 4
         self.subject: str = message.subject
         self.data: bytes = message.data
-        self.headers: Headers = without_writer(message.headers)
+        self._headers = message.headers
         self.stream: str = tokens[first]
         self.attempt: int = int(tokens[first + 2])
         self.sequence: int = int(tokens[first + 3])
@@ -67,6 +67,11 @@ class NatsDelivery:
 
     def __repr__(self) -> str:
         return f"<NatsDelivery {self.subject} {self.stream}:{self.sequence} attempt {self.attempt}>"
+
+    @property
+    def headers(self) -> Headers:
+        """See `Delivery`."""
+        return without_writer(self._headers)
 
     @property
     def answered(self) -> bool:

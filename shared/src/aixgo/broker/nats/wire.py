@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from aixgo.broker.port import Headers
 from aixgo.errors import BadHeader, BadSubject
@@ -109,6 +109,41 @@ def parse_headers(block: bytes) -> dict[str, str]:
         if colon:
             found[key.strip()] = value.strip()
     return found
+
+
+class ReceivedHeaders(Mapping[str, str]):
+    """The headers of a received block, read when somebody asks: most of them are never asked for.
+
+    Args:
+        block: as for `parse_headers`.
+    """
+
+    __slots__ = ("_block", "_parsed")
+
+    def __init__(self, block: bytes) -> None:
+        self._block = block
+        self._parsed: dict[str, str] | None = None
+
+    @property
+    def _found(self) -> dict[str, str]:
+        if self._parsed is None:
+            self._parsed = parse_headers(self._block)
+        return self._parsed
+
+    def __getitem__(self, key: str) -> str:
+        return self._found[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._found
+
+    def __repr__(self) -> str:
+        return repr(self._found)
 
 
 def adopt_headers(headers: Mapping[str, str] | None, data: bytes) -> dict[str, str]:
