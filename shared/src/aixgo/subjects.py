@@ -195,8 +195,9 @@ class Names:
         """Filter of the results that ended a run."""
         return f"aixgo.{self.namespace}.res.*.*.{ROOT_STEP}"
 
-    # id of a step, unique in the CALLS stream: the `Nats-Msg-Id` of its call
-    step_id = staticmethod(step_id)
+    def step_id(self, agent: str, run: str, step: str) -> str:
+        """Id of a step, unique in the CALLS stream: the `Nats-Msg-Id` of its call."""
+        return step_id(agent, run, step)
 
     # -- history, tokens, events ---------------------------------------------------------------
 

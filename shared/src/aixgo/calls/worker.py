@@ -45,7 +45,7 @@ from aixgo.errors import (
     code_of,
 )
 from aixgo.pauses import Pauses
-from aixgo.subjects import CALLS, EVENTS, TIMERS
+from aixgo.subjects import CALLS, EVENTS, TIMERS, step_id
 
 log = logging.getLogger("aixgo.calls")
 
@@ -204,7 +204,7 @@ class Worker:
         await delivery.ack()
 
     async def _serve(self, delivery: Delivery, request: Envelope) -> None:
-        step = self._names.step_id(self._agent, request.run, request.step)
+        step = step_id(self._agent, request.run, request.step)
         running = self._work.get(step)
         if running is not None:
             running = await self._at_work(step, running, delivery)
@@ -404,7 +404,7 @@ class Worker:
             return
         request, outcome = work.request, self._of_stuck(work)
         self._count(await self._settler.settle(work.delivery, request, outcome))
-        self._work.pop(self._names.step_id(self._agent, request.run, request.step), None)
+        self._work.pop(step_id(self._agent, request.run, request.step), None)
         take = self._on_event if request.kind == "event" else self._on_call
         stream = EVENTS if request.kind == "event" else CALLS
         work.instead = await self._broker.consume(
