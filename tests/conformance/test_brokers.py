@@ -95,6 +95,6 @@ def test_the_checks_cover_exactly_the_lines_of_the_list() -> None:
 def test_every_check_cites_one_line_and_has_a_name_of_its_own() -> None:
     for check in broker_checks.ALL:
         assert len(broker_checks.lines(check)) == 1, check.__name__
-        assert (inspect.getdoc(check) or "").startswith("§10 line"), check.__name__
+        assert (inspect.getdoc(check) or "").startswith("Promise "), check.__name__
     names = [check.__name__ for check in broker_checks.ALL]
     assert len(set(names)) == len(names)

@@ -50,7 +50,7 @@ __all__ = [
     "not_on",
 ]
 
-_LINE = re.compile(r"§10 line (\d+):")
+_LINE = re.compile(r"Promise (\d+):")
 
 
 ALL: tuple[Check, ...] = tuple(

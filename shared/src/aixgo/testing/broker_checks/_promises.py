@@ -1,4 +1,4 @@
-"""The list of what a broker promises; every check cites its line as `§10 line N`.
+"""The list of what a broker promises; every check cites its line as `Promise N`.
 
 It began as section 10 of the notes on nats-server that this port was designed from; every line was
 first seen on nats-server 2.15.1, so a check that fails there is wrong and not the server.

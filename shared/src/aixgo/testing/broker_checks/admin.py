@@ -12,7 +12,7 @@ from aixgo.testing.expect import equal, expect, refused
 
 
 async def a_declaration_can_be_repeated(stage: Stage) -> None:
-    """§10 line 12: created, then unchanged; and the broker returns it field by field."""
+    """Promise 12: created, then unchanged; and the broker returns it field by field."""
     broker = await stage.connect()
     name = stage.unique("S")
     config = StreamConfig(
@@ -49,7 +49,7 @@ async def a_declaration_can_be_repeated(stage: Stage) -> None:
 
 
 async def a_changed_declaration_says_what_changed(stage: Stage) -> None:
-    """§10 line 38: field by field, old and new; the messages stay."""
+    """Promise 38: field by field, old and new; the messages stay."""
     broker = await stage.connect()
     stream = await stage.stream(broker, max_bytes=1_000_000)
     await broker.append(f"{stream.name}.a", b"")
@@ -61,7 +61,7 @@ async def a_changed_declaration_says_what_changed(stage: Stage) -> None:
 
 
 async def what_cannot_be_changed_is_refused(stage: Stage) -> None:
-    """§10 line 17: the storage of a stream, the start of a consumer; the error is ours."""
+    """Promise 17: the storage of a stream, the start of a consumer; the error is ours."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     with refused(BrokerError, what="another storage"):
@@ -73,7 +73,7 @@ async def what_cannot_be_changed_is_refused(stage: Stage) -> None:
 
 
 async def a_stream_that_is_written_behind_is_declared_as_such(stage: Stage) -> None:
-    """§10 line 12: `persist` is given back as it was declared; what it keeps is kept once."""
+    """Promise 12: `persist` is given back as it was declared; what it keeps is kept once."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue", discard="new", persist="async")
     equal("again", (await broker.ensure_stream(stream)).action, "unchanged")
@@ -85,7 +85,7 @@ async def a_stream_that_is_written_behind_is_declared_as_such(stage: Stage) -> N
 
 
 async def how_a_stream_is_written_is_chosen_when_it_is_created(stage: Stage) -> None:
-    """§10 line 17: `persist` cannot be changed, and is not for memory; the error is ours."""
+    """Promise 17: `persist` cannot be changed, and is not for memory; the error is ours."""
     broker = await stage.connect()
     behind = await stage.stream(broker, persist="async")
     at_once = await stage.stream(broker)
@@ -103,7 +103,7 @@ async def how_a_stream_is_written_is_chosen_when_it_is_created(stage: Stage) -> 
 
 
 async def two_streams_cannot_take_the_same_subject(stage: Stage) -> None:
-    """§10 line 12: an append has exactly one stream to go to."""
+    """Promise 12: an append has exactly one stream to go to."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     name = stage.unique("S")
@@ -113,7 +113,7 @@ async def two_streams_cannot_take_the_same_subject(stage: Stage) -> None:
 
 
 async def the_whole_topology_can_be_provisioned_twice(stage: Stage) -> None:
-    """§10 line 12: every stream, bucket and consumer of a namespace; then nothing changes."""
+    """Promise 12: every stream, bucket and consumer of a namespace; then nothing changes."""
     broker = await stage.connect()
     names = Names(stage.unique("ns"))
     agents = [topology.AgentNeeds(name="critic"), topology.AgentNeeds(name="log", sources=("a",))]
@@ -129,7 +129,7 @@ async def the_whole_topology_can_be_provisioned_twice(stage: Stage) -> None:
 
 
 async def the_state_of_a_stream_is_exact(stage: Stage) -> None:
-    """§10 line 12: messages, bytes, first and last sequence, consumers."""
+    """Promise 12: messages, bytes, first and last sequence, consumers."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     for _ in range(3):
@@ -147,7 +147,7 @@ async def the_state_of_a_stream_is_exact(stage: Stage) -> None:
 
 
 async def streams_are_listed_in_order(stage: Stage) -> None:
-    """§10 line 12: sorted by name, each once."""
+    """Promise 12: sorted by name, each once."""
     broker = await stage.connect()
     made = {(await stage.stream(broker)).name for _ in range(3)}
     names = list(await broker.stream_names())
@@ -156,7 +156,7 @@ async def streams_are_listed_in_order(stage: Stage) -> None:
 
 
 async def consumers_are_listed_in_order(stage: Stage) -> None:
-    """§10 line 12: sorted by name, each once; those of one stream only."""
+    """Promise 12: sorted by name, each once; those of one stream only."""
     broker = await stage.connect()
     stream, other = await stage.stream(broker), await stage.stream(broker)
     for name in ("b", "c", "a"):
@@ -170,7 +170,7 @@ async def consumers_are_listed_in_order(stage: Stage) -> None:
 
 
 async def a_purge_removes_what_matches(stage: Stage) -> None:
-    """§10 line 31: by filter or everything; it counts, and sequences go on."""
+    """Promise 31: by filter or everything; it counts, and sequences go on."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     for tail in "aabab":
@@ -186,7 +186,7 @@ async def a_purge_removes_what_matches(stage: Stage) -> None:
 
 
 async def a_purge_removes_what_is_older_than_a_sequence(stage: Stage) -> None:
-    """§10 line 31: with a filter or without; the record at the sequence stays."""
+    """Promise 31: with a filter or without; the record at the sequence stays."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     for tail in "aabab":
@@ -201,7 +201,7 @@ async def a_purge_removes_what_is_older_than_a_sequence(stage: Stage) -> None:
 
 
 async def a_record_can_be_removed(stage: Stage) -> None:
-    """§10 line 34: one record, once; its subject may then be taken again."""
+    """Promise 34: one record, once; its subject may then be taken again."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     answer = await broker.append(f"{stream.name}.a", b"")
@@ -211,7 +211,7 @@ async def a_record_can_be_removed(stage: Stage) -> None:
 
 
 async def a_removed_consumer_leaves_its_messages(stage: Stage) -> None:
-    """§10 line 20: unanswered ones go to the next consumer of the work queue."""
+    """Promise 20: unanswered ones go to the next consumer of the work queue."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream)
@@ -226,7 +226,7 @@ async def a_removed_consumer_leaves_its_messages(stage: Stage) -> None:
 
 
 async def a_removed_stream_is_gone(stage: Stage) -> None:
-    """§10 line 12: with its records; the same name begins anew."""
+    """Promise 12: with its records; the same name begins anew."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     await broker.append(f"{stream.name}.a", b"")

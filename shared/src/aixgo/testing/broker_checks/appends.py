@@ -15,7 +15,7 @@ ABSENT = Expect(subject_sequence=0)
 
 
 async def an_append_is_answered_with_stream_and_sequence(stage: Stage) -> None:
-    """§10 line 12: sequences count from 1 over the stream, whatever the subject."""
+    """Promise 12: sequences count from 1 over the stream, whatever the subject."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     answers = [await broker.append(f"{stream.name}.{tail}", b"x") for tail in "abc"]
@@ -24,7 +24,7 @@ async def an_append_is_answered_with_stream_and_sequence(stage: Stage) -> None:
 
 
 async def core_subscribers_see_what_is_appended(stage: Stage) -> None:
-    """§10 line 12: an append reaches plain subscribers of the subject as well."""
+    """Promise 12: an append reaches plain subscribers of the subject as well."""
     broker, listener = await stage.connect(), await stage.connect()
     stream = await stage.stream(broker)
     inbox = await stage.listen(listener, f"{stream.name}.>")
@@ -33,7 +33,7 @@ async def core_subscribers_see_what_is_appended(stage: Stage) -> None:
 
 
 async def a_plain_publish_to_a_subject_of_a_stream_is_kept(stage: Stage) -> None:
-    """§10 line 12: the stream keeps it, only no publisher is told."""
+    """Promise 12: the stream keeps it, only no publisher is told."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     await broker.publish(f"{stream.name}.a", b"unanswered")
@@ -44,7 +44,7 @@ async def a_plain_publish_to_a_subject_of_a_stream_is_kept(stage: Stage) -> None
 
 
 async def appends_at_once_are_all_kept_in_order(stage: Stage) -> None:
-    """§10 line 12: a hundred unanswered appends get a hundred sequences."""
+    """Promise 12: a hundred unanswered appends get a hundred sequences."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     answers = await asyncio.gather(
@@ -56,7 +56,7 @@ async def appends_at_once_are_all_kept_in_order(stage: Stage) -> None:
 
 
 async def the_same_message_id_is_stored_once(stage: Stage) -> None:
-    """§10 line 13: the repetition is answered with the first sequence, marked as duplicate."""
+    """Promise 13: the repetition is answered with the first sequence, marked as duplicate."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     first = await broker.append(f"{stream.name}.a", b"1", msg_id="id")
@@ -68,7 +68,7 @@ async def the_same_message_id_is_stored_once(stage: Stage) -> None:
 
 
 async def message_ids_count_for_the_whole_stream(stage: Stage) -> None:
-    """§10 line 13: the same id on another subject of the stream is a duplicate too."""
+    """Promise 13: the same id on another subject of the stream is a duplicate too."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     await broker.append(f"{stream.name}.a", b"", msg_id="id")
@@ -80,7 +80,7 @@ async def message_ids_count_for_the_whole_stream(stage: Stage) -> None:
 
 
 async def a_message_id_is_remembered_after_a_purge(stage: Stage) -> None:
-    """§10 line 13: removing the record does not free its id inside the window."""
+    """Promise 13: removing the record does not free its id inside the window."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     await broker.append(f"{stream.name}.a", b"", msg_id="id")
@@ -91,7 +91,7 @@ async def a_message_id_is_remembered_after_a_purge(stage: Stage) -> None:
 
 
 async def a_message_id_is_remembered_after_an_ack(stage: Stage) -> None:
-    """§10 line 13: a work queue swallows the repetition of a call that was already done."""
+    """Promise 13: a work queue swallows the repetition of a call that was already done."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream)
@@ -104,7 +104,7 @@ async def a_message_id_is_remembered_after_an_ack(stage: Stage) -> None:
 
 
 async def a_message_id_is_forgotten_after_the_window(stage: Stage) -> None:
-    """§10 line 13: the duplicate window ends."""
+    """Promise 13: the duplicate window ends."""
     broker = await stage.connect()
     stream = await stage.stream(broker, duplicate_window=0.2)
     await broker.append(f"{stream.name}.a", b"", msg_id="id")
@@ -117,7 +117,7 @@ async def a_message_id_is_forgotten_after_the_window(stage: Stage) -> None:
 
 
 async def a_failed_compare_and_set_does_not_burn_its_message_id(stage: Stage) -> None:
-    """§10 line 14: what was refused can be appended with the same id."""
+    """Promise 14: what was refused can be appended with the same id."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     subject = f"{stream.name}.a"
@@ -129,7 +129,7 @@ async def a_failed_compare_and_set_does_not_burn_its_message_id(stage: Stage) ->
 
 
 async def compare_and_set_is_checked_before_the_message_id(stage: Stage) -> None:
-    """§10 line 14: another process's repetition of a won compare-and-set has lost."""
+    """Promise 14: another process's repetition of a won compare-and-set has lost."""
     broker, other = await stage.connect(), await stage.connect()
     stream = await stage.stream(broker)
     await broker.append(f"{stream.name}.a", b"mine", msg_id="id", expect=ABSENT)
@@ -138,7 +138,7 @@ async def compare_and_set_is_checked_before_the_message_id(stage: Stage) -> None
 
 
 async def the_first_record_of_a_subject_wins(stage: Stage) -> None:
-    """§10 line 15: `subject_sequence=0` holds only while the subject has no record."""
+    """Promise 15: `subject_sequence=0` holds only while the subject has no record."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     subject = f"{stream.name}.a"
@@ -152,7 +152,7 @@ async def the_first_record_of_a_subject_wins(stage: Stage) -> None:
 
 
 async def a_record_is_replaced_only_by_who_knows_its_sequence(stage: Stage) -> None:
-    """§10 line 15: the right sequence passes, an older or newer one is refused."""
+    """Promise 15: the right sequence passes, an older or newer one is refused."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     subject = f"{stream.name}.a"
@@ -165,7 +165,7 @@ async def a_record_is_replaced_only_by_who_knows_its_sequence(stage: Stage) -> N
 
 
 async def of_many_writers_at_once_one_wins(stage: Stage) -> None:
-    """§10 line 15: fifty writers on ten connections, one record."""
+    """Promise 15: fifty writers on ten connections, one record."""
     brokers = [await stage.connect() for _ in range(10)]
     stream = await stage.stream(brokers[0])
     subject = f"{stream.name}.a"
@@ -184,7 +184,7 @@ async def of_many_writers_at_once_one_wins(stage: Stage) -> None:
 
 
 async def a_condition_can_look_at_a_whole_filter(stage: Stage) -> None:
-    """§10 line 16: `subject_filter` with a wildcard, on any subject below it."""
+    """Promise 16: `subject_filter` with a wildcard, on any subject below it."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     root = f"{stream.name}.run"
@@ -198,7 +198,7 @@ async def a_condition_can_look_at_a_whole_filter(stage: Stage) -> None:
 
 
 async def a_refusal_names_what_was_refused(stage: Stage) -> None:
-    """§10 line 15: the message of a lost compare-and-set carries the subject."""
+    """Promise 15: the message of a lost compare-and-set carries the subject."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     subject = f"{stream.name}.a"

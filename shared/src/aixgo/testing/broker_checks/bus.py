@@ -25,7 +25,7 @@ from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 
 async def messages_of_one_connection_arrive_in_order(stage: Stage) -> None:
-    """§10 line 1: what one connection publishes on a subject arrives in that order."""
+    """Promise 1: what one connection publishes on a subject arrives in that order."""
     sender, receiver = await stage.connect(), await stage.connect()
     subject = stage.unique("order")
     inbox = await stage.listen(receiver, subject)
@@ -36,7 +36,7 @@ async def messages_of_one_connection_arrive_in_order(stage: Stage) -> None:
 
 
 async def a_star_stands_for_exactly_one_token(stage: Stage) -> None:
-    """§10 line 2: `a.*.c` matches `a.b.c`, not `a.c`, `a.b.b.c` or `a.b`."""
+    """Promise 2: `a.*.c` matches `a.b.c`, not `a.c`, `a.b.b.c` or `a.b`."""
     broker = await stage.connect()
     root = stage.unique("star")
     inbox = await stage.listen(broker, f"{root}.*.c")
@@ -47,7 +47,7 @@ async def a_star_stands_for_exactly_one_token(stage: Stage) -> None:
 
 
 async def a_tail_wildcard_stands_for_one_or_more_tokens(stage: Stage) -> None:
-    """§10 line 2: `a.>` matches `a.b` and `a.b.c`, not `a`."""
+    """Promise 2: `a.>` matches `a.b` and `a.b.c`, not `a`."""
     broker = await stage.connect()
     root = stage.unique("tail")
     inbox = await stage.listen(broker, f"{root}.>")
@@ -58,7 +58,7 @@ async def a_tail_wildcard_stands_for_one_or_more_tokens(stage: Stage) -> None:
 
 
 async def overlapping_subscriptions_of_one_connection_each_get_a_copy(stage: Stage) -> None:
-    """§10 line 2: three subscriptions that match get three copies."""
+    """Promise 2: three subscriptions that match get three copies."""
     broker = await stage.connect()
     root = stage.unique("overlap")
     inboxes = [await stage.listen(broker, f"{root}.{tail}") for tail in ("a", "*", ">")]
@@ -68,7 +68,7 @@ async def overlapping_subscriptions_of_one_connection_each_get_a_copy(stage: Sta
 
 
 async def one_member_of_a_queue_group_gets_each_message(stage: Stage) -> None:
-    """§10 line 3: every message reaches one member, and every member gets a fair part."""
+    """Promise 3: every message reaches one member, and every member gets a fair part."""
     sender = await stage.connect()
     subject = stage.unique("group")
     members = [
@@ -89,7 +89,7 @@ async def one_member_of_a_queue_group_gets_each_message(stage: Stage) -> None:
 
 
 async def several_groups_and_plain_subscribers_all_get_a_message(stage: Stage) -> None:
-    """§10 line 3: one member of each group, and every plain subscriber."""
+    """Promise 3: one member of each group, and every plain subscriber."""
     broker = await stage.connect()
     subject = stage.unique("groups")
     plain = [await stage.listen(broker, subject) for _ in range(2)]
@@ -104,7 +104,7 @@ async def several_groups_and_plain_subscribers_all_get_a_message(stage: Stage) -
 
 
 async def a_request_that_nobody_hears_fails_at_once(stage: Stage) -> None:
-    """§10 line 4: NoResponders long before the timeout."""
+    """Promise 4: NoResponders long before the timeout."""
     broker = await stage.connect()
     watch = Stopwatch()
     with refused(NoResponders, what="request without a responder"):
@@ -113,14 +113,14 @@ async def a_request_that_nobody_hears_fails_at_once(stage: Stage) -> None:
 
 
 async def an_append_that_no_stream_takes_is_refused(stage: Stage) -> None:
-    """§10 line 4: NoResponders, never a silent loss."""
+    """Promise 4: NoResponders, never a silent loss."""
     broker = await stage.connect()
     with refused(NoResponders, what="append to a subject of no stream"):
         await broker.append(stage.unique("nostream"), b"", timeout=PATIENCE_SECONDS)
 
 
 async def consuming_what_is_not_provisioned_is_refused(stage: Stage) -> None:
-    """§10 line 4: a missing stream and a missing consumer are named at once."""
+    """Promise 4: a missing stream and a missing consumer are named at once."""
     broker = await stage.connect()
     inbox = Collected[object]("deliveries")
     stream = await stage.stream(broker)
@@ -133,7 +133,7 @@ async def consuming_what_is_not_provisioned_is_refused(stage: Stage) -> None:
 
 
 async def a_request_gets_the_first_answer(stage: Stage) -> None:
-    """§10 line 5: of two responders, the first one's answer; the other's is dropped."""
+    """Promise 5: of two responders, the first one's answer; the other's is dropped."""
     client, server = await stage.connect(), await stage.connect()
     subject = stage.unique("race")
     asked = await stage.listen(server, subject)
@@ -145,7 +145,7 @@ async def a_request_gets_the_first_answer(stage: Stage) -> None:
 
 
 async def a_late_reply_is_dropped(stage: Stage) -> None:
-    """§10 line 5: the timeout raises; the late answer reaches neither that nor a later request."""
+    """Promise 5: the timeout raises; the late answer reaches neither that nor a later request."""
     client, server = await stage.connect(), await stage.connect()
     subject = stage.unique("late")
     asked = await stage.listen(server, subject)
@@ -161,7 +161,7 @@ async def a_late_reply_is_dropped(stage: Stage) -> None:
 
 
 async def many_requests_at_once_get_their_own_answers(stage: Stage) -> None:
-    """§10 line 5: answers are matched to requests, whatever their order."""
+    """Promise 5: answers are matched to requests, whatever their order."""
     client, server = await stage.connect(), await stage.connect()
     subject = stage.unique("mux")
     asked = await stage.listen(server, subject)
@@ -176,7 +176,7 @@ async def many_requests_at_once_get_their_own_answers(stage: Stage) -> None:
 
 
 async def received_messages_are_isolated_copies(stage: Stage) -> None:
-    """§10 line 42: what the sender or another receiver changes is not seen."""
+    """Promise 42: what the sender or another receiver changes is not seen."""
     broker = await stage.connect()
     subject = stage.unique("copy")
     one, two = await stage.listen(broker, subject), await stage.listen(broker, subject)
@@ -192,7 +192,7 @@ async def received_messages_are_isolated_copies(stage: Stage) -> None:
 
 
 async def a_callback_that_raises_stops_nothing(stage: Stage) -> None:
-    """§10 line 42: it is reported as an event; later messages and others are served."""
+    """Promise 42: it is reported as an event; later messages and others are served."""
     broker = await stage.connect()
     subject = stage.unique("raises")
     events = stage.events(broker)
@@ -213,7 +213,7 @@ async def a_callback_that_raises_stops_nothing(stage: Stage) -> None:
 
 
 async def publish_returns_before_a_handler_runs(stage: Stage) -> None:
-    """§10 line 42: dispatch is asynchronous, so a handler may publish to itself for ever."""
+    """Promise 42: dispatch is asynchronous, so a handler may publish to itself for ever."""
     broker = await stage.connect()
     subject = stage.unique("async")
     inbox = await stage.listen(broker, subject)

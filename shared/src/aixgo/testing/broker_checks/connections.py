@@ -16,7 +16,7 @@ from aixgo.testing.waiting import PATIENCE_SECONDS
 
 
 async def a_slow_reader_loses_messages_and_is_told(stage: Stage) -> None:
-    """§10 line 9: over its bound they are dropped, counted and announced; others get theirs."""
+    """Promise 9: over its bound they are dropped, counted and announced; others get theirs."""
     broker, sender = await stage.connect(), await stage.connect()
     subject = stage.unique("slow")
     events = stage.events(broker)
@@ -35,7 +35,7 @@ async def a_slow_reader_loses_messages_and_is_told(stage: Stage) -> None:
 
 
 async def a_subscription_with_a_limit_ends_by_itself(stage: Stage) -> None:
-    """§10 line 10: exactly `limit` messages, then iteration ends, and callbacks stop."""
+    """Promise 10: exactly `limit` messages, then iteration ends, and callbacks stop."""
     broker = await stage.connect()
     subject = stage.unique("limit")
     called = await stage.listen(broker, subject, limit=2)
@@ -49,7 +49,7 @@ async def a_subscription_with_a_limit_ends_by_itself(stage: Stage) -> None:
 
 
 async def an_unsubscribed_reader_gets_nothing_more(stage: Stage) -> None:
-    """§10 line 10: after `unsubscribe` no handler listens."""
+    """Promise 10: after `unsubscribe` no handler listens."""
     broker, sender = await stage.connect(), await stage.connect()
     subject = stage.unique("unsubscribed")
     inbox = Collected[BusMessage]("messages after unsubscribe")
@@ -63,7 +63,7 @@ async def an_unsubscribed_reader_gets_nothing_more(stage: Stage) -> None:
 
 
 async def a_drained_subscription_can_be_read_to_its_end(stage: Stage) -> None:
-    """§10 line 11: nothing new arrives; what was queued can be read; then iteration ends."""
+    """Promise 11: nothing new arrives; what was queued can be read; then iteration ends."""
     broker, sender = await stage.connect(), await stage.connect()
     subject = stage.unique("drain")
     subscription = await broker.subscribe(subject)
@@ -80,7 +80,7 @@ async def a_drained_subscription_can_be_read_to_its_end(stage: Stage) -> None:
 
 
 async def closing_with_drain_finishes_what_was_begun(stage: Stage) -> None:
-    """§10 line 11: published messages go out, running handlers finish and answer."""
+    """Promise 11: published messages go out, running handlers finish and answer."""
     broker, other = await stage.connect(), await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream)
@@ -105,7 +105,7 @@ async def closing_with_drain_finishes_what_was_begun(stage: Stage) -> None:
 
 
 async def a_closed_connection_refuses_everything(stage: Stage) -> None:
-    """§10 line 11: ConnectionClosed, at once, and closing twice is harmless."""
+    """Promise 11: ConnectionClosed, at once, and closing twice is harmless."""
     broker = await stage.connect()
     await broker.close()
     await broker.close()
@@ -121,7 +121,7 @@ async def a_closed_connection_refuses_everything(stage: Stage) -> None:
 
 
 async def closing_ends_the_iteration_of_subscriptions(stage: Stage) -> None:
-    """§10 line 11: an iteration is not left waiting for ever."""
+    """Promise 11: an iteration is not left waiting for ever."""
     broker = await stage.connect()
     subscription = await broker.subscribe(stage.unique("ending"))
 

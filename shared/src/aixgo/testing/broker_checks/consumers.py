@@ -25,7 +25,7 @@ async def _sequences(
 
 
 async def a_consumer_begins_with_everything(stage: Stage) -> None:
-    """§10 line 21: `deliver="all"` begins with the first record."""
+    """Promise 21: `deliver="all"` begins with the first record."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     await stage.fill(broker, stream, "aba")
@@ -33,7 +33,7 @@ async def a_consumer_begins_with_everything(stage: Stage) -> None:
 
 
 async def a_consumer_can_begin_with_what_is_new(stage: Stage) -> None:
-    """§10 line 21: `deliver="new"` begins after its declaration, however late it is consumed."""
+    """Promise 21: `deliver="new"` begins after its declaration, however late it is consumed."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     await stage.fill(broker, stream, "ab")
@@ -44,7 +44,7 @@ async def a_consumer_can_begin_with_what_is_new(stage: Stage) -> None:
 
 
 async def a_consumer_gets_only_what_its_filters_match(stage: Stage) -> None:
-    """§10 line 21: several filters, in stream order."""
+    """Promise 21: several filters, in stream order."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     await stage.fill(broker, stream, ["a", "b.1", "c", "b.2", "a"])
@@ -53,7 +53,7 @@ async def a_consumer_gets_only_what_its_filters_match(stage: Stage) -> None:
 
 
 async def the_counts_of_a_consumer_are_right_at_each_step(stage: Stage) -> None:
-    """§10 line 29: queued, unanswered, idle pulls and redelivered, as autoscalers need them."""
+    """Promise 29: queued, unanswered, idle pulls and redelivered, as autoscalers need them."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream, max_ack_pending=2)
@@ -86,7 +86,7 @@ async def the_counts_of_a_consumer_are_right_at_each_step(stage: Stage) -> None:
 
 
 async def everything_up_to_the_floor_of_a_consumer_is_answered(stage: Stage) -> None:
-    """§10 line 29: what removes old messages must know what may be delivered again."""
+    """Promise 29: what removes old messages must know what may be delivered again."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     consumer = await stage.consumer(broker, stream)
@@ -111,7 +111,7 @@ async def everything_up_to_the_floor_of_a_consumer_is_answered(stage: Stage) -> 
 
 
 async def a_paused_consumer_delivers_nothing(stage: Stage) -> None:
-    """§10 line 38: until its time comes, or until it is resumed by a time in the past."""
+    """Promise 38: until its time comes, or until it is resumed by a time in the past."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream)
@@ -131,7 +131,7 @@ async def a_paused_consumer_delivers_nothing(stage: Stage) -> None:
 
 
 async def a_pause_ends_by_itself(stage: Stage) -> None:
-    """§10 line 38: delivery goes on at the time that was given."""
+    """Promise 38: delivery goes on at the time that was given."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream)
@@ -144,7 +144,7 @@ async def a_pause_ends_by_itself(stage: Stage) -> None:
 
 
 async def a_consumer_can_be_changed_while_it_runs(stage: Stage) -> None:
-    """§10 line 38: `max_ack_pending` and `ack_wait` take effect without a restart."""
+    """Promise 38: `max_ack_pending` and `ack_wait` take effect without a restart."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream, max_ack_pending=1, ack_wait=30.0)

@@ -24,7 +24,7 @@ ADVISORY = "$JS.EVENT.ADVISORY.CONSUMER"
 
 
 async def a_delivery_says_what_it_is(stage: Stage) -> None:
-    """§10 line 22: subject, body, headers, stream, sequence, attempt 1 and what waits behind."""
+    """Promise 22: subject, body, headers, stream, sequence, attempt 1 and what waits behind."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     consumer = await stage.consumer(broker, stream, max_ack_pending=1)
@@ -38,7 +38,7 @@ async def a_delivery_says_what_it_is(stage: Stage) -> None:
 
 
 async def an_unacked_message_comes_back_after_ack_wait(stage: Stage) -> None:
-    """§10 line 22: the same message, one attempt more, not before `ack_wait`."""
+    """Promise 22: the same message, one attempt more, not before `ack_wait`."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream, ack_wait=ACK_WAIT)
@@ -54,7 +54,7 @@ async def an_unacked_message_comes_back_after_ack_wait(stage: Stage) -> None:
 
 
 async def a_redelivery_goes_to_whoever_has_a_free_slot(stage: Stage) -> None:
-    """§10 line 22: a stuck worker does not keep its message."""
+    """Promise 22: a stuck worker does not keep its message."""
     stuck, free = await stage.connect(), await stage.connect()
     stream = await stage.stream(stuck, retention="workqueue")
     consumer = await stage.consumer(stuck, stream, ack_wait=ACK_WAIT)
@@ -73,7 +73,7 @@ async def a_redelivery_goes_to_whoever_has_a_free_slot(stage: Stage) -> None:
 
 
 async def a_handler_that_raises_leaves_its_delivery_for_later(stage: Stage) -> None:
-    """§10 line 42: the error is reported, the message comes back, others are served."""
+    """Promise 42: the error is reported, the message comes back, others are served."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream, ack_wait=ACK_WAIT)
@@ -95,7 +95,7 @@ async def a_handler_that_raises_leaves_its_delivery_for_later(stage: Stage) -> N
 
 
 async def in_progress_starts_the_wait_anew(stage: Stage) -> None:
-    """§10 line 23: a heartbeat keeps a delivery for as long as the work takes."""
+    """Promise 23: a heartbeat keeps a delivery for as long as the work takes."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream, ack_wait=ACK_WAIT)
@@ -118,7 +118,7 @@ async def in_progress_starts_the_wait_anew(stage: Stage) -> None:
 
 
 async def an_ack_of_an_older_delivery_is_accepted(stage: Stage) -> None:
-    """§10 line 23: acknowledgements fence nothing; the first to finish ends it."""
+    """Promise 23: acknowledgements fence nothing; the first to finish ends it."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream, ack_wait=ACK_WAIT)
@@ -131,7 +131,7 @@ async def an_ack_of_an_older_delivery_is_accepted(stage: Stage) -> None:
 
 
 async def a_nak_of_an_older_delivery_acts(stage: Stage) -> None:
-    """§10 line 23: it redelivers at once, although a newer delivery is out."""
+    """Promise 23: it redelivers at once, although a newer delivery is out."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream, ack_wait=ACK_WAIT)
@@ -146,7 +146,7 @@ async def a_nak_of_an_older_delivery_acts(stage: Stage) -> None:
 
 
 async def a_nak_hands_the_message_back_at_once(stage: Stage) -> None:
-    """§10 line 24: redelivered without waiting, one attempt more."""
+    """Promise 24: redelivered without waiting, one attempt more."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream, ack_wait=PATIENCE_SECONDS)
@@ -161,7 +161,7 @@ async def a_nak_hands_the_message_back_at_once(stage: Stage) -> None:
 
 
 async def a_nak_with_delay_waits_that_long(stage: Stage) -> None:
-    """§10 line 24: not before the delay, and soon after it."""
+    """Promise 24: not before the delay, and soon after it."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream, ack_wait=PATIENCE_SECONDS)
@@ -175,7 +175,7 @@ async def a_nak_with_delay_waits_that_long(stage: Stage) -> None:
 
 
 async def a_delayed_message_occupies_its_place(stage: Stage) -> None:
-    """§10 line 24: it counts against `max_ack_pending`, so nothing overtakes it at 1."""
+    """Promise 24: it counts against `max_ack_pending`, so nothing overtakes it at 1."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream, max_ack_pending=1, ack_wait=PATIENCE_SECONDS)
@@ -191,7 +191,7 @@ async def a_delayed_message_occupies_its_place(stage: Stage) -> None:
 
 
 async def a_message_that_was_delivered_too_often_is_set_aside(stage: Stage) -> None:
-    """§10 line 26: it stays stored, becomes invisible, and an advisory names its sequence."""
+    """Promise 26: it stays stored, becomes invisible, and an advisory names its sequence."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream, ack_wait=0.2, max_deliver=2)
@@ -213,7 +213,7 @@ async def a_message_that_was_delivered_too_often_is_set_aside(stage: Stage) -> N
 
 
 async def a_terminated_message_is_gone_with_its_reason(stage: Stage) -> None:
-    """§10 line 26: never delivered again, removed from a work queue, an advisory says why."""
+    """Promise 26: never delivered again, removed from a work queue, an advisory says why."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream, ack_wait=ACK_WAIT)
@@ -233,7 +233,7 @@ async def a_terminated_message_is_gone_with_its_reason(stage: Stage) -> None:
 
 
 async def when_ack_returns_the_broker_has_acted(stage: Stage) -> None:
-    """§10 line 27: a confirmed ack has been counted, so a crash after it repeats nothing."""
+    """Promise 27: a confirmed ack has been counted, so a crash after it repeats nothing."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream)
@@ -248,7 +248,7 @@ async def when_ack_returns_the_broker_has_acted(stage: Stage) -> None:
 
 
 async def an_unconfirmed_ack_acts_too(stage: Stage) -> None:
-    """§10 line 27: `confirm=False` saves the round trip, not the effect."""
+    """Promise 27: `confirm=False` saves the round trip, not the effect."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream)
@@ -260,7 +260,7 @@ async def an_unconfirmed_ack_acts_too(stage: Stage) -> None:
 
 
 async def an_ack_of_a_removed_message_is_answered(stage: Stage) -> None:
-    """§10 line 27: a handler that finishes late is not kept waiting, however the message went."""
+    """Promise 27: a handler that finishes late is not kept waiting, however the message went."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream)
@@ -278,7 +278,7 @@ async def an_ack_of_a_removed_message_is_answered(stage: Stage) -> None:
 
 
 async def what_was_removed_is_not_redelivered(stage: Stage) -> None:
-    """§10 line 27: a purge ends the redelivery of what was out."""
+    """Promise 27: a purge ends the redelivery of what was out."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream, ack_wait=ACK_WAIT)

@@ -22,7 +22,7 @@ MIB = 1024 * 1024
 
 
 async def a_lost_connection_is_announced_and_restored(stage: Stage) -> None:
-    """§10 line 39: `connected` shows it at once, and events show it in order."""
+    """Promise 39: `connected` shows it at once, and events show it in order."""
     broker = await stage.connect(breakable=True)
     events = stage.events(broker)
     equal("connected", broker.connected, True)
@@ -34,7 +34,7 @@ async def a_lost_connection_is_announced_and_restored(stage: Stage) -> None:
 
 
 async def publishes_while_disconnected_are_sent_later_in_order(stage: Stage) -> None:
-    """§10 line 39: they wait in a buffer, with the subscriptions restored before them."""
+    """Promise 39: they wait in a buffer, with the subscriptions restored before them."""
     broker, other = await stage.connect(breakable=True), await stage.connect()
     subject = stage.unique("buffered")
     outside, inside = await stage.listen(other, subject), await stage.listen(broker, subject)
@@ -47,7 +47,7 @@ async def publishes_while_disconnected_are_sent_later_in_order(stage: Stage) -> 
 
 
 async def the_buffer_of_a_lost_connection_is_bounded(stage: Stage) -> None:
-    """§10 line 39: Disconnected within 64 MiB, and what was accepted before still arrives."""
+    """Promise 39: Disconnected within 64 MiB, and what was accepted before still arrives."""
     broker, other = await stage.connect(breakable=True), await stage.connect()
     subject = stage.unique("bound")
     inbox = await stage.listen(other, subject)
@@ -62,7 +62,7 @@ async def the_buffer_of_a_lost_connection_is_bounded(stage: Stage) -> None:
 
 
 async def an_append_outlives_a_lost_connection(stage: Stage) -> None:
-    """§10 line 39: it waits for the broker's word, and is stored exactly once."""
+    """Promise 39: it waits for the broker's word, and is stored exactly once."""
     broker, other = await stage.connect(breakable=True), await stage.connect()
     stream = await stage.stream(other)
     appending = []
@@ -80,7 +80,7 @@ async def an_append_outlives_a_lost_connection(stage: Stage) -> None:
 
 
 async def subscriptions_and_pulls_are_restored(stage: Stage) -> None:
-    """§10 line 39: after a cut both work again without help."""
+    """Promise 39: after a cut both work again without help."""
     broker, other = await stage.connect(breakable=True), await stage.connect()
     stream = await stage.stream(other, retention="workqueue")
     consumer = await stage.consumer(other, stream)
@@ -100,7 +100,7 @@ async def subscriptions_and_pulls_are_restored(stage: Stage) -> None:
 
 
 async def a_lost_connection_keeps_its_messages_until_ack_wait(stage: Stage) -> None:
-    """§10 line 39: a worker that is cut off is not presumed dead before `ack_wait`."""
+    """Promise 39: a worker that is cut off is not presumed dead before `ack_wait`."""
     broker, other = await stage.connect(breakable=True), await stage.connect()
     stream = await stage.stream(other, retention="workqueue")
     consumer = await stage.consumer(other, stream, ack_wait=2.0)
@@ -123,7 +123,7 @@ async def a_lost_connection_keeps_its_messages_until_ack_wait(stage: Stage) -> N
 
 
 async def an_ack_outlives_a_lost_connection(stage: Stage) -> None:
-    """§10 line 39: a confirmed ack that was begun while disconnected arrives."""
+    """Promise 39: a confirmed ack that was begun while disconnected arrives."""
     broker, other = await stage.connect(breakable=True), await stage.connect()
     stream = await stage.stream(other, retention="workqueue")
     consumer = await stage.consumer(other, stream, ack_wait=PATIENCE_SECONDS)
@@ -139,7 +139,7 @@ async def an_ack_outlives_a_lost_connection(stage: Stage) -> None:
 
 
 async def a_follower_goes_on_where_the_connection_was_lost(stage: Stage) -> None:
-    """§10 line 37: no gap and no repetition over a cut."""
+    """Promise 37: no gap and no repetition over a cut."""
     broker, other = await stage.connect(breakable=True), await stage.connect()
     stream = await stage.stream(other)
     followed = Collected[Record]("followed records")
@@ -167,7 +167,7 @@ async def a_follower_goes_on_where_the_connection_was_lost(stage: Stage) -> None
 
 @alone
 async def a_killed_server_keeps_its_file_streams(stage: Stage) -> None:
-    """§10 line 40: every answered append is there after kill -9; memory streams are gone."""
+    """Promise 40: every answered append is there after kill -9; memory streams are gone."""
     broker = await stage.connect()
     kept = await stage.stream(broker)
     lost = await stage.stream(broker, storage="memory")
@@ -188,7 +188,7 @@ async def a_killed_server_keeps_its_file_streams(stage: Stage) -> None:
 
 @alone
 async def a_killed_server_forgets_the_ids_of_consumed_calls(stage: Stage) -> None:
-    """§10 line 40: of a work queue; those of a limits stream are rebuilt from its records."""
+    """Promise 40: of a work queue; those of a limits stream are rebuilt from its records."""
     broker = await stage.connect()
     queue = await stage.stream(broker, retention="workqueue")
     limits = await stage.stream(broker)
@@ -208,7 +208,7 @@ async def a_killed_server_forgets_the_ids_of_consumed_calls(stage: Stage) -> Non
 
 @alone
 async def work_goes_on_after_the_server_was_killed(stage: Stage) -> None:
-    """§10 line 40: subscriptions, pulls, appends and requests need no help; nothing is lost."""
+    """Promise 40: subscriptions, pulls, appends and requests need no help; nothing is lost."""
     broker, other = await stage.connect(), await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream, ack_wait=1.0)
@@ -246,7 +246,7 @@ NO_USERS = "a broker inside the process has no users, so no permission can be mi
 
 @not_on("memory", because=NO_USERS)
 async def a_forbidden_publish_is_an_event(stage: Stage) -> None:
-    """§10 line 41: no caller waits for it, so listeners are told; the connection stays."""
+    """Promise 41: no caller waits for it, so listeners are told; the connection stays."""
     broker = await stage.limited_connect()
     events = stage.events(broker)
     subject = stage.unique("forbidden")
@@ -261,7 +261,7 @@ async def a_forbidden_publish_is_an_event(stage: Stage) -> None:
 
 @not_on("memory", because=NO_USERS)
 async def a_forbidden_request_fails_at_once(stage: Stage) -> None:
-    """§10 line 41: request and append raise PermissionDenied long before their timeout."""
+    """Promise 41: request and append raise PermissionDenied long before their timeout."""
     broker = await stage.limited_connect()
     watch = Stopwatch()
     with refused(PermissionDenied, what="request to a forbidden subject"):
@@ -279,7 +279,7 @@ async def a_forbidden_request_fails_at_once(stage: Stage) -> None:
 
 @not_on("memory", because=NO_USERS)
 async def a_forbidden_subscription_is_refused(stage: Stage) -> None:
-    """§10 line 41: PermissionDenied from `subscribe`, or from the `flush` after it."""
+    """Promise 41: PermissionDenied from `subscribe`, or from the `flush` after it."""
     broker = await stage.limited_connect()
     with refused(PermissionDenied, what="subscription to a forbidden subject"):
         await broker.subscribe(stage.unique("forbidden"))
@@ -292,7 +292,7 @@ async def a_forbidden_subscription_is_refused(stage: Stage) -> None:
 
 @not_on("memory", because=NO_USERS)
 async def a_user_without_the_permission_cannot_provision(stage: Stage) -> None:
-    """§10 line 41: deployed services bind to streams, they cannot create them."""
+    """Promise 41: deployed services bind to streams, they cannot create them."""
     broker = await stage.limited_connect()
     name = stage.unique("S")
     with refused(PermissionDenied, what="declaring a stream"):

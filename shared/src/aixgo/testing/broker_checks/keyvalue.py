@@ -28,7 +28,7 @@ async def _bucket(stage: Stage, broker: Broker, **options: Any) -> Bucket:
 
 
 async def a_value_has_the_revision_of_its_record(stage: Stage) -> None:
-    """§10 line 31: revisions are sequences of the stream, over all keys."""
+    """Promise 31: revisions are sequences of the stream, over all keys."""
     bucket = await _bucket(stage, await stage.connect())
     equal("absent", await bucket.get("a"), None)
     equal("revisions", [await bucket.put(key, b"v") for key in ("a", "b", "a")], [1, 2, 3])
@@ -39,7 +39,7 @@ async def a_value_has_the_revision_of_its_record(stage: Stage) -> None:
 
 
 async def an_empty_value_is_a_value(stage: Stage) -> None:
-    """§10 line 31: it is not an absent key."""
+    """Promise 31: it is not an absent key."""
     bucket = await _bucket(stage, await stage.connect())
     await bucket.put("a", b"")
     entry = await bucket.get("a")
@@ -47,7 +47,7 @@ async def an_empty_value_is_a_value(stage: Stage) -> None:
 
 
 async def a_key_is_created_once(stage: Stage) -> None:
-    """§10 line 31: the second creation has lost."""
+    """Promise 31: the second creation has lost."""
     bucket = await _bucket(stage, await stage.connect())
     equal("revision", await bucket.create("a", b"first"), 1)
     with refused(WrongSequence, what="creation of a key that exists"):
@@ -57,7 +57,7 @@ async def a_key_is_created_once(stage: Stage) -> None:
 
 
 async def a_key_is_updated_by_who_knows_its_revision(stage: Stage) -> None:
-    """§10 line 31: compare-and-set on the revision."""
+    """Promise 31: compare-and-set on the revision."""
     bucket = await _bucket(stage, await stage.connect())
     one = await bucket.put("a", b"1")
     two = await bucket.update("a", b"2", one)
@@ -69,7 +69,7 @@ async def a_key_is_updated_by_who_knows_its_revision(stage: Stage) -> None:
 
 
 async def a_removed_key_is_absent_and_can_be_created_again(stage: Stage) -> None:
-    """§10 line 31: after delete and after purge."""
+    """Promise 31: after delete and after purge."""
     bucket = await _bucket(stage, await stage.connect())
     for remove in (bucket.delete, bucket.purge):
         await bucket.create("a", b"v")
@@ -82,7 +82,7 @@ async def a_removed_key_is_absent_and_can_be_created_again(stage: Stage) -> None
 
 
 async def history_keeps_the_newest_of_a_key(stage: Stage) -> None:
-    """§10 line 31: as many as the bucket says, deletions included; a purge clears them."""
+    """Promise 31: as many as the bucket says, deletions included; a purge clears them."""
     bucket = await _bucket(stage, await stage.connect(), history=3)
     await bucket.put("other", b"stays out")
     for number in range(3):
@@ -96,7 +96,7 @@ async def history_keeps_the_newest_of_a_key(stage: Stage) -> None:
 
 
 async def keys_are_listed(stage: Stage) -> None:
-    """§10 line 31: each once, without the removed ones."""
+    """Promise 31: each once, without the removed ones."""
     bucket = await _bucket(stage, await stage.connect(), history=5)
     for key in ("a", "b/c", "d.e", "a", "gone", "x=y_z-0"):
         await bucket.put(key, b"")
@@ -105,7 +105,7 @@ async def keys_are_listed(stage: Stage) -> None:
 
 
 async def an_invalid_key_is_refused(stage: Stage) -> None:
-    """§10 line 31: BadSubject, before anything is sent."""
+    """Promise 31: BadSubject, before anything is sent."""
     bucket = await _bucket(stage, await stage.connect())
     for key in ("", ".a", "a.", "a b", "a*", ">", "ä", "a..b"):
         with refused(BadSubject, what=f"put of key {key!r}"):
@@ -115,7 +115,7 @@ async def an_invalid_key_is_refused(stage: Stage) -> None:
 
 
 async def a_watch_gives_what_is_there_then_a_mark_then_changes(stage: Stage) -> None:
-    """§10 line 32: initial values, None, then puts and removals as they happen."""
+    """Promise 32: initial values, None, then puts and removals as they happen."""
     broker = await stage.connect()
     bucket = await _bucket(stage, broker)
     for key in ("a", "b"):
@@ -132,7 +132,7 @@ async def a_watch_gives_what_is_there_then_a_mark_then_changes(stage: Stage) -> 
 
 
 async def a_watch_of_an_empty_bucket_begins_with_the_mark(stage: Stage) -> None:
-    """§10 line 32: no waiting for initial values that do not exist; a filter narrows the watch."""
+    """Promise 32: no waiting for initial values that do not exist; a filter narrows the watch."""
     bucket = await _bucket(stage, await stage.connect())
     await bucket.put("other.a", b"")
     async with within(PATIENCE_SECONDS, "the watch"), bucket.watch("mine.*") as changes:
@@ -143,7 +143,7 @@ async def a_watch_of_an_empty_bucket_begins_with_the_mark(stage: Stage) -> None:
 
 
 async def a_watch_goes_on_over_a_lost_connection(stage: Stage) -> None:
-    """§10 line 32: what changed meanwhile is seen soon after, not after a time-out."""
+    """Promise 32: what changed meanwhile is seen soon after, not after a time-out."""
     broker, other = await stage.connect(breakable=True), await stage.connect()
     bucket = await _bucket(stage, other)
     watched = Collected[str]("watched keys")
@@ -168,7 +168,7 @@ async def a_watch_goes_on_over_a_lost_connection(stage: Stage) -> None:
 
 
 async def an_expired_key_is_absent_and_watchers_are_told(stage: Stage) -> None:
-    """§10 line 32: a key that is not renewed is purged, and can be created again at once."""
+    """Promise 32: a key that is not renewed is purged, and can be created again at once."""
     broker = await stage.connect()
     bucket = await _bucket(stage, broker, ttl_per_key=True)
     changes = Collected[tuple[str, str] | None]("changes")
@@ -197,7 +197,7 @@ async def an_expired_key_is_absent_and_watchers_are_told(stage: Stage) -> None:
 
 
 async def a_lease_that_is_not_renewed_goes_to_another(stage: Stage) -> None:
-    """§10 line 33: renewal by its revision keeps it; later the old owner's renewal is refused."""
+    """Promise 33: renewal by its revision keeps it; later the old owner's renewal is refused."""
     broker, rival = await stage.connect(), await stage.connect()
     mine = await _bucket(stage, broker, ttl_per_key=True)
     yours = Bucket(rival, mine.name)
@@ -225,7 +225,7 @@ async def a_lease_that_is_not_renewed_goes_to_another(stage: Stage) -> None:
 
 
 async def of_a_hundred_contenders_one_gets_the_lease(stage: Stage) -> None:
-    """§10 line 33: on ten connections at once."""
+    """Promise 33: on ten connections at once."""
     brokers = [await stage.connect() for _ in range(10)]
     first = await _bucket(stage, brokers[0], ttl_per_key=True)
     buckets = [Bucket(broker, first.name) for broker in brokers]

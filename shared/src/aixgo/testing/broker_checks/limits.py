@@ -11,7 +11,7 @@ from aixgo.testing.expect import Stopwatch, equal, expect, refused
 
 
 async def a_full_stream_refuses_and_says_so(stage: Stage) -> None:
-    """§10 line 18: with `discard="new"` the publisher sees StreamFull; nothing old is lost."""
+    """Promise 18: with `discard="new"` the publisher sees StreamFull; nothing old is lost."""
     broker = await stage.connect()
     stream = await stage.stream(broker, discard="new", max_messages=2)
     for body in (b"1", b"2"):
@@ -23,7 +23,7 @@ async def a_full_stream_refuses_and_says_so(stage: Stage) -> None:
 
 
 async def a_stream_that_was_full_accepts_again_when_it_is_worked_off(stage: Stage) -> None:
-    """§10 line 18: backpressure ends when a work queue is consumed."""
+    """Promise 18: backpressure ends when a work queue is consumed."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue", discard="new", max_messages=1)
     consumer = await stage.consumer(broker, stream)
@@ -38,7 +38,7 @@ async def a_stream_that_was_full_accepts_again_when_it_is_worked_off(stage: Stag
 
 
 async def a_stream_full_of_bytes_refuses(stage: Stage) -> None:
-    """§10 line 18: `max_bytes` counts bodies and overhead."""
+    """Promise 18: `max_bytes` counts bodies and overhead."""
     broker = await stage.connect()
     stream = await stage.stream(broker, discard="new", max_bytes=4096)
     with refused(StreamFull, what="ten kilobytes into a stream of four"):
@@ -49,7 +49,7 @@ async def a_stream_full_of_bytes_refuses(stage: Stage) -> None:
 
 
 async def discarding_old_drops_the_oldest(stage: Stage) -> None:
-    """§10 line 18: with `discard="old"` the newest records stay."""
+    """Promise 18: with `discard="old"` the newest records stay."""
     broker = await stage.connect()
     stream = await stage.stream(broker, max_messages=3)
     for number in range(5):
@@ -61,7 +61,7 @@ async def discarding_old_drops_the_oldest(stage: Stage) -> None:
 
 
 async def a_subject_keeps_its_newest_records(stage: Stage) -> None:
-    """§10 line 18: `max_messages_per_subject` drops the oldest of that subject only."""
+    """Promise 18: `max_messages_per_subject` drops the oldest of that subject only."""
     broker = await stage.connect()
     stream = await stage.stream(broker, max_messages_per_subject=2)
     await broker.append(f"{stream.name}.other", b"stays")
@@ -72,7 +72,7 @@ async def a_subject_keeps_its_newest_records(stage: Stage) -> None:
 
 
 async def one_record_per_subject_is_replaced_even_when_new_is_discarded(stage: Stage) -> None:
-    """§10 line 18: `discard="new"` guards the whole stream; a subject still takes its newest."""
+    """Promise 18: `discard="new"` guards the whole stream; a subject still takes its newest."""
     broker = await stage.connect()
     stream = await stage.stream(broker, discard="new", max_messages_per_subject=1)
     for body in (b"1", b"2"):
@@ -82,7 +82,7 @@ async def one_record_per_subject_is_replaced_even_when_new_is_discarded(stage: S
 
 
 async def a_full_subject_can_refuse(stage: Stage) -> None:
-    """§10 line 18: `discard_new_per_subject` guards every subject by itself."""
+    """Promise 18: `discard_new_per_subject` guards every subject by itself."""
     broker = await stage.connect()
     stream = await stage.stream(
         broker, discard="new", discard_new_per_subject=True, max_messages_per_subject=1
@@ -94,7 +94,7 @@ async def a_full_subject_can_refuse(stage: Stage) -> None:
 
 
 async def a_record_over_the_size_limit_of_its_stream_is_refused(stage: Stage) -> None:
-    """§10 line 18: `max_message_size`; no retry cures it."""
+    """Promise 18: `max_message_size`; no retry cures it."""
     broker = await stage.connect()
     stream = await stage.stream(broker, max_message_size=1000)
     with refused(StreamRefused, what="1500 bytes into a stream with max_message_size=1000"):
@@ -103,7 +103,7 @@ async def a_record_over_the_size_limit_of_its_stream_is_refused(stage: Stage) ->
 
 
 async def a_stream_forgets_what_is_too_old(stage: Stage) -> None:
-    """§10 line 19: `max_age`."""
+    """Promise 19: `max_age`."""
     broker = await stage.connect()
     stream = await stage.stream(broker, max_age=0.3, duplicate_window=0.3)
     watch = Stopwatch()
@@ -115,7 +115,7 @@ async def a_stream_forgets_what_is_too_old(stage: Stage) -> None:
 
 
 async def a_record_with_a_ttl_is_forgotten(stage: Stage) -> None:
-    """§10 line 19: `ttl` removes one record; its neighbours stay."""
+    """Promise 19: `ttl` removes one record; its neighbours stay."""
     broker = await stage.connect()
     stream = await stage.stream(broker, allow_ttl=True)
     watch = Stopwatch()
@@ -130,7 +130,7 @@ async def a_record_with_a_ttl_is_forgotten(stage: Stage) -> None:
 
 
 async def a_ttl_below_a_second_is_refused(stage: Stage) -> None:
-    """§10 line 19: StreamRefused; and so is any TTL where the stream does not allow it."""
+    """Promise 19: StreamRefused; and so is any TTL where the stream does not allow it."""
     broker = await stage.connect()
     stream = await stage.stream(broker, allow_ttl=True)
     with refused(StreamRefused, what="a TTL of half a second"):
@@ -141,7 +141,7 @@ async def a_ttl_below_a_second_is_refused(stage: Stage) -> None:
 
 
 async def a_delivered_message_expires_too(stage: Stage) -> None:
-    """§10 line 19: it leaves the queue, is not redelivered, and a late ack is answered."""
+    """Promise 19: it leaves the queue, is not redelivered, and a late ack is answered."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue", allow_ttl=True)
     consumer = await stage.consumer(broker, stream, ack_wait=2.3)
@@ -154,7 +154,7 @@ async def a_delivered_message_expires_too(stage: Stage) -> None:
 
 
 async def a_work_queue_forgets_what_was_acknowledged(stage: Stage) -> None:
-    """§10 line 20: acknowledged messages are removed, others stay."""
+    """Promise 20: acknowledged messages are removed, others stay."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream)
@@ -170,7 +170,7 @@ async def a_work_queue_forgets_what_was_acknowledged(stage: Stage) -> None:
 
 
 async def a_work_queue_waits_for_its_first_consumer(stage: Stage) -> None:
-    """§10 line 20: a message for which no consumer exists yet is kept."""
+    """Promise 20: a message for which no consumer exists yet is kept."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     await broker.append(f"{stream.name}.a", b"waits")
@@ -181,7 +181,7 @@ async def a_work_queue_waits_for_its_first_consumer(stage: Stage) -> None:
 
 
 async def overlapping_consumers_of_a_work_queue_are_refused(stage: Stage) -> None:
-    """§10 line 20: ConsumerConflict for overlapping filters; disjoint ones share the queue."""
+    """Promise 20: ConsumerConflict for overlapping filters; disjoint ones share the queue."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     await stage.consumer(broker, stream, filters=(f"{stream.name}.a.>",))
@@ -193,7 +193,7 @@ async def overlapping_consumers_of_a_work_queue_are_refused(stage: Stage) -> Non
 
 
 async def a_stream_by_limits_keeps_what_was_acknowledged(stage: Stage) -> None:
-    """§10 line 20: consumers move on, the record stays, and each consumer gets everything."""
+    """Promise 20: consumers move on, the record stays, and each consumer gets everything."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     one = await stage.consumer(broker, stream)
@@ -206,7 +206,7 @@ async def a_stream_by_limits_keeps_what_was_acknowledged(stage: Stage) -> None:
 
 
 async def seconds_that_are_none_are_refused(stage: Stage) -> None:
-    """§10 line 17: a time to live or time-out that is not a number, or has no end."""
+    """Promise 17: a time to live or time-out that is not a number, or has no end."""
     broker = await stage.connect()
     stream = await stage.stream(broker, allow_ttl=True, allow_schedules=True)
     subject = f"{stream.name}.a"

@@ -19,7 +19,7 @@ async def _store(stage: Stage, broker: Broker) -> ObjectStore:
 
 
 async def an_object_comes_back_as_it_was_put(stage: Stage) -> None:
-    """§10 line 34: of any size, read by another connection, with its size and digest."""
+    """Promise 34: of any size, read by another connection, with its size and digest."""
     broker, other = await stage.connect(), await stage.connect()
     store = await _store(stage, broker)
     for size in (0, 1, 128 * 1024, 128 * 1024 + 1, 3 * 1024 * 1024 + 17):
@@ -32,7 +32,7 @@ async def an_object_comes_back_as_it_was_put(stage: Stage) -> None:
 
 
 async def a_large_object_is_read_in_linear_time(stage: Stage) -> None:
-    """§10 line 34: eight times the size takes nowhere near sixty-four times as long."""
+    """Promise 34: eight times the size takes nowhere near sixty-four times as long."""
     store = await _store(stage, await stage.connect())
     seconds: dict[str, float] = {}
     for name, size in (("small", 2 * 1024 * 1024), ("large", 16 * 1024 * 1024)):
@@ -50,7 +50,7 @@ async def a_large_object_is_read_in_linear_time(stage: Stage) -> None:
 
 
 async def an_object_is_replaced_as_a_whole(stage: Stage) -> None:
-    """§10 line 34: the key returns the newest body; the older one's chunks are removed."""
+    """Promise 34: the key returns the newest body; the older one's chunks are removed."""
     broker = await stage.connect()
     store = await _store(stage, broker)
     await store.put("key", os.urandom(400_000))
@@ -62,7 +62,7 @@ async def an_object_is_replaced_as_a_whole(stage: Stage) -> None:
 
 
 async def a_removed_object_is_missing(stage: Stage) -> None:
-    """§10 line 34: BlobMissing for a removed key and for one that never was."""
+    """Promise 34: BlobMissing for a removed key and for one that never was."""
     store = await _store(stage, await stage.connect())
     await store.put("key", b"body")
     await store.delete("key")

@@ -19,7 +19,7 @@ from aixgo.testing.waiting import PATIENCE_SECONDS
 
 
 async def a_pull_without_slots_is_refused(stage: Stage) -> None:
-    """§10 line 17: it would wait for ever and handle nothing."""
+    """Promise 17: it would wait for ever and handle nothing."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream)
@@ -30,7 +30,7 @@ async def a_pull_without_slots_is_refused(stage: Stage) -> None:
 
 
 async def no_more_than_max_ack_pending_are_out_at_once(stage: Stage) -> None:
-    """§10 line 25: over all pullers together; every answer makes room for one more."""
+    """Promise 25: over all pullers together; every answer makes room for one more."""
     one, two = await stage.connect(), await stage.connect()
     stream = await stage.stream(one, retention="workqueue")
     consumer = await stage.consumer(one, stream, max_ack_pending=3)
@@ -45,7 +45,7 @@ async def no_more_than_max_ack_pending_are_out_at_once(stage: Stage) -> None:
 
 
 async def one_at_a_time_is_strict_order(stage: Stage) -> None:
-    """§10 line 25: with `max_ack_pending=1` order holds over pullers and redeliveries."""
+    """Promise 25: with `max_ack_pending=1` order holds over pullers and redeliveries."""
     one, two = await stage.connect(), await stage.connect()
     stream = await stage.stream(one, retention="workqueue")
     consumer = await stage.consumer(one, stream, max_ack_pending=1)
@@ -65,7 +65,7 @@ async def one_at_a_time_is_strict_order(stage: Stage) -> None:
 
 
 async def no_more_handlers_run_than_there_are_slots(stage: Stage) -> None:
-    """§10 line 28: `slots` bounds the handlers of one consumption, and it uses all of them."""
+    """Promise 28: `slots` bounds the handlers of one consumption, and it uses all of them."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream)
@@ -92,7 +92,7 @@ async def no_more_handlers_run_than_there_are_slots(stage: Stage) -> None:
 
 
 async def an_idle_consumption_hands_nothing_to_its_handler(stage: Stage) -> None:
-    """§10 line 28: expiries, heartbeats and empty answers are the adapter's own business."""
+    """Promise 28: expiries, heartbeats and empty answers are the adapter's own business."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream)
@@ -103,7 +103,7 @@ async def an_idle_consumption_hands_nothing_to_its_handler(stage: Stage) -> None
 
 
 async def more_pulls_than_may_wait_still_get_everything_done(stage: Stage) -> None:
-    """§10 line 28: over `max_waiting` a pull is refused by the server and tried again."""
+    """Promise 28: over `max_waiting` a pull is refused by the server and tried again."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream, max_waiting=1)
@@ -120,7 +120,7 @@ async def more_pulls_than_may_wait_still_get_everything_done(stage: Stage) -> No
 
 
 async def a_consumer_that_is_declared_again_is_consumed_again(stage: Stage) -> None:
-    """§10 line 28: a running consumption survives the deletion of its consumer."""
+    """Promise 28: a running consumption survives the deletion of its consumer."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream)
@@ -133,7 +133,7 @@ async def a_consumer_that_is_declared_again_is_consumed_again(stage: Stage) -> N
 
 
 async def a_waiting_pull_is_served_at_once(stage: Stage) -> None:
-    """§10 line 29: the next append reaches an idle worker without any polling."""
+    """Promise 29: the next append reaches an idle worker without any polling."""
     broker, sender = await stage.connect(), await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream)
@@ -154,7 +154,7 @@ async def a_waiting_pull_is_served_at_once(stage: Stage) -> None:
 
 
 async def a_redelivery_comes_before_new_messages(stage: Stage) -> None:
-    """§10 line 30: what was handed back is served first."""
+    """Promise 30: what was handed back is served first."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream)
@@ -178,7 +178,7 @@ async def a_redelivery_comes_before_new_messages(stage: Stage) -> None:
 
 
 async def stopping_hands_back_what_nobody_answered(stage: Stage) -> None:
-    """§10 line 24: a worker that leaves in order does not make others wait for `ack_wait`."""
+    """Promise 24: a worker that leaves in order does not make others wait for `ack_wait`."""
     leaving, staying = await stage.connect(), await stage.connect()
     stream = await stage.stream(leaving, retention="workqueue")
     consumer = await stage.consumer(leaving, stream, ack_wait=PATIENCE_SECONDS)
@@ -207,7 +207,7 @@ async def stopping_hands_back_what_nobody_answered(stage: Stage) -> None:
 
 
 async def stopping_with_grace_lets_handlers_finish(stage: Stage) -> None:
-    """§10 line 11: within `grace` a handler ends by itself and nothing new begins."""
+    """Promise 11: within `grace` a handler ends by itself and nothing new begins."""
     broker = await stage.connect()
     stream = await stage.stream(broker, retention="workqueue")
     consumer = await stage.consumer(broker, stream)

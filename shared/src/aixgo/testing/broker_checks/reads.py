@@ -13,7 +13,7 @@ from aixgo.testing.waiting import PATIENCE_SECONDS
 
 
 async def the_newest_record_of_a_subject_can_be_read(stage: Stage) -> None:
-    """§10 line 34: by subject; None where there is none."""
+    """Promise 34: by subject; None where there is none."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     for body in (b"old", b"new"):
@@ -27,7 +27,7 @@ async def the_newest_record_of_a_subject_can_be_read(stage: Stage) -> None:
 
 
 async def a_record_can_be_read_by_its_sequence(stage: Stage) -> None:
-    """§10 line 34: None for one that never was, or was removed."""
+    """Promise 34: None for one that never was, or was removed."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     for body in (b"1", b"2"):
@@ -42,7 +42,7 @@ async def a_record_can_be_read_by_its_sequence(stage: Stage) -> None:
 
 
 async def the_newest_record_of_a_filter_can_be_read(stage: Stage) -> None:
-    """§10 line 34: of all subjects that match it; a decisive read sees every finished append."""
+    """Promise 34: of all subjects that match it; a decisive read sees every finished append."""
     broker, writer = await stage.connect(), await stage.connect()
     stream = await stage.stream(broker)
     for body in (b"1", b"2", b"3"):
@@ -55,7 +55,7 @@ async def the_newest_record_of_a_filter_can_be_read(stage: Stage) -> None:
 
 
 async def reading_nothing_in_particular_is_refused(stage: Stage) -> None:
-    """§10 line 34: no subject, a broken one, or a sequence below 1 are mistakes of the reader."""
+    """Promise 34: no subject, a broken one, or a sequence below 1 are mistakes of the reader."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     await broker.append(f"{stream.name}.a", b"1")
@@ -68,7 +68,7 @@ async def reading_nothing_in_particular_is_refused(stage: Stage) -> None:
 
 
 async def an_empty_record_is_a_record(stage: Stage) -> None:
-    """§10 line 34: no body is an empty body, not an absent record."""
+    """Promise 34: no body is an empty body, not an absent record."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     await broker.append(f"{stream.name}.a", b"")
@@ -79,7 +79,7 @@ async def an_empty_record_is_a_record(stage: Stage) -> None:
 
 
 async def records_are_read_in_order_by_filter(stage: Stage) -> None:
-    """§10 line 34: in batches, from a sequence, up to a limit; finding nothing is not an error."""
+    """Promise 34: in batches, from a sequence, up to a limit; finding nothing is not an error."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     await asyncio.gather(
@@ -98,7 +98,7 @@ async def records_are_read_in_order_by_filter(stage: Stage) -> None:
 
 
 async def a_long_stream_is_read_to_its_end(stage: Stage) -> None:
-    """§10 line 34: more than any one batch of the server holds."""
+    """Promise 34: more than any one batch of the server holds."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     await asyncio.gather(
@@ -111,7 +111,7 @@ async def a_long_stream_is_read_to_its_end(stage: Stage) -> None:
 
 
 async def reading_a_missing_stream_is_an_error(stage: Stage) -> None:
-    """§10 line 34: no stream is not the same as no record."""
+    """Promise 34: no stream is not the same as no record."""
     broker = await stage.connect()
     missing = stage.unique("S")
     with refused(StreamNotFound, what="get by subject"):
@@ -123,7 +123,7 @@ async def reading_a_missing_stream_is_an_error(stage: Stage) -> None:
 
 
 async def only_what_is_stored_is_republished(stage: Stage) -> None:
-    """§10 line 35: no duplicate, no lost compare-and-set; with sequence and gap detection."""
+    """Promise 35: no duplicate, no lost compare-and-set; with sequence and gap detection."""
     broker = await stage.connect()
     name = stage.unique("S")
     stream = await stage.stream(
@@ -148,7 +148,7 @@ async def only_what_is_stored_is_republished(stage: Stage) -> None:
 
 
 async def a_stream_can_be_followed_from_its_start(stage: Stage) -> None:
-    """§10 line 37: what is there, then what comes, without a gap or a repetition."""
+    """Promise 37: what is there, then what comes, without a gap or a repetition."""
     broker, writer = await stage.connect(), await stage.connect()
     stream = await stage.stream(broker)
 
@@ -166,7 +166,7 @@ async def a_stream_can_be_followed_from_its_start(stage: Stage) -> None:
 
 
 async def a_stream_can_be_followed_from_a_sequence(stage: Stage) -> None:
-    """§10 line 37: so that a reader goes on where it stopped; a filter leaves others out."""
+    """Promise 37: so that a reader goes on where it stopped; a filter leaves others out."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     for number in range(1, 7):
@@ -180,7 +180,7 @@ async def a_stream_can_be_followed_from_a_sequence(stage: Stage) -> None:
 
 
 async def a_stream_can_be_followed_from_now_on(stage: Stage) -> None:
-    """§10 line 37: `start=0` begins after the newest record, as soon as the block is entered."""
+    """Promise 37: `start=0` begins after the newest record, as soon as the block is entered."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     await broker.append(f"{stream.name}.a", b"before")
@@ -191,7 +191,7 @@ async def a_stream_can_be_followed_from_now_on(stage: Stage) -> None:
 
 
 async def followers_do_not_disturb_each_other(stage: Stage) -> None:
-    """§10 line 37: each has its own place; a slow one delays no other, leaving ends only one."""
+    """Promise 37: each has its own place; a slow one delays no other, leaving ends only one."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     quick = Collected[int]("sequences of the quick follower")

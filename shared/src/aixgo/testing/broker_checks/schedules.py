@@ -40,7 +40,7 @@ async def _timers(stage: Stage) -> _Timers:
 
 
 async def a_schedule_fires_into_its_target(stage: Stage) -> None:
-    """§10 line 36: at its time, with its body; the schedule itself is gone afterwards."""
+    """Promise 36: at its time, with its body; the schedule itself is gone afterwards."""
     timers = await _timers(stage)
     watch = Stopwatch()
     await timers.set("a", 0.4, b"wake up")
@@ -51,7 +51,7 @@ async def a_schedule_fires_into_its_target(stage: Stage) -> None:
 
 
 async def a_schedule_in_the_past_fires_at_once(stage: Stage) -> None:
-    """§10 line 36: so a timer that was due while everything was down is not lost."""
+    """Promise 36: so a timer that was due while everything was down is not lost."""
     timers = await _timers(stage)
     await timers.set("a", -5.0, b"overdue")
     (delivery,) = await timers.fired.exactly(1)
@@ -59,7 +59,7 @@ async def a_schedule_in_the_past_fires_at_once(stage: Stage) -> None:
 
 
 async def a_schedule_is_replaced_by_the_same_subject(stage: Stage) -> None:
-    """§10 line 36: only the newest schedule of a subject fires."""
+    """Promise 36: only the newest schedule of a subject fires."""
     timers = await _timers(stage)
     await timers.set("a", 60.0, b"first plan")
     await timers.set("a", 0.2, b"second plan")
@@ -69,7 +69,7 @@ async def a_schedule_is_replaced_by_the_same_subject(stage: Stage) -> None:
 
 
 async def a_schedule_is_cancelled_by_a_purge(stage: Stage) -> None:
-    """§10 line 36: purging its subject is enough; other schedules fire."""
+    """Promise 36: purging its subject is enough; other schedules fire."""
     timers = await _timers(stage)
     await timers.set("a", 60.0, b"cancelled")
     await timers.set("b", 0.2, b"stays")
@@ -80,7 +80,7 @@ async def a_schedule_is_cancelled_by_a_purge(stage: Stage) -> None:
 
 
 async def core_subscribers_do_not_see_a_schedule_fire(stage: Stage) -> None:
-    """§10 line 36: only consumers of the stream do; it cannot be mistaken for a message."""
+    """Promise 36: only consumers of the stream do; it cannot be mistaken for a message."""
     timers = await _timers(stage)
     core = await stage.listen(timers.broker, timers.wake("*"))
     await timers.set("a", 0.2, b"")
@@ -90,7 +90,7 @@ async def core_subscribers_do_not_see_a_schedule_fire(stage: Stage) -> None:
 
 @alone
 async def a_schedule_survives_a_restart_of_the_server(stage: Stage) -> None:
-    """§10 line 36: it is a record of a file stream, so it fires after a kill -9."""
+    """Promise 36: it is a record of a file stream, so it fires after a kill -9."""
     timers = await _timers(stage)
     await timers.set("a", 0.5, b"still there")
     await stage.restart_server()
@@ -99,7 +99,7 @@ async def a_schedule_survives_a_restart_of_the_server(stage: Stage) -> None:
 
 
 async def what_a_schedule_fired_is_kept_for_its_time(stage: Stage) -> None:
-    """§10 line 36: `ttl` counts from when it fires, so nothing unread stays for ever."""
+    """Promise 36: `ttl` counts from when it fires, so nothing unread stays for ever."""
     broker = await stage.connect()
     stream = await stage.stream(broker, allow_schedules=True, allow_ttl=True)
     timer, wake = f"{stream.name}.timer.a", f"{stream.name}.wake.a"
@@ -113,7 +113,7 @@ async def what_a_schedule_fired_is_kept_for_its_time(stage: Stage) -> None:
 
 
 async def a_schedule_without_a_place_to_fire_is_refused(stage: Stage) -> None:
-    """§10 line 36: a target outside of the stream, or a stream that keeps no schedules."""
+    """Promise 36: a target outside of the stream, or a stream that keeps no schedules."""
     broker = await stage.connect()
     stream = await stage.stream(broker, allow_schedules=True)
     timer = f"{stream.name}.timer.a"
@@ -126,7 +126,7 @@ async def a_schedule_without_a_place_to_fire_is_refused(stage: Stage) -> None:
 
 
 async def a_stream_with_schedules_cannot_refuse_the_new(stage: Stage) -> None:
-    """§10 line 36: declaring both is refused, because a timer that is due must find room."""
+    """Promise 36: declaring both is refused, because a timer that is due must find room."""
     broker = await stage.connect()
     name = stage.unique("S")
     config = StreamConfig(name=name, subjects=(f"{name}.>",), discard="new", allow_schedules=True)

@@ -17,7 +17,7 @@ from aixgo.testing.waiting import PATIENCE_SECONDS
 
 
 async def headers_arrive_as_they_were_set(stage: Stage) -> None:
-    """§10 line 6: unicode values, case-sensitive keys; no headers arrive as no headers."""
+    """Promise 6: unicode values, case-sensitive keys; no headers arrive as no headers."""
     broker = await stage.connect()
     subject = stage.unique("headers")
     inbox = await stage.listen(broker, subject)
@@ -33,7 +33,7 @@ async def headers_arrive_as_they_were_set(stage: Stage) -> None:
 
 
 async def a_header_value_is_stripped_and_stays_on_one_line(stage: Stage) -> None:
-    """§10 line 6: CR and LF become space, so that no value can smuggle in another header."""
+    """Promise 6: CR and LF become space, so that no value can smuggle in another header."""
     broker = await stage.connect()
     subject = stage.unique("inject")
     inbox = await stage.listen(broker, subject)
@@ -50,7 +50,7 @@ async def a_header_value_is_stripped_and_stays_on_one_line(stage: Stage) -> None
 
 
 async def headers_are_kept_with_a_record(stage: Stage) -> None:
-    """§10 line 6: a stored record and its delivery carry the headers too."""
+    """Promise 6: a stored record and its delivery carry the headers too."""
     broker = await stage.connect()
     stream = await stage.stream(broker)
     consumer = await stage.consumer(broker, stream)
@@ -65,7 +65,7 @@ async def headers_are_kept_with_a_record(stage: Stage) -> None:
 
 
 async def a_header_key_that_cannot_be_sent_is_refused(stage: Stage) -> None:
-    """§10 line 6: BadHeader for an empty key, a space, a colon or a line break in a key."""
+    """Promise 6: BadHeader for an empty key, a space, a colon or a line break in a key."""
     broker = await stage.connect()
     subject = stage.unique("badheader")
     for key in ("", "a b", "a:b", "a\r\nb"):
@@ -74,7 +74,7 @@ async def a_header_key_that_cannot_be_sent_is_refused(stage: Stage) -> None:
 
 
 async def a_subject_that_cannot_be_sent_is_refused(stage: Stage) -> None:
-    """§10 line 7: BadSubject for an empty one and for white space, on every way in."""
+    """Promise 7: BadSubject for an empty one and for white space, on every way in."""
     broker = await stage.connect()
     for subject in ("", " ", "a b", "a\tb", "a\r\nPUB b 0"):
         with refused(BadSubject, what=f"publish to {subject!r}"):
@@ -90,7 +90,7 @@ async def a_subject_that_cannot_be_sent_is_refused(stage: Stage) -> None:
 
 
 async def a_subscription_to_a_malformed_subject_is_refused(stage: Stage) -> None:
-    """§10 line 7: an empty token, white space, or anything after `>`; the connection stays."""
+    """Promise 7: an empty token, white space, or anything after `>`; the connection stays."""
     broker = await stage.connect()
     for subject in ("", "a..b", ".a", "a.", "a b", "a.>.b"):
         with refused(BadSubject, what=f"subscription to {subject!r}"):
@@ -102,7 +102,7 @@ async def a_subscription_to_a_malformed_subject_is_refused(stage: Stage) -> None
 
 
 async def a_malformed_subject_is_not_published_to(stage: Stage) -> None:
-    """§10 line 7: no server would tell; with a stream behind it the message would be gone."""
+    """Promise 7: no server would tell; with a stream behind it the message would be gone."""
     broker = await stage.connect()
     for subject in ("", "a..b", ".a", "a.", "a b"):
         with refused(BadSubject, what=f"publish to {subject!r}"):
@@ -114,7 +114,7 @@ async def a_malformed_subject_is_not_published_to(stage: Stage) -> None:
 
 
 async def a_message_over_the_limit_is_refused_and_the_connection_stays(stage: Stage) -> None:
-    """§10 line 8: payload and headers together count; the server is never made to hang up."""
+    """Promise 8: payload and headers together count; the server is never made to hang up."""
     broker = await stage.connect()
     subject = stage.unique("big")
     inbox = await stage.listen(broker, subject)
