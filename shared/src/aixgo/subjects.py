@@ -74,6 +74,24 @@ def step_id(agent: str, run: str, step: str) -> str:
     return f"{token(agent, 'agent')}.{token(run, 'run')}.{step_token(step)}"
 
 
+def run_of(subject: str) -> str:
+    """Return the token of the run in the subject of a call, a result, a note or a parked call.
+
+    Whatever another program has put there; `is_token` says whether it can be a run's.
+    """
+    return subject.rsplit(".", 2)[-2] if subject.count(".") > 1 else ""
+
+
+def stream_of_bucket(bucket: str) -> str:
+    """Name of the stream that keeps a key-value bucket, by the bucket's name on the server."""
+    return f"KV_{bucket}"
+
+
+def bucket_subject(bucket: str, key: str) -> str:
+    """Subject of a key of a bucket, or a filter of several."""
+    return f"$KV.{bucket}.{key}"
+
+
 class StepSubject(NamedTuple):
     """What the subject of something about one step says."""
 
@@ -285,6 +303,19 @@ class Names:
     def bucket(self, short: str) -> str:
         """Name of a key-value bucket or object store on the server."""
         return f"aixgo-{self.namespace}-{short}"
+
+    @property
+    def parked_stream(self) -> str:
+        """Name of the stream that keeps the parked calls."""
+        return stream_of_bucket(self.bucket(PARKED))
+
+    def parked(self, run: str, step: str) -> str:
+        """Subject of a parked call, by the token of its step."""
+        return bucket_subject(self.bucket(PARKED), f"{token(run, 'run')}.{token(step, 'step')}")
+
+    def parked_in(self, run: str = "") -> str:
+        """Filter of the parked calls of a run, or of all."""
+        return bucket_subject(self.bucket(PARKED), f"{token(run, 'run') if run else '*'}.>")
 
 
 CALLS, RESULTS, HISTORY, TOKENS = "CALLS", "RESULTS", "HISTORY", "TOKENS"

@@ -19,6 +19,7 @@ import msgspec
 from aixgo.broker.headers import KV_OPERATION, MARKER_REASON, ROLLUP
 from aixgo.broker.port import Admin, Expect, Log, Record, StreamConfig, Upkeep
 from aixgo.errors import BadSubject, WrongSequence
+from aixgo.subjects import bucket_subject, stream_of_bucket
 
 MARKER_SECONDS = 60.0
 """How long the marker of an expired key stays, for watchers that are away at that moment."""
@@ -82,7 +83,7 @@ def bucket_stream(
         )
     return StreamConfig(
         name=_stream(name),
-        subjects=(f"$KV.{name}.>",),
+        subjects=(bucket_subject(name, ">"),),
         storage=storage,
         discard="new",
         max_bytes=max_bytes,
@@ -102,7 +103,7 @@ def _stream(bucket: str) -> str:
         raise BadSubject(
             f"bucket name {bucket!r} is not 1 to 255 characters of A-Z, a-z, 0-9, '_' and '-'"
         )
-    return f"KV_{bucket}"
+    return stream_of_bucket(bucket)
 
 
 class Bucket:
@@ -115,7 +116,7 @@ class Bucket:
     def __init__(self, broker: KeyValueLog, name: str) -> None:
         self._log, self.name = broker, name
         self._stream = _stream(name)
-        self._prefix = f"$KV.{name}."
+        self._prefix = bucket_subject(name, "")
         self._writer = os.urandom(8).hex()
         self._writes = itertools.count(1)
 

@@ -31,7 +31,7 @@ from aixgo.clock import is_sensible, now
 from aixgo.envelope import UNREADABLE, Envelope, encode, new_id
 from aixgo.errors import InvalidPayload
 from aixgo.payloads import to_payload
-from aixgo.subjects import PARKED, Names, is_token, step_token, token
+from aixgo.subjects import PARKED, Names, is_token, step_token
 
 _QUESTION_BYTES = 64 * 1024
 """Of a question to a person; it is kept beside the parked call, in one record with it."""
@@ -209,10 +209,8 @@ class Parking:
         Raises:
             BadSubject: no run can have that id.
         """
-        bucket = self._names.bucket(PARKED)
-        runs = token(run, "run") if run else "*"
-        found = []
-        for record in await self._broker.read(f"KV_{bucket}", f"$KV.{bucket}.{runs}.>"):
+        names, found = self._names, []
+        for record in await self._broker.read(names.parked_stream, names.parked_in(run)):
             if not record.data:
                 continue
             call = self._read(record.subject.split(".", 2)[2], record.data)
@@ -245,8 +243,9 @@ class Parking:
             How many were forgotten, and how many woken.
         """
         gone = woken = 0
-        bucket = self._names.bucket(PARKED)
-        async with aclosing(pages(self._broker, f"KV_{bucket}", 1, f"$KV.{bucket}.>")) as every:
+        names = self._names
+        every_call = pages(self._broker, names.parked_stream, 1, names.parked_in())
+        async with aclosing(every_call) as every:
             async for page in every:
                 for record in page:
                     call = self._read(record.subject.split(".", 2)[2], record.data)
@@ -271,8 +270,9 @@ class Parking:
         Args:
             before: only if it was parked at a lower revision; 0 for any.
         """
-        bucket = self._names.bucket(PARKED)
-        await self._broker.purge(f"KV_{bucket}", f"$KV.{bucket}.{_key(request)}", before=before)
+        names = self._names
+        subject = names.parked(request.run, step_token(request.step))
+        await self._broker.purge(names.parked_stream, subject, before=before)
 
     async def set_timer(self, request: Envelope, until: float) -> None:
         """Publish a call again at Unix time `until`, over restarts of everything."""

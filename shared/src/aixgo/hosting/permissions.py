@@ -33,6 +33,7 @@ from aixgo.subjects import (
     TIMERS,
     TOKENS,
     Names,
+    bucket_subject,
 )
 
 ADMIN, CLIENT, UPKEEP = "admin", "client", "upkeep"
@@ -185,9 +186,8 @@ def _common(names: Names) -> Iterator[str]:
     yield f"{p}hist.*"
     yield f"{p}ctl.cancel.*"
     yield f"$O.{names.bucket(BLOBS)}.>"
-    yield f"$KV.{names.bucket(LEASES)}.>"
-    yield f"$KV.{names.bucket(PRESENCE)}.>"
-    yield f"$KV.{names.bucket(PARKED)}.>"  # its keys begin with the run
+    for bucket in (LEASES, PRESENCE, PARKED):  # the keys of the last one begin with the run
+        yield bucket_subject(names.bucket(bucket), ">")
     for bucket in (*BUCKETS, BLOBS):
         stream = f"{'OBJ' if bucket == BLOBS else 'KV'}_{names.bucket(bucket)}"
         yield f"$JS.API.DIRECT.GET.{stream}"

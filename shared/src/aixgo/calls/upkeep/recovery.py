@@ -32,7 +32,7 @@ from aixgo.calls.upkeep.unsettled import Unsettled
 from aixgo.clock import now
 from aixgo.envelope import Envelope, encode, new_id
 from aixgo.errors import PermissionDenied, WrongSequence, code_of
-from aixgo.subjects import CALLS, DLQ, PARKED, RESULTS, TIMERS
+from aixgo.subjects import CALLS, DLQ, RESULTS, TIMERS
 
 log = logging.getLogger("aixgo.calls")
 
@@ -179,8 +179,7 @@ class Recovery:
         if about is None:  # another program's note
             self._space.foreign.add(record)
             return True
-        bucket = names.bucket(PARKED)
-        parked = await self._broker.last(f"KV_{bucket}", f"$KV.{bucket}.{about.run}.{about.step}")
+        parked = await self._broker.last(names.parked_stream, names.parked(about.run, about.step))
         if parked is not None and parked.data:
             if parked.time > record.time:  # parked since then; being woken, it is noted first
                 self._unsettled.forget(names.same_step(subject, "run"))

@@ -29,7 +29,7 @@ from aixgo.calls.upkeep.unfinished import Unfinished
 from aixgo.clock import now
 from aixgo.config.retention import Retention
 from aixgo.errors import PermissionDenied, WrongSequence, code_of
-from aixgo.subjects import RESULTS
+from aixgo.subjects import RESULTS, run_of
 
 log = logging.getLogger("aixgo.calls")
 
@@ -230,7 +230,7 @@ class Sweeper:
         async with aclosing(pages(self._broker, self._stream)) as every:
             async for page in every:
                 for record in page:
-                    run = record.subject.rsplit(".", 2)[1]
+                    run = run_of(record.subject)
                     if run in runs:
                         found.setdefault(run, []).append(record)
         for records in found.values():
@@ -241,9 +241,7 @@ class Sweeper:
         found: set[str] = set()
         async with aclosing(pages(self._broker, self._stream)) as every:
             async for page in every:
-                found.update(
-                    record.subject.rsplit(".", 2)[1] for record in page if record.sequence < border
-                )
+                found.update(run_of(record.subject) for record in page if record.sequence < border)
                 if page[-1].sequence >= border:
                     break
         return found & runs

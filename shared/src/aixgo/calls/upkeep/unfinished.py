@@ -11,17 +11,12 @@ from aixgo.calls.reading import read_event, recorded_call
 from aixgo.calls.space import Space
 from aixgo.calls.upkeep.unsettled import Unsettled
 from aixgo.errors import InvalidPayload
-from aixgo.subjects import CALLS, DLQ, EVENTS, PARKED, TIMERS, is_token
+from aixgo.subjects import CALLS, DLQ, EVENTS, TIMERS, is_token, run_of
 
 _LOOKS = 2
 """Rounds over all places. A call that goes on is stored in its new place before it leaves the old
 one, so a look in one round misses it only if it comes back in between; two rounds miss it only if
 it changes its place three times just then."""
-
-
-def run_of(subject: str) -> str:
-    """Return the run in the subject of a call, a result, a note or a parked call."""
-    return subject.rsplit(".", 2)[1]
 
 
 class Unfinished:
@@ -99,8 +94,7 @@ class Unfinished:
                         found.add(about.run)
 
     async def _parked(self, found: set[str]) -> None:
-        stream = f"KV_{self._names.bucket(PARKED)}"
-        async with aclosing(pages(self._broker, stream)) as every:
+        async with aclosing(pages(self._broker, self._names.parked_stream)) as every:
             async for page in every:
                 runs = [run_of(record.subject) for record in page if record.data]
                 found.update(run for run in runs if is_token(run))
