@@ -309,9 +309,9 @@ class Names:
         """Name of the stream that keeps the parked calls."""
         return stream_of_bucket(self.bucket(PARKED))
 
-    def parked(self, run: str, step: str) -> str:
-        """Subject of a parked call, by the token of its step."""
-        return bucket_subject(self.bucket(PARKED), f"{token(run, 'run')}.{token(step, 'step')}")
+    def parked(self, key: str) -> str:
+        """Subject of a parked call by its key: the tokens of its run and of its step."""
+        return bucket_subject(self.bucket(PARKED), key)
 
     def parked_in(self, run: str = "") -> str:
         """Filter of the parked calls of a run, or of all."""

@@ -271,8 +271,7 @@ class Parking:
             before: only if it was parked at a lower revision; 0 for any.
         """
         names = self._names
-        subject = names.parked(request.run, step_token(request.step))
-        await self._broker.purge(names.parked_stream, subject, before=before)
+        await self._broker.purge(names.parked_stream, names.parked(_key(request)), before=before)
 
     async def set_timer(self, request: Envelope, until: float) -> None:
         """Publish a call again at Unix time `until`, over restarts of everything."""

@@ -179,7 +179,8 @@ class Recovery:
         if about is None:  # another program's note
             self._space.foreign.add(record)
             return True
-        parked = await self._broker.last(names.parked_stream, names.parked(about.run, about.step))
+        key = f"{about.run}.{about.step}"
+        parked = await self._broker.last(names.parked_stream, names.parked(key))
         if parked is not None and parked.data:
             if parked.time > record.time:  # parked since then; being woken, it is noted first
                 self._unsettled.forget(names.same_step(subject, "run"))
