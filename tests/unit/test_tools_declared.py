@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -436,6 +437,29 @@ def test_a_chain_has_the_strongest_effect_and_the_agents_of_its_steps() -> None:
     assert chain.agents == ("b",)
     assert chain.spec.input_schema == look.spec.input_schema
     assert chain.spec.description == "look → b → look"
+
+
+# -- the page ----------------------------------------------------------------------------------
+
+
+def test_the_document_of_the_page_is_in_order(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/tools.md").read_text()
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", page, re.M | re.S)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/__init__.py").write_text("")
+    functions = "".join(
+        f"def {name}(order: str, cents: int = 0) -> int:\n    return 1\n"
+        for name in ("price", "refund", "total", "hours")
+    )
+    for module in ("tools", "sums"):
+        (tmp_path / "shop" / f"{module}.py").write_text(functions)
+    (tmp_path / "shop/agents.py").write_text(
+        "async def billing(text: str) -> str:\n    return ''\n"
+    )
+    read = document(tmp_path, text)
+    desk = read.agents[1].tools
+    assert [one.spec.name for one in desk] == ["price", "pay_back", "total", "ask_billing", "hours"]
+    assert review(read).warnings == ()
 
 
 # -- the JSON schema ---------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from aixgo.errors import ToolFailed, ToolNotDone, ToolUnavailable
 from aixgo.tools.agent import AgentTool
 from aixgo.tools.chain import Chain, Link
 from aixgo.tools.function import FunctionTool, tool
+from aixgo.tools.json_arguments import JsonArguments, object_schema
 from aixgo.tools.kinds import ToolKind, Workshop
 from aixgo.tools.port import (
     AnyTool,
@@ -33,6 +34,7 @@ __all__ = [
     "Done",
     "Effect",
     "FunctionTool",
+    "JsonArguments",
     "Link",
     "NotDone",
     "Resolution",
@@ -50,5 +52,6 @@ __all__ = [
     "Toolbox",
     "Unknown",
     "Workshop",
+    "object_schema",
     "tool",
 ]
