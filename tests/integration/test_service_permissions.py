@@ -6,28 +6,42 @@ What is allowed comes from `aixgo provision --permissions`; the server is a real
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import nkeys  # type: ignore[import-untyped]  # it has no types
 import pytest
+from pydantic import SecretStr
 
 from aixgo import Agent, App, Context, Message
 from aixgo.broker import BrokerEvent
 from aixgo.broker.nats import NatsBroker
+from aixgo.broker.open import open_broker
 from aixgo.client import Client
+from aixgo.config.servers import Access
 from aixgo.envelope import new_id
-from aixgo.errors import Cancelled, PermissionDenied, RemoteError
+from aixgo.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    PermissionDenied,
+    RemoteError,
+    UnknownAgent,
+)
 from aixgo.hosting.permissions import ADMIN, CLIENT, UPKEEP, User, configuration, users
 from aixgo.models.scripted import ScriptedModel
+from aixgo.subjects import CALLS, EVENTS, RESULTS, STREAMS, TIMERS, Names
 from aixgo.testing.nats_server import NatsServer
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = [pytest.mark.nats, pytest.mark.timeout(180)]
+ROOT = Path(__file__).parents[2]
+AGENTS = {"desk", "big", "broken", "sleeper", "listener", "journal", "chain", "llm"}
 heard: list[str] = []
 
 
@@ -73,55 +87,129 @@ def system() -> App:
     return App(agents, namespace="guarded", model=model)
 
 
-def with_passwords(text: str, found: list[User]) -> str:
-    for user in found:
-        text = text.replace(f"$AIXGO_PASSWORD_{user.name.upper()}", "p")
-    return text
+class Door:
+    """A server with the users of the system, and the way in of each.
+
+    Args:
+        kind: of credentials, as `aixgo provision --permissions` names them.
+    """
+
+    def __init__(self, kind: str) -> None:
+        found = users(system())
+        text = configuration(found, nkeys=kind == "nkeys")
+        self._seeds: dict[str, str] = {}
+        for user in found:
+            variable = user.name.upper().replace("-", "_")
+            if kind == "nkeys":
+                seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
+                self._seeds[user.name] = seed.decode()
+                public = nkeys.from_seed(seed).public_key.decode()
+                text = text.replace(f"$AIXGO_NKEY_{variable}", public)
+            else:
+                text = text.replace(f"$AIXGO_PASSWORD_{variable}", "p")
+        self.server = NatsServer(text)
+
+    def sign_in(self, user: User) -> Access:
+        """Return what the user's process is told."""
+        if seed := self._seeds.get(user.name):
+            return Access(nkey=SecretStr(seed), inbox=user.inbox)
+        return Access(user=user.name, password=SecretStr("p"), inbox=user.inbox)
 
 
-@pytest.fixture
-def server() -> Iterator[NatsServer]:
-    found = users(system())
-    with NatsServer(with_passwords(configuration(found), found)) as started:
-        yield started
+@pytest.fixture(params=["users", "nkeys"])
+def door(request: pytest.FixtureRequest) -> Iterator[Door]:
+    opened = Door(request.param)
+    with opened.server:
+        yield opened
 
 
 @asynccontextmanager
 async def connected(
-    server: NatsServer, user: User
+    url: str, access: Access
 ) -> AsyncGenerator[tuple[NatsBroker, list[BrokerEvent]], None]:
     denied: list[BrokerEvent] = []
-    broker = await NatsBroker.connect(server.url_of(user.name, "p"), inbox_prefix=user.inbox)
-    async with broker:
+    async with await NatsBroker.connect(url, **access.options()) as broker:
         broker.on_event(
             lambda event: denied.append(event) if event.kind == "permission_denied" else None
         )
         yield broker, denied
 
 
-async def test_a_system_does_all_its_work_with_the_generated_permissions(
-    server: NatsServer,
-) -> None:
-    app = system()
+@asynccontextmanager
+async def served(
+    app: App, url: str, sign_in: Callable[[User], Access]
+) -> AsyncGenerator[Client, None]:
+    """Serve each user's agents over a connection of its own; yields the client's."""
     found = {user.name: user for user in users(app)}
     refusals: dict[str, list[BrokerEvent]] = {}
     async with AsyncExitStack() as stack:
-        async with connected(server, found[ADMIN]) as (admin, _):
+        async with connected(url, sign_in(found[ADMIN])) as (admin, _):
             await app.provision(admin)
         for name, user in found.items():
             if name in (ADMIN, CLIENT):
                 continue
-            broker, refusals[name] = await stack.enter_async_context(connected(server, user))
+            opened = connected(url, sign_in(user))
+            broker, refusals[name] = await stack.enter_async_context(opened)
             running = app.running(
                 broker, agents=user.agents, provision=False, upkeep=name == UPKEEP, grace=2.0
             )
             await stack.enter_async_context(running)
-        broker, refusals[CLIENT] = await stack.enter_async_context(connected(server, found[CLIENT]))
-        client = Client(broker, app.names)
+        opened = connected(url, sign_in(found[CLIENT]))
+        broker, refusals[CLIENT] = await stack.enter_async_context(opened)
         async with asyncio.timeout(120):
-            await works(client)
+            yield Client(broker, app.names)
         await broker.flush()
     assert {name: events for name, events in refusals.items() if events} == {}
+
+
+async def test_a_system_does_all_its_work_with_the_generated_permissions(door: Door) -> None:
+    async with served(system(), door.server.url, door.sign_in) as client:
+        await works(client)
+
+
+@pytest.fixture
+def composed(tmp_path: Path) -> Iterator[str]:
+    """Start the server as deploy/compose/permissions.yaml does; yields its address."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    for name in ("guarded.conf", "permissions.conf", "nats-server.conf"):
+        text = (ROOT / "deploy/nats" / name).read_text(encoding="utf-8")
+        # what the container has for itself: a volume, and two ports
+        text = text.replace("store_dir: /data", f"store_dir: {json.dumps(str(tmp_path))}")
+        text = text.replace("port: 4222", f"listen: 127.0.0.1:{port}").replace("http: 8222", "")
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    command = [str(Path(sys.executable).with_name("nats-server"))]
+    command += ["-c", str(tmp_path / "guarded.conf")]
+    log = tmp_path / "server.log"
+    passwords = {f"AIXGO_PASSWORD_{one.name.upper()}": "p" for one in users(composed_app())}
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            command, env={**os.environ, **passwords}, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        yield f"nats://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def composed_app() -> App:
+    model = ScriptedModel(["warm"], repeat=True)
+    return App.from_file(ROOT / "deploy/compose/agents.yaml", model=model)
+
+
+async def test_the_composed_server_lets_each_service_do_its_work(composed: str) -> None:
+    def sign_in(user: User) -> Access:
+        return Access(user=user.name, password=SecretStr("p"), inbox=user.inbox)
+
+    async with await NatsBroker.connect(
+        composed, wait=PATIENCE_SECONDS, **sign_in(users(composed_app())[0]).options()
+    ):
+        pass  # it is there
+    async with served(composed_app(), composed, sign_in) as client:
+        answer = await client.call("general", "how warm is it?", timeout=PATIENCE_SECONDS)
+        assert answer.text == "warm"
+        assert (await client.call("journal", "note", timeout=PATIENCE_SECONDS)).text == "note"
 
 
 async def works(client: Client) -> None:
@@ -152,53 +240,109 @@ async def works(client: Client) -> None:
     await eventually(lambda: bool(heard))
 
 
-async def test_every_subject_that_is_not_a_services_own_is_refused(server: NatsServer) -> None:
+CALLED: dict[str, tuple[set[str], set[str]]] = {
+    # user: its agents, and whom it may call beside them
+    "logger": ({"journal"}, set()),
+    "orchestrator": ({"chain"}, {"journal"}),
+    "llm": ({"llm"}, set()),
+    # nobody can know whom a handler calls, so it may call all
+    **{name: ({name}, AGENTS - {name}) for name in ("desk", "big", "broken", "sleeper")},
+    "listener": ({"listener"}, AGENTS - {"listener"}),
+    CLIENT: (set(), AGENTS),
+    UPKEEP: (set(), set()),
+}
+MORE = {CLIENT: {"evt"}, UPKEEP: {"call", "res", "run", "timer"}}
+"""What the users that serve no agent may publish about any."""
+
+
+def not_for(user: str, names: Names) -> Iterator[str]:
+    """Yield what a user may not publish, as the promise of docs/how-to says it, not the code."""
+    p, streams = names.prefix, [names.stream(short) for short in STREAMS]
+    own, called = CALLED[user]
+    for other in AGENTS - own:
+        for verb in ("call", "res", "run"):
+            if other not in called and verb not in MORE.get(user, ()):
+                yield f"{p}{verb}.{other}.r.root"
+        if other not in called:
+            yield f"{p}rpc.{other}.execute"
+        for verb in ("tok", "timer", "wake"):
+            if verb not in MORE.get(user, ()):
+                yield f"{p}{verb}.{other}.r.root"
+        if "evt" not in MORE.get(user, ()):
+            yield f"{p}evt.{other}"
+        yield f"{p}dlq.CALLS.call.{other}.r.root"
+        for stream in (names.stream(short) for short in (CALLS, TIMERS, EVENTS)):
+            yield f"$JS.ACK.{stream}.{other}.1.1.1.1.1"
+            yield f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{other}"
+            yield f"$JS.API.CONSUMER.DELETE.{stream}.{other}"
+            yield f"$JS.API.CONSUMER.DURABLE.CREATE.{stream}.{other}"
+    for stream in streams:
+        for verb in ("CREATE", "UPDATE", "DELETE", "SNAPSHOT", "RESTORE", "MSG.DELETE", "PURGE"):
+            swept = {
+                names.stream(RESULTS): {"MSG.DELETE", "PURGE"},
+                names.stream(EVENTS): {"PURGE"},
+            }
+            if user != UPKEEP or verb not in swept.get(stream, ()):
+                yield f"$JS.API.STREAM.{verb}.{stream}"
+    for bucket in ("LEASES", "PRESENCE", "PARKED"):
+        yield f"$JS.API.STREAM.DELETE.KV_{names.bucket(bucket)}"
+        yield f"$KV.{Names('other').bucket(bucket)}.a.b"
+    other = Names("other").prefix
+    yield from (f"{other}{verb}.desk.r.root" for verb in ("call", "res", "run", "tok", "timer"))
+    yield from ("$SYS.REQ.SERVER.PING", f"{p}live.res.desk.r.s", "elsewhere")
+
+
+@pytest.mark.parametrize("name", CALLED)
+async def test_every_subject_that_is_not_a_users_own_is_refused(door: Door, name: str) -> None:
     app = system()
     found = {user.name: user for user in users(app)}
-    names = app.names
-    p = names.prefix
-    for name, others in {
-        "logger": ["desk", "chain", "llm"],
-        "orchestrator": ["desk", "llm"],
-    }.items():
-        user = found[name]
-        forbidden = [
-            f"$JS.API.STREAM.{verb}.{names.stream(short)}"
-            for verb in ("CREATE", "UPDATE", "DELETE", "PURGE", "MSG.DELETE")
-            for short in ("CALLS", "RESULTS")
+    assert found.keys() == CALLED.keys() | {ADMIN}
+    names, own = app.names, CALLED[name][0]
+    p, forbidden = names.prefix, list(not_for(name, app.names))
+    async with connected(door.server.url, door.sign_in(found[name])) as (broker, denied):
+        for subject in forbidden:
+            await broker.publish(subject, b"{}")
+        await broker.flush()
+        told = " ".join(event.detail for event in denied).lower()
+        assert [one for one in forbidden if f"'{one.lower()}'" not in told] == []
+
+        unheard = [f"{found[other].inbox}.>" for other in found if other != name]
+        unheard += [f"{p}rpc.{other}.>" for other in AGENTS - own]
+        unheard += [
+            f"{p}{verb}.>" for verb in ("evt", "res", "run", "dlq", "hist", "timer", "wake")
         ]
-        for other in others:
-            forbidden += [
-                f"{p}call.{other}.r.root",
-                f"{p}res.{other}.r.root",
-                f"{p}run.{other}.r.root",
-                f"{p}tok.{other}.r.root",
-                f"{p}evt.{other}",
-                f"{p}timer.{other}.r.root",
-                f"{p}wake.{other}.r.root",
-                f"{p}rpc.{other}.execute",
-                f"{p}dlq.CALLS.call.{other}.r.root",
-                f"$JS.ACK.{names.stream('CALLS')}.{other}.1.1.1.1.1",
-                f"$JS.API.CONSUMER.MSG.NEXT.{names.stream('CALLS')}.{other}",
-                f"$JS.API.CONSUMER.DELETE.{names.stream('CALLS')}.{other}",
-            ]
-        forbidden += ["$SYS.REQ.SERVER.PING", "aixgo.other.call.desk.r.root", f"{p}live.res.a.r.s"]
-        async with connected(server, user) as (broker, denied):
-            for subject in forbidden:
-                await broker.publish(subject, b"{}")
-            await broker.flush()
-            told = " ".join(event.detail for event in denied).lower()
-            assert [one for one in forbidden if f"'{one.lower()}'" not in told] == [], name
-            for subject in (
-                f"_INBOX_{CLIENT}.>",
-                f"{p}call.>",
-                f"{p}rpc.desk.>",
-                f"{p}hist.>",
-                ">",
-            ):
-                await broker.subscribe(subject)
-                with pytest.raises(PermissionDenied):
-                    await broker.flush()
+        if name != CLIENT:  # it watches runs
+            unheard += [f"{p}call.>", f"{p}tok.>"]
+        unheard += ["$KV.>", "$O.>", "$JS.EVENT.ADVISORY.>", "$JS.ACK.>", "_INBOX.>", f"{p}>", ">"]
+        for subject in unheard:
+            await broker.subscribe(subject)
+            with pytest.raises(PermissionDenied):
+                await broker.flush()
+
+
+async def test_where_a_process_may_not_look_an_agent_may_be_there_and_that_is_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = system()
+    client = next(user for user in users(app) if user.name == CLIENT)
+    blind = [one for one in client.publish if not one.startswith("$JS.API.CONSUMER.INFO")]
+    allowed = f'publish: {{ allow: {json.dumps(blind)} }}, subscribe: {{ allow: [">"] }}'
+    config = f"""authorization {{ users: [
+        {{ user: admin, password: p }}
+        {{ user: blind, password: p, permissions: {{ {allowed} }} }}
+    ] }}"""
+    with NatsServer(config) as server:
+        async with open_broker(server.url_of("admin", "p")) as admin:
+            await app.provision(admin)
+            with pytest.raises(UnknownAgent, match="no agent named 'ghost'"):
+                await Client(admin, app.names).call("ghost", timeout=PATIENCE_SECONDS)
+        assert not caplog.records
+        async with open_broker(server.url_of("blind", "p")) as broker:
+            # it is declared and nobody serves it: the call is accepted, and has no result in time
+            with pytest.raises(DeadlineExceeded, match="'big' gave no result"):
+                await Client(broker, app.names).call("big", timeout=0.5)
+    (warning,) = (one for one in caplog.records if one.message == "agent.not_known")
+    assert (warning.levelname, vars(warning)["agent"]) == ("WARNING", "big")
 
 
 @pytest.mark.parametrize("kind", ["users", "nkeys"])
