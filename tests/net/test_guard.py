@@ -18,7 +18,8 @@ from aixgo.errors import AddressBlocked, ConfigError, ToolNotDone, ToolUnavailab
 from aixgo.testing.waiting import PATIENCE_SECONDS
 from aixgo.tools.net.exchange import Call, Reply
 from aixgo.tools.net.guard import Guard, kind_of
-from aixgo.tools.net.web import Lookup, Web, _only_connected
+from aixgo.tools.net.resolver import Lookup, only_connected
+from aixgo.tools.net.web import Web
 
 from ._site import Site, answer, built, running_site, use
 
@@ -253,7 +254,7 @@ async def test_a_resolver_that_hangs_is_given_up_before_anything_is_sent() -> No
 
 def test_a_socket_is_never_made_for_a_name() -> None:
     with pytest.raises(OSError, match="illegal IP address"):
-        _only_connected((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("localhost", 80)))
+        only_connected((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("localhost", 80)))
 
 
 # -- redirects -----------------------------------------------------------------------------------

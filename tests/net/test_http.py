@@ -250,8 +250,8 @@ async def test_an_answer_over_the_limit_is_not_read_to_its_end(site: Site, packe
     body = b" " * 20_000_000
     more = {"Content-Encoding": "gzip"} if packed else {}
     site.will(web.Response(body=gzip.compress(body) if packed else body, headers=more))
-    with pytest.raises(ToolError, match=r"answered 200 with more than 10,000 bytes, which is the"):
-        await use(tool_of(site, path="/", max_body=10_000))
+    with pytest.raises(ToolError, match=r"answered 200 with more than 50,000 bytes, which is the"):
+        await use(tool_of(site, path="/", max_body=50_000))
 
 
 # -- what a status means ---------------------------------------------------------------------------

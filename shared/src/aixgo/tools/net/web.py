@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
 import os
-import socket
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,11 +24,11 @@ from aixgo.errors import (
 )
 from aixgo.tools.net.exchange import Call, Reply, origin_of, redirected
 from aixgo.tools.net.guard import Guard
+from aixgo.tools.net.resolver import Lookup, Resolver, only_connected, system_lookup
 from aixgo.web.secrets import NOTHING, Secrets
 
 try:
     import aiohttp
-    from aiohttp.abc import AbstractResolver, ResolveResult
     from yarl import URL
 except ImportError as error:
     raise MissingExtra("a tool over the network", "tools") from error
@@ -48,8 +48,8 @@ does not come, the tool still says that nothing was sent."""
 
 _PIECE_BYTES = 256 * 1024
 
-Lookup = Callable[[str, int], Awaitable[list[str]]]
-"""From a host and a port to the host's addresses; raises `OSError` when there are none."""
+_CLOSE_SECONDS = 1.0
+"""For the goodbye of a WebSocket."""
 
 
 @dataclass
@@ -99,7 +99,7 @@ class Web:
     ) -> None:
         self._what, self._guard, self._once = what, guard, once
         self._max_body, self._connect_timeout = max_body, connect_timeout
-        self._secrets, self._lookup, self._tls = secrets, lookup or _system_lookup, tls
+        self._secrets, self._lookup, self._tls = secrets, lookup or system_lookup, tls
         self._held: dict[asyncio.AbstractEventLoop, _Held] = {}
 
     async def open(self) -> None:
@@ -150,11 +150,9 @@ class Web:
     async def _exchange(
         self, session: aiohttp.ClientSession, call: Call, remaining: float, progress: _Progress
     ) -> Reply:
-        url = URL(call.url, encoded=True)
-        self._guard.check_host(url.raw_host or "")
         async with session.request(
             call.method,
-            url,
+            URL(call.url, encoded=True),
             data=_sendable(call.body),
             headers=call.headers,
             allow_redirects=False,
@@ -207,21 +205,79 @@ class Web:
             connector=aiohttp.TCPConnector(
                 limit=MAX_CONNECTIONS,
                 force_close=not keep,
-                resolver=_Resolver(self._guard, self._lookup),
+                resolver=Resolver(self._guard, self._lookup),
                 use_dns_cache=False,
-                socket_factory=_only_connected,
+                socket_factory=only_connected,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=[trace],
+            middlewares=[self._guarded],
+            timeout=self.timeout(math.inf),
             auto_decompress=True,
         )
         # aiohttp sends a PUT or a DELETE a second time when the server hangs up
         session._retry_connection = not self._once
         return session
 
+    async def _guarded(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Refuse addresses that are not allowed; each request passes here, also of a redirect."""
+        self._guard.check_host(request.url.raw_host or "")
+        response = await handler(request)
+        # aiohttp follows redirects of WebSockets, and would take secret headers along
+        if "Upgrade" in request.headers and 300 <= response.status < 400:
+            response.close()
+            raise ToolNotDone(
+                f"{self._what}: {origin_of(str(request.url))} answered {response.status} instead "
+                "of opening a WebSocket; write the URL where it leads to",
+                retryable=False,
+            )
+        return response
+
+    async def websocket(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        heartbeat: float,
+        remaining: float,
+    ) -> aiohttp.ClientWebSocketResponse:
+        """Open a WebSocket.
+
+        Args:
+            heartbeat: seconds between pings; a far side that does not answer is gone.
+            remaining: seconds that are left for everything.
+
+        Raises:
+            ToolNotDone, ToolUnavailable: as of `send`.
+        """
+        with self.translated(url, _Progress()):
+            try:
+                async with asyncio.timeout(self._connect_seconds(remaining)):
+                    return await session.ws_connect(
+                        url,
+                        headers=headers,
+                        heartbeat=heartbeat,
+                        max_msg_size=self._max_body,
+                        timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_SECONDS),
+                        ssl=True if self._tls is None else self._tls,
+                    )
+            except aiohttp.WSServerHandshakeError as error:
+                status = error.status
+                raise ToolNotDone(
+                    f"{self._what}: {origin_of(url)} answered {status} instead of opening a "
+                    "WebSocket, so nothing was sent",
+                    retryable=status == 429 or status >= 500,
+                ) from None
+
+    def _connect_seconds(self, remaining: float) -> float:
+        return max(0.001, min(self._connect_timeout, remaining * _CONNECT_SHARE))
+
     def timeout(self, remaining: float) -> aiohttp.ClientTimeout:
         """Return the limits of one request; its own end is the caller's business."""
-        seconds = max(0.001, min(self._connect_timeout, remaining * _CONNECT_SHARE))
+        seconds = self._connect_seconds(remaining)
         return aiohttp.ClientTimeout(total=None, connect=seconds, sock_connect=seconds)
 
     @contextmanager
@@ -276,43 +332,3 @@ def _reason(error: Exception) -> str:
 async def _note_sent(_: Any, context: Any, __: Any) -> None:
     if isinstance(context.trace_request_ctx, _Progress):
         context.trace_request_ctx.sent = True
-
-
-def _only_connected(info: tuple[Any, ...]) -> socket.socket:
-    """Return a socket for an address that is one; a name would be resolved once more."""
-    family, kind, protocol, _, address = info
-    socket.inet_pton(family, str(address[0]).partition("%")[0])
-    return socket.socket(family, kind, protocol)
-
-
-async def _system_lookup(host: str, port: int) -> list[str]:
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
-
-
-class _Resolver(AbstractResolver):
-    """Resolves a name once, and returns its addresses only if all of them are allowed."""
-
-    def __init__(self, guard: Guard, lookup: Lookup) -> None:
-        self._guard, self._lookup = guard, lookup
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        addresses = await self._lookup(host, port)
-        self._guard.check_addresses(host, addresses)
-        return [
-            {
-                "hostname": host,
-                "host": address,
-                "port": port,
-                "family": socket.AF_INET6 if ":" in address else socket.AF_INET,
-                "proto": 0,
-                "flags": socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            }
-            for address in addresses
-        ]
-
-    async def close(self) -> None:
-        return None
