@@ -27,7 +27,7 @@ from aixgo.testing.local import run_local
 from aixgo.testing.waiting import eventually
 from aixgo.tools import Done, NotDone, ToolContext, Unknown
 from aixgo.tools.kinds import Workshop, find_kind
-from aixgo.tools.sandbox import SandboxedTool, process
+from aixgo.tools.sandbox import SandboxedTool, probe, process
 from aixgo.tools.sandbox.child import MAX_OPEN, _leave_network
 from aixgo.tools.sandbox.process import KEPT_BYTES, Ended
 
@@ -268,6 +268,7 @@ def test_a_machine_that_cannot_take_the_network_away_says_so(make: Make) -> None
             return -1
 
     assert "does not let this process leave the network" in _leave_network(NotAllowed())
+    assert probe() == ""
     with pytest.raises(ToolNotDone, match=r"`sandbox: \{network: true\}`") as refused:
         make()._answer(Ended(answer=bytearray(b'{"refused": "no"}')))
     assert not refused.value.retryable

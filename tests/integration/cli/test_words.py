@@ -81,10 +81,28 @@ def test_a_document_in_order_is_summed_up(aixgo: Any) -> None:
         "file": "agents.yaml",
         "name": "app",
         "namespace": "default",
-        "agents": [{"name": "echo", "role": "logger"}],
+        "agents": [{"name": "echo", "role": "logger", "tools": [], "mcp_servers": []}],
         "findings": [],
         "warnings": [],
     }
+
+
+def test_the_tools_of_agents_are_summed_up_and_unused_ones_are_a_warning(aixgo: Any) -> None:
+    file = aixgo.write(
+        "agents.yaml",
+        "version: 2\n"
+        "models: {default: local/smollm2}\n"
+        "tools:\n"
+        "  ask: {type: agent, agent: echo}\n"
+        "  spare: {type: agent, agent: echo}\n"
+        "agents: [{name: desk, role: react, tools: [ask]}, {name: echo, role: react}]\n",
+    )
+    assert aixgo("validate", file).stdout.splitlines()[1:] == [
+        "  desk (react) with tools: ask",
+        "  echo (react)",
+        "warning: agents.yaml:5:3: tools.spare: no agent uses the tool 'spare'; name it in the "
+        "`tools` of one, or take it out",
+    ]
 
 
 def test_a_wrong_document_ends_with_2_and_every_finding_on_stderr(aixgo: Any) -> None:
@@ -161,6 +179,8 @@ def test_doctor_says_what_is_there_and_never_a_key(aixgo: Any) -> None:
     }
     assert checks["key of xai"]["state"] == "missing"
     assert checks["role logger"]["state"] == "ok"
+    assert checks["tools python"]["state"] == "ok"
+    assert checks["sandbox"]["state"] in ("ok", "missing")
     assert {f"extra {name}" for name in metadata("aixgo").get_all("Provides-Extra") or []} == {
         name for name in checks if name.startswith("extra ")
     }

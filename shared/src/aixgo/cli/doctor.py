@@ -35,6 +35,8 @@ from aixgo.hosting.process import run as run_process
 from aixgo.models.providers import PROVIDERS
 from aixgo.subjects import EVENTS, STREAMS, Names
 from aixgo.telemetry import logs
+from aixgo.tools.kinds import KINDS, find_kind
+from aixgo.tools.sandbox import probe
 
 State = Literal["ok", "missing", "failed"]
 """`missing` is optional and not there; `failed` should work and does not."""
@@ -66,7 +68,7 @@ def command(broker: Server = "", namespace: Space = "default", json: Json = Fals
     """
     logs.configure("error")
     names = Names(namespace_of(namespace))
-    checks = [*_python(), *_extras(), *_server(), *_local_model(), *_roles(), *_keys()]
+    checks = [*_python(), *_extras(), *_server(), *_local_model(), *_roles(), *_tools(), *_keys()]
     if broker:
         checks += run_process(_broker(server_of(broker), names))
     for check in checks:
@@ -129,6 +131,22 @@ def _roles() -> Iterator[Check]:
             yield Check(f"role {role}", "ok")
     if not known_roles():
         yield Check("roles", "missing", "install packages such as aixgo-react")
+
+
+def _tools() -> Iterator[Check]:
+    for kind in KINDS:
+        try:
+            find_kind(kind)
+        except ConfigError as error:
+            yield Check(f"tools {kind}", "failed", str(error))
+        else:
+            yield Check(f"tools {kind}", "ok")
+    refused = probe()
+    if refused:
+        detail = f"{refused}; Python tools with `sandbox: true` are refused here"
+        yield Check("sandbox", "missing", detail)
+    else:
+        yield Check("sandbox", "ok", "without the network")
 
 
 def _keys() -> Iterator[Check]:

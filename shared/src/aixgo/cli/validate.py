@@ -46,7 +46,8 @@ def command(file: MaybeFile = None, json: Json = False, schema: Schema = False) 
     agents = len(document.agents)
     write(f"{file}: in order; {document.name!r} with {agents} agent{'s' if agents != 1 else ''}")
     for agent in document.agents:
-        write(f"  {agent.name} ({agent.spec.role})")
+        uses = ", ".join([*agent.tools.always, *(f"{name}:*" for name in agent.tools.sources)])
+        write(f"  {agent.name} ({agent.spec.role})" + (f" with tools: {uses}" if uses else ""))
     for one in found.warnings:
         write(f"warning: {file}:{one.line}:{one.column}: {one.path}: {one.message}")
 
@@ -77,7 +78,15 @@ def _shape(document: Document, found: Review) -> dict[str, Any]:
     return {
         "name": document.name,
         "namespace": document.namespace,
-        "agents": [{"name": agent.name, "role": agent.spec.role} for agent in document.agents],
+        "agents": [
+            {
+                "name": agent.name,
+                "role": agent.spec.role,
+                "tools": [*agent.tools.always],
+                "mcp_servers": [*agent.tools.sources],
+            }
+            for agent in document.agents
+        ],
         "findings": [],
         "warnings": [_facts(one) for one in found.warnings],
     }

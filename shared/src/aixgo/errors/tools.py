@@ -20,8 +20,8 @@ class UnknownTool(ToolError):
         self.name, self.agent = name, agent
         near = near or "; it has no tools"
         super().__init__(
-            f"agent {agent!r} has no tool {name!r}; add it with "
-            f"Agent({agent!r}, …, tools=[…]){near}"
+            f"agent {agent!r} has no tool {name!r}; add it to the agent's `tools`, or use another"
+            f"{near}"
         )
 
 

@@ -87,6 +87,11 @@ class Toolbox:
         return self._tools
 
     @property
+    def sources(self) -> Collection[str]:
+        """Names of the sources of tools that are known at run time."""
+        return self._sources.keys()
+
+    @property
     def agents(self) -> tuple[str, ...]:
         """Names of the agents that tools made of steps may call, as far as they are known now."""
         return tuple(dict.fromkeys(name for tool in self for name in getattr(tool, "agents", ())))

@@ -5,6 +5,6 @@ network and the service's environment. It is not a jail for hostile code, which 
 every file that the service's user can read.
 """
 
-from aixgo.tools.sandbox.tool import SandboxedTool
+from aixgo.tools.sandbox.tool import SandboxedTool, probe
 
-__all__ = ["SandboxedTool"]
+__all__ = ["SandboxedTool", "probe"]

@@ -29,6 +29,8 @@ def main() -> None:
     answer: bytes
     if refused:
         answer = json.dumps({"refused": refused}).encode()
+    elif request["mode"] == "probe":
+        answer = b"{}"
     else:
         sys.path[:] = request["path"]
         from aixgo.tools.sandbox.work import answer_to  # with the limits in force

@@ -59,13 +59,6 @@ class SandboxedTool:
             "options": dict(options),
             "directory": None if directory is None else os.fspath(Path(directory).resolve()),
             "path": [place for place in sys.path if place],
-            "limits": {
-                "parent": os.getpid(),
-                "cpu": limits.cpu_seconds,
-                "memory": limits.memory,
-                "files": limits.files,
-                "network": limits.network,
-            },
         }
         told = self._described()
         self.spec = ToolSpec(**told["spec"], retry=Retry.model_validate(told["retry"]))
@@ -144,7 +137,11 @@ class SandboxedTool:
         return told
 
     def _child(self, mode: str, **more: Any) -> ChildProcess:
-        return ChildProcess(msgspec.json.encode({**self._request, "mode": mode, **more}))
+        return ChildProcess(
+            msgspec.json.encode(
+                {**self._request, "limits": _told(self._limits), "mode": mode, **more}
+            )
+        )
 
     def _answer(self, ended: Ended) -> dict[str, Any]:
         """Return what a process answered.
@@ -198,6 +195,28 @@ class SandboxedTool:
             f"it needed more than {megabytes:,.0f} MB of memory, the interpreter's included; make "
             "it need less, or raise `sandbox.memory`"
         )
+
+
+def probe() -> str:
+    """Return why a process cannot have its limits on this machine; empty when it can."""
+    request = {"limits": _told(SandboxOptions()), "mode": "probe"}
+    ended = ChildProcess(msgspec.json.encode(request)).run()
+    try:
+        told = msgspec.json.decode(ended.answer, type=dict[str, str])
+    except msgspec.DecodeError:
+        return f"a process with limits ends with status {ended.status}{_wrote(ended)}"
+    return told.get("refused", "")
+
+
+def _told(limits: SandboxOptions) -> dict[str, Any]:
+    """Return limits as a process is told them."""
+    return {
+        "parent": os.getpid(),
+        "cpu": limits.cpu_seconds,
+        "memory": limits.memory,
+        "files": limits.files,
+        "network": limits.network,
+    }
 
 
 _FACTS = ("run_id", "step", "agent", "tool", "idempotency_key", "attempt", "deadline")
