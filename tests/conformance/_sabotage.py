@@ -13,6 +13,7 @@ from aixgo.broker import (
     Delivery,
     StreamConfig,
 )
+from aixgo.clock import now
 from aixgo.errors import BrokerError
 
 
@@ -116,6 +117,20 @@ def delivers(change: Callable[[Any], Any]) -> type[Wrapper]:
             return await self.real.consume(stream, consumer, handle, slots=slots)
 
     return Delivers
+
+
+BEHIND_SECONDS = 10.0
+"""For which a replica of `Behind` does not know of a record."""
+
+
+class Behind(Wrapper):
+    """No sabotage: reads that are not decisive are answered by a replica that is behind."""
+
+    async def last(self, stream: str, subject: str, *, decisive: bool = False) -> Any:
+        record = await self.real.last(stream, subject, decisive=decisive)
+        if decisive or record is None or "RESULTS" not in stream:
+            return record
+        return record if record.time < now() - BEHIND_SECONDS else None
 
 
 class Sabotaged:

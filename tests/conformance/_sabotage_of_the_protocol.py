@@ -20,6 +20,8 @@ from aixgo.config.agents import Retry
 from aixgo.envelope import Envelope
 from aixgo.subjects import step_id
 
+from ._sabotage import Behind
+
 Sabotage = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -126,6 +128,16 @@ def what_was_finished_elsewhere_is_not_acknowledged(patch: pytest.MonkeyPatch) -
         return await as_usual(self, delivery, request, outcome)
 
     patch.setattr(Settler, "settle", settle_some)
+
+
+def decisions_are_left_to_replicas(patch: pytest.MonkeyPatch) -> None:
+    """Only a broker with replicas can show it: `Behind`."""
+    last = Behind.last
+
+    async def of_any(self: Behind, stream: str, subject: str, *, decisive: bool = False) -> Any:
+        return await last(self, stream, subject)
+
+    patch.setattr(Behind, "last", of_any)
 
 
 PROTOCOL: list[Sabotage] = [

@@ -10,6 +10,7 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from aixgo.envelope import new_id
+from aixgo.errors import RequestTimeout
 from aixgo.subjects import Names
 from aixgo.testing.broker_checks import Backend
 from aixgo.testing.broker_checks.memory_backend import MemoryBackend
@@ -17,7 +18,8 @@ from aixgo.testing.virtual_time import VirtualTimeLoop
 
 from ._protocol_machine import ProtocolMachine
 from ._protocol_model import REAL, VIRTUAL
-from ._sabotage_of_the_protocol import PROTOCOL
+from ._sabotage import Behind, Sabotaged
+from ._sabotage_of_the_protocol import PROTOCOL, decisions_are_left_to_replicas
 
 
 def explore(
@@ -40,6 +42,23 @@ def in_memory() -> ProtocolMachine:
 
 def test_on_the_memory_broker() -> None:
     explore(in_memory, examples=60, steps=40)
+
+
+def with_replicas_that_are_behind() -> ProtocolMachine:
+    backend = Sabotaged(Behind, MemoryBackend())
+    return ProtocolMachine(VirtualTimeLoop, backend, Names("machine"), VIRTUAL)
+
+
+def test_on_replicas_that_are_behind() -> None:
+    explore(with_replicas_that_are_behind, examples=60, steps=40)
+
+
+def test_a_look_at_a_replica_that_decides_something_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decisions_are_left_to_replicas(monkeypatch)
+    with pytest.raises((AssertionError, RequestTimeout)):  # what stands is refused, and not found
+        explore(with_replicas_that_are_behind, examples=3_000, steps=40, shrink=False)
 
 
 @pytest.mark.slow
