@@ -1,0 +1,300 @@
+"""`McpServer`: one connection to an MCP server, kept open and found again, for a whole process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from aixgo.errors import ConfigError, OutcomeUnknown, ToolNotDone, ToolUnavailable, text_of
+from aixgo.pauses import Pauses
+from aixgo.tools.mcp.options import McpOptions
+from aixgo.tools.mcp.tool import McpTool
+
+if TYPE_CHECKING:
+    from mcp import Client
+    from mcp_types import CallToolResult
+
+log = logging.getLogger("aixgo.tools.mcp")
+
+CONNECT_SECONDS = 20.0
+"""For a server to be there, and for the first use of its tools to wait for that: a program that is
+downloaded first takes longer, and the use is tried again."""
+
+REFRESH_SECONDS = 30.0
+"""A connection that is not used is looked at after this time, and the list of tools read again."""
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 15.0
+"""Back-off of a server that cannot be reached."""
+
+MOST_TOOLS = 1_000
+"""Of a server; what it has besides is left out, with a warning."""
+
+_STDERR_CHARS = 500
+"""Of a line that a program writes to stderr, in the log."""
+
+_NOT_BEGUN = frozenset({-32600, -32601, -32602, -32700})
+"""Codes of JSON-RPC for a request that was not understood, of a method or with parameters that are
+not there."""
+
+_CLOSED = -32000
+"""Code of the SDK's error for a connection that is closed."""
+
+
+class McpServer:
+    """A source of tools (`aixgo.tools.ToolSource`).
+
+    A server that asks its user something in the middle of a use (elicitation) is told that the user
+    declines: let the agent ask with `ask_human` before it uses the tool.
+    """
+
+    def __init__(self, options: McpOptions) -> None:
+        self._options = options
+        self._users = 0
+        self._running: asyncio.Task[None] | None = None
+        self._client: Client | None = None
+        self._there = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._tools: dict[str, McpTool] = {}
+        self._why = "it is still being connected to"
+
+    @property
+    def name(self) -> str:
+        """Name of the server."""
+        return self._options.name
+
+    @property
+    def where(self) -> str:
+        """The program or the address, for people."""
+        return self._options.url or " ".join(self._options.command)
+
+    async def open(self) -> None:
+        """See `ToolSource.open`."""
+        self._users += 1
+        if self._running is None:
+            self._there, self._gone = asyncio.Event(), asyncio.Event()
+            self._running = asyncio.create_task(self._run(), name=f"MCP server {self.name}")
+
+    async def close(self) -> None:
+        """See `ToolSource.close`."""
+        self._users = max(0, self._users - 1)
+        if self._users or self._running is None:
+            return
+        running, self._running = self._running, None
+        running.cancel()
+        await asyncio.wait([running])
+
+    async def tools(self) -> Mapping[str, McpTool]:
+        """See `ToolSource.tools`.
+
+        What the server said last holds while it is away; a use finds out.
+        """
+        if not self._tools:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await self._there.wait()
+            if not self._there.is_set():
+                raise self._unavailable()
+        return self._tools
+
+    async def call(self, tool: str, arguments: dict[str, Any], seconds: float) -> CallToolResult:
+        """See `Connection.call`."""
+        import anyio
+        from mcp import MCPError
+
+        client = self._client
+        if client is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(seconds, CONNECT_SECONDS)):
+                    await self._there.wait()
+            client = self._client
+        if client is None:
+            raise self._unavailable()
+        try:
+            # the step has a limit of its own, which says more
+            return await client.call_tool(tool, arguments, read_timeout_seconds=seconds + 5.0)
+        except anyio.ClosedResourceError as error:  # nothing was written
+            self._gone.set()
+            raise self._unavailable() from error
+        except MCPError as error:
+            if error.code == _CLOSED:
+                self._gone.set()
+                raise OutcomeUnknown(
+                    f"the connection to the MCP server {self.name!r} ({self.where}) was lost "
+                    f"while it worked on {tool!r}: {text_of(error)}"
+                ) from error
+            said = f"the MCP server {self.name!r} refused {tool!r}: {text_of(error)}"
+            if error.code in _NOT_BEGUN:
+                raise ToolNotDone(said, retryable=False) from error
+            raise OutcomeUnknown(said) from error
+        except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as error:
+            self._gone.set()
+            raise OutcomeUnknown(
+                f"the connection to the MCP server {self.name!r} ({self.where}) was lost while it "
+                f"worked on {tool!r}: {type(error).__name__} {text_of(error)}"
+            ) from error
+
+    def _unavailable(self) -> ToolUnavailable:
+        return ToolUnavailable(
+            f"the MCP server {self.name!r} ({self.where}) cannot be reached: {self._why}; start "
+            "it, or mend its `command` or `url`"
+        )
+
+    # -- the connection ------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        """Connect, stay until the connection is gone, and begin again."""
+        pauses, told = Pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS), False
+        while True:
+            try:
+                async with self._connected() as client:
+                    async with asyncio.timeout(CONNECT_SECONDS):
+                        await self._read_tools(client)
+                    self._gone.clear()
+                    self._client = client
+                    self._there.set()
+                    pauses.reset()
+                    told = False
+                    log.info(
+                        "mcp.connected", extra={"server": self.name, "tools": len(self._tools)}
+                    )
+                    await self._until_gone(client)
+                self._why = "its connection was lost"
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:
+                if isinstance(error, SystemExit | KeyboardInterrupt):
+                    raise
+                self._why = _reason(error)
+            finally:
+                self._client = None
+                self._there.clear()
+            if not told:
+                told = True
+                log.warning("mcp.away", extra={"server": self.name, "error": self._why})
+            await asyncio.sleep(pauses.take() * random.uniform(0.5, 1.0))
+
+    async def _until_gone(self, client: Client) -> None:
+        """Return when a use or a look has found that the connection is gone."""
+        while not self._gone.is_set():
+            try:
+                async with asyncio.timeout(REFRESH_SECONDS):
+                    await self._gone.wait()
+            except TimeoutError:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await self._read_tools(client)
+
+    async def _read_tools(self, client: Client) -> None:
+        """Take over the server's list of tools; one that cannot be used is left out and named."""
+        found: dict[str, McpTool] = {}
+        cursor: str | None = None
+        while len(found) < MOST_TOOLS:
+            page = await client.list_tools(cursor=cursor, cache_mode="bypass")
+            for described in page.tools:
+                try:
+                    tool = McpTool(self, self._options, described)
+                except ConfigError as error:
+                    log.warning(
+                        "mcp.tool_left_out", extra={"server": self.name, "error": str(error)}
+                    )
+                    continue
+                found[tool.spec.name] = tool
+            cursor = page.next_cursor
+            if not cursor:
+                break
+        else:
+            log.warning("mcp.too_many_tools", extra={"server": self.name, "most": MOST_TOOLS})
+        for unknown in self._options.effects.keys() - {tool.theirs for tool in found.values()}:
+            log.warning("mcp.effect_of_no_tool", extra={"server": self.name, "tool": unknown})
+        self._tools = found
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncGenerator[Client, None]:
+        """Connect; the program ends with the block."""
+        from mcp import Client, StdioServerParameters
+        from mcp.client.stdio import stdio_client
+
+        async with AsyncExitStack() as stack:
+            if self._options.url:
+                transport: Any = await self._over_http(stack)
+            else:
+                program, *arguments = self._options.command
+                parameters = StdioServerParameters(
+                    command=program,
+                    args=arguments,
+                    env={
+                        name: value.get_secret_value() for name, value in self._options.env.items()
+                    },
+                    cwd=self._options.cwd or None,
+                    encoding_error_handler="replace",
+                )
+                transport = stdio_client(parameters, errlog=await self._stderr(stack))
+            async with asyncio.timeout(CONNECT_SECONDS):
+                client = await stack.enter_async_context(
+                    Client(transport, message_handler=self._on_message)
+                )
+            yield client
+
+    async def _over_http(self, stack: AsyncExitStack) -> Any:
+        import httpx2
+        from mcp.client.streamable_http import streamable_http_client
+
+        headers = {name: value.get_secret_value() for name, value in self._options.headers.items()}
+        http = await stack.enter_async_context(
+            httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(CONNECT_SECONDS, read=None))
+        )
+        return streamable_http_client(self._options.url, http_client=http)
+
+    async def _stderr(self, stack: AsyncExitStack) -> Any:
+        """Return a file for a program's stderr, whose lines go to the log."""
+        reading, writing = os.pipe()
+        lines = asyncio.StreamReader(limit=1 << 16)
+        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(lines), os.fdopen(reading, "rb", buffering=0)
+        )
+        stack.callback(pipe.close)
+        task = asyncio.create_task(self._log(lines), name=f"MCP server {self.name}: stderr")
+        stack.callback(task.cancel)
+        return stack.enter_context(os.fdopen(writing, "w"))
+
+    async def _log(self, lines: asyncio.StreamReader) -> None:
+        while True:
+            try:
+                line = await lines.readline()
+            except ValueError:  # a line that is too long, of which the rest follows
+                continue
+            if not line:
+                return
+            text = line.decode(errors="replace").strip()[:_STDERR_CHARS]
+            log.debug("mcp.stderr", extra={"server": self.name, "text": text})
+
+    async def _on_message(self, message: Any) -> None:
+        """Read the list again when the server says that it has changed."""
+        kind = getattr(message, "method", "") or getattr(
+            getattr(message, "root", None), "method", ""
+        )
+        client = self._client
+        if kind == "notifications/tools/list_changed" and client is not None:
+            asyncio.get_running_loop().call_soon(self._refresh, client)
+
+    def _refresh(self, client: Client) -> None:
+        task = asyncio.create_task(self._read_tools(client), name=f"MCP server {self.name}: tools")
+        task.add_done_callback(self._refreshed)
+
+    def _refreshed(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._gone.set()
+
+
+def _reason(error: BaseException) -> str:
+    """Return what went wrong, out of the groups that task groups raise."""
+    while isinstance(error, BaseExceptionGroup) and error.exceptions:
+        error = error.exceptions[0]
+    text = text_of(error)
+    if isinstance(error, TimeoutError) and not text:
+        return f"it did not answer within {CONNECT_SECONDS:g} s"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,75 @@
+"""An MCP server on stdio or HTTP that can be slow, fail, die, and count: `shop_server.py FOLDER`.
+
+What it did is in FOLDER, so that it outlives the process: `pid`, and a line in `done` for each use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from mcp.server import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import ToolAnnotations
+
+FOLDER = Path(sys.argv[1])
+server = MCPServer("shop", log_level="WARNING")
+
+
+def note(line: str) -> None:
+    """Write down that something was done."""
+    with (FOLDER / "done").open("a") as file:
+        file.write(f"{line}\n")
+
+
+@server.tool(annotations=ToolAnnotations(read_only_hint=True))
+def price(item: str, count: int = 1) -> int:
+    """Say what some items cost, in cents."""
+    return 250 * count
+
+
+@server.tool(annotations=ToolAnnotations(read_only_hint=True))
+async def stock(item: str) -> str:
+    """Look how much there is; the first time takes for ever."""
+    note(f"stock {item}")
+    if not (FOLDER / "quick").exists():
+        (FOLDER / "quick").touch()
+        await asyncio.sleep(600)
+    return f"12 of {item}"
+
+
+@server.tool()
+async def order(item: str) -> str:
+    """Order an item; takes for ever."""
+    note(f"order {item}")
+    await asyncio.sleep(600)
+    return "ordered"
+
+
+@server.tool()
+def refuse(why: str) -> str:
+    """Fail with a reason."""
+    raise ToolError(f"we do not do that: {why}")
+
+
+@server.tool(annotations=ToolAnnotations(read_only_hint=True))
+def talk(characters: int) -> str:
+    """Say a lot."""
+    return "x" * characters
+
+
+@server.tool(annotations=ToolAnnotations(read_only_hint=True))
+def environment() -> list[str]:
+    """Say which variables there are."""
+    return sorted(os.environ)
+
+
+if __name__ == "__main__":
+    (FOLDER / "pid").write_text(str(os.getpid()))
+    sys.stderr.write("this server writes to stderr\n")
+    if len(sys.argv) > 2:
+        server.run(transport="streamable-http", host="127.0.0.1", port=int(sys.argv[2]))
+    else:
+        server.run()
