@@ -143,7 +143,9 @@ def test_what_is_opened_is_open_and_nothing_else() -> None:
     hosts.check_host("10.1.0.7")
 
 
-@pytest.mark.parametrize("host", ["http://api", "api:80", "a/b", "", "*.internal"])
+@pytest.mark.parametrize(
+    "host", ["http://api", "api:80", "a/b", "", "*.internal", "a..b", "x" * 64]
+)
 def test_what_is_not_a_host_cannot_be_allowed(host: str) -> None:
     with pytest.raises(ConfigError, match="is not a host; write a name"):
         Guard("tool 't'", allow_hosts=[host])

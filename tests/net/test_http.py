@@ -25,7 +25,7 @@ from aixgo.errors import (
     ToolUnavailable,
 )
 from aixgo.testing.local import run_local
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 from ._site import Site, answer, built, context, running_site, use
 
@@ -50,7 +50,7 @@ def tool_of(site: Site, /, **options: Any) -> Any:
 async def test_a_get_puts_values_where_the_template_says(site: Site) -> None:
     tool = tool_of(
         site,
-        path="/weather/{city}/days?lang=de%20AT&unit={unit}",
+        path="/weather/{city}/days?wsdl&lang=de%20AT&unit={unit}",
         query={"tag": "{tags}", "exact": True, "near": "near {city}"},
         headers={"X-Tenant": "tenant-{unit}", "Accept": "application/json"},
         parameters={
@@ -64,7 +64,7 @@ async def test_a_get_puts_values_where_the_template_says(site: Site) -> None:
     (seen,) = site.seen
     assert (seen.method, seen.body) == ("GET", b"")
     assert seen.target == (
-        "/weather/S%C3%A3o%20Paulo%2Fx%3Fy%3Dz%26a%23b/days?lang=de%20AT&unit=metric"
+        "/weather/S%C3%A3o%20Paulo%2Fx%3Fy%3Dz%26a%23b/days?wsdl&lang=de%20AT&unit=metric"
         "&tag=a%20b&tag=c%26d&exact=true&near=near%20S%C3%A3o%20Paulo%2Fx%3Fy%3Dz%26a%23b"
     )
     assert seen.headers["X-Tenant"] == "tenant-metric"
@@ -72,7 +72,7 @@ async def test_a_get_puts_values_where_the_template_says(site: Site) -> None:
     assert "Idempotency-Key" not in seen.headers
     await use(tool, city="Oslo")  # a parameter that is not given leaves its member out
     assert site.seen[1].target == (
-        "/weather/Oslo/days?lang=de%20AT&unit=metric&exact=true&near=near%20Oslo"
+        "/weather/Oslo/days?wsdl&lang=de%20AT&unit=metric&exact=true&near=near%20Oslo"
     )
 
 
@@ -447,9 +447,10 @@ async def test_an_agent_opens_and_closes_the_connections_of_its_tools(site: Site
     assert tool._web._held == {}
 
 
-async def test_a_once_step_waits_as_long_as_the_server_asks(site: Site) -> None:
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_step_waits_as_long_as_the_server_asks(site: Site, method: str) -> None:
     site.will(answer("busy", status=429, Retry_After="0.2"), answer({"paid": 1}))
-    tool = tool_of(site, path="/pay", method="POST", retry={"initial_backoff": "1ms"})
+    tool = tool_of(site, path="/pay", method=method, retry={"initial_backoff": "1ms"})
     waited: list[float] = []
 
     async def pays(message: Message, ctx: Context) -> Any:
@@ -462,7 +463,69 @@ async def test_a_once_step_waits_as_long_as_the_server_asks(site: Site) -> None:
     async with run_local(Agent("a", pays, tools=[tool])) as local:
         assert (await local.call("a", "go")).data == {"paid": 1}
     assert waited[0] >= 0.2
-    assert site.seen[0].headers["Idempotency-Key"] == site.seen[1].headers["Idempotency-Key"]
+    keys = [one.headers.get("Idempotency-Key") for one in site.seen]
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+    assert (keys[0] is None) == (method == "GET")
+
+
+# -- runs ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["memory", pytest.param("nats", marks=pytest.mark.nats)])
+def broker(request: pytest.FixtureRequest) -> str:
+    return "memory" if request.param == "memory" else request.getfixturevalue("nats_server").url
+
+
+async def hung_up(request: web.BaseRequest) -> web.StreamResponse:
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+@pytest.mark.parametrize("what", ["502", "hangs up", "not JSON"])
+async def test_a_payment_whose_end_was_not_seen_is_not_made_again(
+    site: Site, broker: str, what: str
+) -> None:
+    ways: dict[str, Any] = {
+        "502": answer("bad gateway", status=502),
+        "hangs up": hung_up,
+        "not JSON": answer("<p>thank you</p>"),
+    }
+    site.will(ways[what])
+    tool = tool_of(site, path="/pay", method="POST", result="$.receipt", timeout="200ms")
+
+    async def pays(message: Message, ctx: Context) -> Any:
+        return await ctx.tool("weather")
+
+    async with run_local(Agent("a", pays, tools=[tool]), broker=broker) as local:
+        run = await local.send("a", "go", timeout=600)
+        (question,) = await eventually(lambda: local.questions(run))
+        assert question.options == ("done", "not done")
+        error = question.question["error"]
+        assert site.url in error
+        assert "502" in error or "lost the connection" in error or "is not JSON" in error
+        await local.answer(run, {"done": "receipt 7"})
+        result = await local.result("a", run, timeout=PATIENCE_SECONDS)
+        assert result is not None
+        assert result.text == "receipt 7"
+    assert len(site.seen) == 1
+
+
+@pytest.mark.parametrize("status", [400, 503])
+async def test_a_payment_that_was_refused_asks_nobody(site: Site, broker: str, status: int) -> None:
+    site.will(answer({"message": "no"}, status=status), answer({"message": "no"}, status=400))
+    tool = tool_of(site, path="/pay", method="POST", retry={"initial_backoff": "1ms"})
+
+    async def pays(message: Message, ctx: Context) -> Any:
+        with pytest.raises(ToolFailed, match=r"answered 400: no") as caught:
+            await ctx.tool("weather")
+        return caught.value.cause
+
+    async with run_local(Agent("a", pays, tools=[tool]), broker=broker) as local:
+        assert (await local.call("a", "go")).text == "tool_not_done"
+        assert await local.questions() == []
+    assert len(site.seen) == (1 if status == 400 else 2)
 
 
 # -- secrets ---------------------------------------------------------------------------------------

@@ -6,9 +6,11 @@ import asyncio
 import copy
 import json
 import logging
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 import pytest
@@ -25,6 +27,7 @@ from aixgo.tools.kinds import Workshop
 from aixgo.tools.openapi import source as source_module
 from aixgo.tools.openapi.reading import MAX_DEPTH, read
 
+from ._nasty import NASTY
 from ._site import Site, answer, built, context, running_site, told, use
 
 PETS: dict[str, Any] = {
@@ -148,7 +151,8 @@ async def source_of(tmp_path: Path, site: Site | None = None, /, **options: Any)
     options = {"type": "openapi", "allow_private": True, **server, **options}
     if "document" not in options:
         options["document"] = written(tmp_path)
-    return await built("pets", **options).tools()
+    source = await asyncio.to_thread(built, "pets", **options)  # it reads a file
+    return await source.tools()
 
 
 async def test_operations_are_tools_with_schemas_and_effects(tmp_path: Path) -> None:
@@ -536,6 +540,56 @@ def test_no_document_breaks_the_reader(place: str, junk: Any) -> None:
         return
     for tool in tools.values():
         msgspec.json.encode(tool.spec.input_schema)
+
+
+def pets_of(document: Any = PETS) -> Any:
+    options = {"type": "openapi", "name": "p", "document": "https://x.test"}
+    source, problems = build_tool({**options, "server": "https://p.test/v1"}, Workshop())
+    assert problems == []
+    return source._maker.tools(document)  # type: ignore[union-attr]
+
+
+TOOLS = pets_of()
+
+
+@given(
+    pet=NASTY,
+    fields=st.lists(NASTY, max_size=3),
+    trace=st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126)),
+)
+def test_no_argument_changes_anything_but_its_own_place(
+    pet: str, fields: list[str], trace: str
+) -> None:
+    tool = TOOLS["p:getPet"]
+    given_ = {"pet-id": pet, "fields": fields, "X-Trace": trace}
+    try:
+        arguments = tool.arguments(msgspec.Raw(msgspec.json.encode(given_)))
+    except InvalidPayload:
+        assert pet in ("", ".") or ".." in re.split(r"[/\\]", pet)
+        return
+    call = tool._requests.call(arguments)
+    parts = urlsplit(call.url)
+    assert (parts.scheme, parts.netloc, parts.fragment) == ("https", "p.test", "")
+    assert [unquote(one) for one in parts.path.split("/")] == ["", "v1", "pets", pet]
+    pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(fields))
+    assert pairs == [("fields", one) for one in fields]
+    assert call.headers["X-Trace"] == trace.strip()
+    assert set(call.headers) == {"Accept", "User-Agent", "X-Trace"}
+
+
+@given(filter_=st.dictionaries(NASTY, NASTY, max_size=3), ids=st.lists(NASTY, max_size=3))
+def test_objects_and_lists_of_a_query_stay_in_their_place(
+    filter_: dict[str, str], ids: list[str]
+) -> None:
+    tool = TOOLS["p:findPets"]
+    given_ = {"filter": filter_, "ids": ids, "limit": None}
+    arguments = tool.arguments(msgspec.Raw(msgspec.json.encode(given_)))
+    query = urlsplit(tool._requests.call(arguments).url).query
+    pairs = parse_qsl(query, keep_blank_values=True)
+    assert [name for name, _ in pairs] == ["ids", *(f"filter[{name}]" for name in filter_)]
+    assert [value for _, value in pairs[1:]] == [*filter_.values()]
+    raw = query.partition("&")[0].removeprefix("ids=")
+    assert [unquote(one) for one in raw.split(",")] == (ids or [""])
 
 
 # -- documents at a URL --------------------------------------------------------------------------

@@ -18,19 +18,8 @@ from aixgo.tools.declared import build_tool
 from aixgo.tools.kinds import Workshop
 from aixgo.tools.net.exchange import Call
 
+from ._nasty import NASTY
 from ._site import answer, built, running_site, told, use, wrong
-
-NASTY = st.one_of(
-    st.text(),
-    st.text(alphabet="./\\%?#&=@:{}\r\n\t\x00 aZ0;|\"'<>2eEfF"),
-    st.sampled_from(
-        [
-            *("..", ".", "%2e%2e", "../..", "..%2f", "..\\", "/", "//evil.test/", "?a=1", "#x"),
-            *("@evil.test", "http://evil.test", "a\r\nX-Evil: 1", "%00", "{city}", "{{x}}", ""),
-            *("\u2025", "．．", "。。", "\ufeff", "a&admin=1", "a;b", "a|b"),
-        ]
-    ),
-)
 
 TOOL = built(
     method="POST",

@@ -138,7 +138,7 @@ class RequestTemplate:
         try:
             self.origin = normal_origin(f"{scheme}://{host}", what)
             self._path = PathTemplate.parse(path, f"{what}: url")
-            members = [*_query_of(query, f"{what}: url")]
+            members: list[tuple[str, Template | None]] = [*_query_of(query, f"{what}: url")]
         except ConfigError as error:
             raise WrongKey("url", str(error)) from error
         members += [*self._members("query", options.query)]
@@ -146,7 +146,7 @@ class RequestTemplate:
         self._headers = [*self._header_templates(options)]
         self._content_type, self._body = self._body_of(options)
         self._check_names(given)
-        constants = [(name, _constant(template)) for name, template in members]
+        constants = [(name, _constant(template)) for name, template in members if template]
         constants += [("", segment) for segment in path.split("/") if "{" not in segment]
         constants += [*_texts(options.body), *(options.form or {}).items()]  # type: ignore[list-item]
         self.secrets = [
@@ -282,12 +282,13 @@ class RequestTemplate:
                 )
 
 
-def _query_of(query: str, what: str) -> Iterator[tuple[str, Template]]:
+def _query_of(query: str, what: str) -> Iterator[tuple[str, Template | None]]:
     for pair in filter(None, query.split("&")):
-        name, _, value = pair.partition("=")
+        name, equals, value = pair.partition("=")
         if "{" in name or "}" in name:
             raise ConfigError(f"{what}: a name in the query has a place in braces; only values may")
-        yield unquote_plus(name), Template.parse(unquote_plus(value), what)
+        template = Template.parse(unquote_plus(value), what) if equals else None
+        yield unquote_plus(name), template
 
 
 def _constant(template: Template) -> str:

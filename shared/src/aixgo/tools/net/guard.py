@@ -130,13 +130,17 @@ class Guard:
             return
         except ValueError:
             pass
-        if not re.fullmatch(r"[\w.-]+", given):
+        try:
+            name = _plain(given.encode("idna").decode())
+        except UnicodeError:
+            name = ""
+        if not re.fullmatch(r"[\w.-]+", name):
             raise ConfigError(
                 f"{self._what}: allow_hosts: {given!r:.80} is not a host; write a name such as "
                 "'api.internal', an address or a network such as '10.1.0.0/16', without scheme, "
                 "port and path"
             )
-        self._names.add(_plain(given.encode("idna").decode()))
+        self._names.add(name)
 
     def check_host(self, host: str) -> None:
         """Refuse a host of a URL that is written as an address which is not allowed.

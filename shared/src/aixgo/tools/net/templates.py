@@ -220,17 +220,22 @@ class QueryTemplate:
     """Names and values of a query or a form.
 
     A value that is one place is repeated for each item of a list. What has an argument that was
-    not given is left out.
+    not given is left out. A name without a template stands alone, without `=`.
     """
 
-    def __init__(self, members: Iterable[tuple[str, Template]]) -> None:
+    def __init__(self, members: Iterable[tuple[str, Template | None]]) -> None:
         self._members = tuple(members)
-        self.names = tuple(name for _, template in self._members for name in template.names)
+        self.names = tuple(
+            name for _, template in self._members if template for name in template.names
+        )
 
     def fill(self, arguments: Arguments) -> str:
         """Return the query, encoded, without `?`."""
         pairs = []
         for name, template in self._members:
+            if template is None:
+                pairs.append(escaped(name))
+                continue
             given = arguments.get(template.only) if template.only else None
             if isinstance(given, list | tuple):
                 pairs += [f"{escaped(name)}={escaped(text_of(item))}" for item in given]
