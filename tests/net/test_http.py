@@ -582,6 +582,19 @@ async def test_no_error_record_or_log_shows_a_secret(
     assert site.seen[-1].headers["Authorization"] == f"Bearer {SECRET}"  # it was sent
 
 
+async def test_what_is_not_secret_is_not_masked(site: Site) -> None:
+    tool = tool_of(
+        site,
+        path="/",
+        headers={"Accept": "application/vnd.api+json", "X-Client": "the-agents-of-production"},
+    )
+    told = {"kind": "application/xml", "client": "the-agents-of-production"}
+    site.will(answer(told), answer({"error": "send application/xml"}, status=415))
+    assert await use(tool) == told
+    with pytest.raises(ToolNotDone, match="answered 415: send application/xml"):
+        await use(tool)
+
+
 async def test_arguments_that_do_not_fit_are_refused_before_anything_happens(site: Site) -> None:
     tool = tool_of(site)
     for arguments in ({}, {"city": 5}, {"city": "x", "town": "y"}, {"city": ""}, {"city": ".."}):

@@ -13,7 +13,13 @@ from pydantic import Field, JsonValue
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError
 from aixgo.tools.kinds import ToolKind, Workshop, WrongKey
-from aixgo.tools.net.answers import Answers, names_secret, secrets_in
+from aixgo.tools.net.answers import (
+    Answers,
+    hidden_headers,
+    names_secret,
+    secret_headers,
+    secrets_in,
+)
 from aixgo.tools.net.http_tool import EFFECT_OF_METHOD, HttpTool
 from aixgo.tools.net.options import (
     ParameterOptions,
@@ -92,7 +98,7 @@ class HttpKind(ToolKind):
                 template.origin,
                 result=options.result,
                 secrets=secrets,
-                hidden=Secrets(secrets_in(template.constant_headers)),
+                hidden=Secrets(hidden_headers(template.constant_headers)),
             )
         except ConfigError as error:
             raise WrongKey("result", str(error)) from error
@@ -150,7 +156,7 @@ class RequestTemplate:
         constants += [("", segment) for segment in path.split("/") if "{" not in segment]
         constants += [*_texts(options.body), *(options.form or {}).items()]  # type: ignore[list-item]
         self.secrets = [
-            *(value for _, value in self.constant_headers),
+            *secret_headers(self.constant_headers),
             *secrets_in((name, str(value)) for name, value in constants),
         ]
 

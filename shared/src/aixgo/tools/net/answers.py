@@ -40,11 +40,27 @@ _SECRET_NAME = re.compile(
     r"auth|key|token|secret|password|cookie|credential|session|signature", re.IGNORECASE
 )
 _LONG_WORD = 20
+_PLAIN_HEADERS = frozenset(
+    {
+        *("accept", "accept-encoding", "accept-language", "cache-control", "content-type", "from"),
+        *("origin", "prefer", "referer", "user-agent"),
+    }
+)
 
 
 def names_secret(name: str) -> bool:
     """Whether what has this name is a secret, as far as the name tells."""
     return _SECRET_NAME.search(name) is not None
+
+
+def secret_headers(headers: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the values of headers that no error may show: all that are not known to be plain."""
+    return [value for name, value in headers if name.lower() not in _PLAIN_HEADERS]
+
+
+def hidden_headers(headers: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the values of headers that no answer may show: those that are secrets by name."""
+    return [value for name, value in headers if names_secret(name)]
 
 
 def secrets_in(pairs: Iterable[tuple[str, str]]) -> list[str]:

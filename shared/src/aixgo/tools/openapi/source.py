@@ -15,7 +15,7 @@ from aixgo.errors import AixgoError, ConfigError, ToolUnavailable
 from aixgo.pauses import Pauses
 from aixgo.tools.json_arguments import JsonArguments
 from aixgo.tools.kinds import WrongKey
-from aixgo.tools.net.answers import Answers, secrets_in
+from aixgo.tools.net.answers import Answers, hidden_headers, secret_headers
 from aixgo.tools.net.exchange import Call, normal_origin, origin_of
 from aixgo.tools.net.guard import Guard
 from aixgo.tools.net.http_tool import EFFECT_OF_METHOD, HttpTool
@@ -69,8 +69,9 @@ class Maker:
         self.what, self._where = what, where
         self._settings, self._options = settings, settings.options
         self._query = {k: v.get_secret_value() for k, v in settings.options.query.items()}
-        self.secrets = Secrets([*settings.headers.values(), *self._query.values()])
-        self._hidden = Secrets(secrets_in(settings.headers.items()))
+        headers = settings.headers.items()
+        self.secrets = Secrets([*secret_headers(headers), *self._query.values()])
+        self._hidden = Secrets(hidden_headers(headers))
         self._shared, self._once = self._web(once=False), self._web(once=True)
 
     def _web(self, *, once: bool, max_body: int = 0) -> Web:

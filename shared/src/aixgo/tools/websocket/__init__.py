@@ -11,7 +11,7 @@ from aixgo.config.durations import PositiveDuration
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError
 from aixgo.tools.kinds import ToolKind, Workshop, WrongKey
-from aixgo.tools.net.answers import secrets_in
+from aixgo.tools.net.answers import hidden_headers, secret_headers
 from aixgo.tools.net.options import (
     ParameterOptions,
     always_given,
@@ -81,7 +81,10 @@ class WebSocketKind(ToolKind):
         message = _message(options, what, always_given(arguments))
         headers = headers_of(options, what, {})
         query = urlsplit(options.url).query
-        secrets = [*headers.values(), *(pair.partition("=")[2] for pair in query.split("&"))]
+        secrets = [
+            *secret_headers(headers.items()),
+            *(pair.partition("=")[2] for pair in query.split("&")),
+        ]
         spec = spec_of(options, name, "once", arguments.schema)
         line = Line(
             url=options.url.strip(),
@@ -165,7 +168,9 @@ def _reading(
         "max_messages": options.max_messages,
     }
     try:
-        return Reading(what, **given, secrets=secrets, hidden=Secrets(secrets_in(headers.items())))
+        return Reading(
+            what, **given, secrets=secrets, hidden=Secrets(hidden_headers(headers.items()))
+        )
     except ConfigError as error:
         key = next((key for key in ("result", "error", "end") if f": {key}:" in str(error)), "")
         raise WrongKey(key, str(error)) from error
