@@ -99,6 +99,29 @@ async def test_a_person_is_asked_and_the_answer_counts(
             await system.answer(runs["paid"], "not done")
 
 
+async def test_a_value_that_the_tool_cannot_return_is_refused_when_it_is_answered(
+    running: Running,
+) -> None:
+    @tool(effect="once")
+    async def pay(order: str) -> str:
+        raise ConnectionError("connection reset by peer")
+
+    async def handle(message: Message, ctx: Context) -> Any:
+        return await ctx.tool(pay, {"order": "x"})
+
+    async with running(Agent("cashier", handle, tools=[pay])) as system:
+        run = await system.send("cashier", "x", timeout=100_000)
+        await eventually(lambda: system.questions(run))
+        for value in (12, None, ["receipt"], {"receipt": 17}):
+            with pytest.raises(InvalidPayload, match="done"):
+                await system.answer(run, {"done": value})
+        assert len(await system.questions(run)) == 1
+        await system.answer(run, {"done": "receipt 17"})
+        result = await system.result("cashier", run, timeout=PATIENCE_SECONDS)
+        assert result is not None
+        assert result.text == "receipt 17"
+
+
 async def test_several_steps_in_doubt_are_asked_at_once(running: Running, bank: Bank) -> None:
     @tool(effect="once", timeout=0.1)
     async def pay(order: str, ctx: ToolContext) -> str:

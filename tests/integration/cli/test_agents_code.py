@@ -115,13 +115,16 @@ def test_up_shows_restarts_and_what_agents_print_beside_the_results(aixgo: Any) 
 
 
 @pytest.mark.long
-def test_ctrl_c_ends_up_with_130_while_a_message_has_no_answer(aixgo: Any, started: Any) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_up_with_its_code_while_a_message_has_no_answer(
+    aixgo: Any, started: Any, number: signal.Signals, code: int
+) -> None:
     aixgo.write("shop.py", FRAIL)
     process = started(["up", aixgo.write("agents.yaml", SYSTEM), "-i", "wait"])
     for line in process.stderr:
         if "it waits" in line:
             break
-    process.send_signal(signal.SIGINT)
-    process.send_signal(signal.SIGINT)  # no patience for the drain
+    process.send_signal(number)
+    process.send_signal(number)  # no patience for the drain
 
-    assert process.wait(60) == 130
+    assert process.wait(60) == code

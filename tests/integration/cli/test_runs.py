@@ -17,6 +17,7 @@ from aixgo.errors import Cancelled, ModelTimeout
 from aixgo.models import ChatRequest
 from aixgo.models.scripted import ScriptedModel
 from aixgo.runs import RunStatus
+from aixgo.subjects import PARKED
 from aixgo.testing.nats_server import NatsServer
 from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 from aixgo.tools import tool
@@ -39,6 +40,8 @@ async def pay(amount: int) -> str:
     Args:
         amount: how much.
     """
+    if amount < 0:
+        raise ConnectionError("connection reset by peer")
     return f"paid {amount}"
 
 
@@ -313,6 +316,40 @@ async def test_a_fork_pays_again_only_when_that_is_meant(staged: Any) -> None:
         assert "--repeat-effects" in refused.stderr
         forked = await aixgo.json("runs", "fork", run, "--repeat-effects")
         await aixgo.until(forked["run_id"], "done")
+
+
+async def test_an_answer_that_does_not_fit_the_tool_is_refused_and_the_run_goes_on(
+    staged: Any,
+) -> None:
+    async with staged() as aixgo:
+        run = await aixgo.system.send("cashier", "-1", timeout=3600)
+        await eventually(lambda: aixgo.system.questions(run))
+        wrong = await aixgo("runs", "answer", run, "--data", '{"done": 12}')
+        assert wrong.returncode != 0
+        assert "done" in wrong.stderr
+        right = await aixgo("runs", "answer", run, "--data", '{"done": "receipt"}')
+        assert right.returncode == 0, right.stderr
+        await aixgo.until(run, "done")
+        assert "receipt" in (await aixgo("runs", "show", run)).stdout
+
+
+async def test_records_of_other_programs_are_left_out_and_named_in_one_line(staged: Any) -> None:
+    async with staged() as aixgo:
+        run = await aixgo.parked_run()
+        system = aixgo.system
+        prefix, bucket = system.names.prefix, system.names.bucket(PARKED)
+        for n in range(4):
+            await system.broker.append(f"{prefix}dlq.CALLS.call.echo.g{n}.root", b"{}")
+            await system.broker.append(f"$KV.{bucket}.p{n}.root", b"\xff")
+        for verb in (("dlq", "ls"), ("runs", "ls")):
+            done = await aixgo(*verb)
+            assert done.returncode == 0, done.stderr
+            assert done.stderr.count("\n") == 1, done.stderr
+            assert "records could not be read and were left out: " in done.stderr
+            assert " more (subject and sequence)" in done.stderr
+            assert verb[0] == "dlq" or run in done.stdout
+        assert "4 records" in (await aixgo("dlq", "ls")).stderr
+        assert f"{bucket}.p0.root" in (await aixgo("runs", "ls")).stderr
 
 
 async def test_the_beginning_of_an_id_is_enough_when_only_one_run_has_it(staged: Any) -> None:

@@ -87,6 +87,60 @@ def test_a_system_of_services_is_provisioned_served_called_and_drained(
     assert [process.wait(40) for process in services] == [0, 0]
 
 
+def test_a_service_says_in_one_line_that_its_broker_went_and_came_back(
+    aixgo: Any, started: Any, document: str
+) -> None:
+    with NatsServer() as server:
+        broker = ["--broker", server.url]
+        assert aixgo("provision", document, *broker).returncode == 0
+        process = started(["service", "echo", "--file", document, *broker, "--health-port", "0"])
+        until(process, "service.ready")
+        server.kill()
+        lines = until(process, "broker.disconnected")
+        server.start()
+        lines += until(process, "broker.reconnected")
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=PATIENCE_SECONDS)
+    said = "".join(lines) + rest
+    assert said.count("broker.disconnected") == said.count("broker.reconnected") == 1
+
+
+TYPED = """\
+import msgspec
+
+class Order(msgspec.Struct):
+    count: int
+
+async def shop(order: Order) -> str:
+    return f"{order.count} sold"
+"""
+
+
+def test_a_call_brings_a_json_value_and_tells_when_it_does_not_fit(
+    aixgo: Any, started: Any, nats_server: NatsServer
+) -> None:
+    aixgo.write("shop.py", TYPED)
+    namespace = f"t{new_id()[-12:]}"
+    file = aixgo.write(
+        "shop.yaml",
+        f"version: 2\nnamespace: {namespace}\nagents: [{{name: shop, handler: 'shop:shop'}}]\n",
+    )
+    broker = ["--broker", nats_server.url]
+    assert aixgo("provision", file, *broker).returncode == 0
+    until(
+        started(["service", "shop", "--file", file, *broker, "--health-port", "0"]),
+        "service.ready",
+    )
+    call = ["call", "shop", *broker, "--namespace", namespace, "--json", "--data"]
+    assert json.loads(aixgo(*call, '{"count": 2}').stdout)["text"] == "2 sold"
+    misfit = aixgo(*call, '{"count": "two"}')
+    assert misfit.returncode == 1
+    assert "expected Order" in misfit.stdout
+    not_json = aixgo(*call, "{")
+    assert (not_json.returncode, not_json.stdout) == (2, "")
+    assert "--data is not JSON" in not_json.stderr
+
+
 def test_a_call_of_an_agent_that_nobody_declared_names_those_that_are_served(
     aixgo: Any, document: str, nats_server: NatsServer
 ) -> None:
