@@ -65,6 +65,10 @@ def fork(number, place):
         time.sleep(0.01)
     return "the child is there"
 
+def note(number, place):
+    open(place, "w").write(str(os.getpid()))
+    time.sleep(600)
+
 def hang(number, place):
     fork(0, place)
     time.sleep(600)
@@ -115,8 +119,8 @@ def junk(number, place):
     os._exit(0)
 
 ACTS = {
-    "fork": fork, "hang": hang, "files": many_files, "threads": threads, "write": write,
-    "connect": connect, "burn": burn, "raises": raises, "junk": junk,
+    "fork": fork, "note": note, "hang": hang, "files": many_files, "threads": threads,
+    "write": write, "connect": connect, "burn": burn, "raises": raises, "junk": junk,
     "memory": lambda number, place: len(bytearray(number)),
     "text": lambda number, place: "x" * number,
     "object": lambda number, place: object(),
@@ -344,6 +348,35 @@ async def test_what_left_its_group_is_not_waited_for(make: Make, tmp_path: Path)
         assert await use(make(), what="fork", number=1, place=str(place)) == "the child is there"
     finally:
         os.kill(int(place.read_text()), signal.SIGKILL)
+
+
+SERVICE = """
+import asyncio, sys, time
+from pathlib import Path
+import test_sandbox as here
+from aixgo.tools.kinds import Workshop, find_kind
+kind = find_kind("python")
+options = {"type": "python", "function": "boxed_acts:act", "sandbox": True}
+tool = kind.build(kind.options_model.model_validate(options), Workshop(directory=sys.argv[1]))
+asyncio.run(tool.execute({"what": "note", "place": sys.argv[2]}, here.context()))
+"""
+
+
+async def test_it_dies_with_its_service(directory: Path, tmp_path: Path) -> None:
+    place = tmp_path / "pid"
+    service = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        SERVICE,
+        str(directory),
+        str(place),
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+    )
+    pid = int(await eventually(lambda: place.exists() and place.read_text()))
+    assert is_alive(pid)
+    service.kill()
+    await service.wait()
+    await eventually(lambda: not is_alive(pid))
 
 
 # -- in documents and runs ---------------------------------------------------------------------
