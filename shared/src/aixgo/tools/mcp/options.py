@@ -19,7 +19,7 @@ class McpOptions(Options):
     command: tuple[str, ...] = ()
     """Program that is started for it, with its arguments; it speaks on stdin and stdout."""
     env: dict[str, SecretStr] = Field(default={}, repr=False)
-    """Variables of the program, besides those that every program needs (PATH, HOME, …)."""
+    """Variables of the program, besides those that every program needs: PATH, HOME and LANG."""
     cwd: str = ""
     """Directory in which the program is started; that of this process without it."""
     url: str = Field(default="", pattern=r"^(https?://.+)?$")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aixgo.errors import ConfigError, OutcomeUnknown, ToolNotDone, ToolUnavailable, text_of
 from aixgo.pauses import Pauses
 from aixgo.tools.mcp.options import McpOptions
+from aixgo.tools.mcp.program import environment, running
 from aixgo.tools.mcp.tool import McpTool
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 15.0
 
 MOST_TOOLS = 1_000
 """Of a server; what it has besides is left out, with a warning."""
-
-_STDERR_CHARS = 500
-"""Of a line that a program writes to stderr, in the log."""
 
 _NOT_BEGUN = frozenset({-32600, -32601, -32602, -32700})
 """Codes of JSON-RPC for a request that was not understood, of a method or with parameters that are
@@ -150,11 +147,11 @@ class McpServer:
         """Connect, stay until the connection is gone, and begin again."""
         pauses, told = Pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS), False
         while True:
+            self._gone.clear()
             try:
                 async with self._connected() as client:
                     async with asyncio.timeout(CONNECT_SECONDS):
                         await self._read_tools(client)
-                    self._gone.clear()
                     self._client = client
                     self._there.set()
                     pauses.reset()
@@ -215,24 +212,20 @@ class McpServer:
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[Client, None]:
         """Connect; the program ends with the block."""
-        from mcp import Client, StdioServerParameters
-        from mcp.client.stdio import stdio_client
+        from mcp import Client
 
         async with AsyncExitStack() as stack:
             if self._options.url:
                 transport: Any = await self._over_http(stack)
             else:
-                program, *arguments = self._options.command
-                parameters = StdioServerParameters(
-                    command=program,
-                    args=arguments,
-                    env={
-                        name: value.get_secret_value() for name, value in self._options.env.items()
-                    },
+                env = {name: value.get_secret_value() for name, value in self._options.env.items()}
+                transport = running(
+                    self.name,
+                    self._options.command,
+                    env=environment(env),
                     cwd=self._options.cwd or None,
-                    encoding_error_handler="replace",
+                    ended=self._gone.set,
                 )
-                transport = stdio_client(parameters, errlog=await self._stderr(stack))
             async with asyncio.timeout(CONNECT_SECONDS):
                 client = await stack.enter_async_context(
                     Client(transport, message_handler=self._on_message)
@@ -248,29 +241,6 @@ class McpServer:
             httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(CONNECT_SECONDS, read=None))
         )
         return streamable_http_client(self._options.url, http_client=http)
-
-    async def _stderr(self, stack: AsyncExitStack) -> Any:
-        """Return a file for a program's stderr, whose lines go to the log."""
-        reading, writing = os.pipe()
-        lines = asyncio.StreamReader(limit=1 << 16)
-        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(lines), os.fdopen(reading, "rb", buffering=0)
-        )
-        stack.callback(pipe.close)
-        task = asyncio.create_task(self._log(lines), name=f"MCP server {self.name}: stderr")
-        stack.callback(task.cancel)
-        return stack.enter_context(os.fdopen(writing, "w"))
-
-    async def _log(self, lines: asyncio.StreamReader) -> None:
-        while True:
-            try:
-                line = await lines.readline()
-            except ValueError:  # a line that is too long, of which the rest follows
-                continue
-            if not line:
-                return
-            text = line.decode(errors="replace").strip()[:_STDERR_CHARS]
-            log.debug("mcp.stderr", extra={"server": self.name, "text": text})
 
     async def _on_message(self, message: Any) -> None:
         """Read the list again when the server says that it has changed."""
