@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from aixgo import Agent, Context, Message, System
+from aixgo import Agent, App, Context, Message, System
 from aixgo.broker.port import Delivery
 from aixgo.calls import care
 from aixgo.calls.settle import Settler
@@ -24,7 +24,8 @@ from aixgo.errors import (
     StreamRefused,
 )
 from aixgo.subjects import CALLS, EVENTS, PARKED
-from aixgo.testing.waiting import eventually
+from aixgo.testing.nats_server import NatsServer
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 Running = Callable[..., AbstractAsyncContextManager[System]]
 QUICK = {"initial_backoff": 0.01, "max_backoff": 0.02}
@@ -262,6 +263,41 @@ async def test_a_parked_record_that_comes_back_after_its_end_goes(running: Runni
         assert await system.space.parking.tidy(system.space.results) == (1, 0)
         assert [one.request.run for one in await system.space.parking.all()] == [open_one]
         await system.cancel("ask", open_one)
+
+
+@pytest.mark.nats
+@pytest.mark.long
+async def test_what_a_killed_server_brings_back_is_not_a_question_and_goes() -> None:
+    """Of a record that was put twice and purged, nats-server may bring back the first value."""
+
+    async def twice(message: Message, ctx: Context) -> str:
+        return f"{await ctx.ask_human('one')} {await ctx.ask_human('two')}"
+
+    with NatsServer() as server:
+        app = App([Agent("ask", twice)])
+        async with app.running(server.url, upkeep=False) as system:
+            run = await system.send("ask", timeout=1000)
+            for said in ("one", "two"):
+                await eventually(
+                    lambda: system.questions(run),
+                    lambda asked, said=said: [one.question for one in asked] == [said],
+                )
+                await system.answer(run, said)
+            result = await system.result("ask", run, timeout=PATIENCE_SECONDS)
+            assert result is not None
+            assert result.text == "one two"
+
+            async def kept() -> int:
+                records = await system.broker.read(system.names.parked_stream, "$KV.>")
+                return sum(bool(record.data) for record in records)
+
+            await eventually(kept, lambda count: count == 0)
+            await server.restart()
+            await eventually(lambda: system.broker.connected)
+            back = await kept()  # one or none, by what it had written
+            assert await system.questions() == []
+            assert await system.space.parking.tidy(system.space.results) == (back, 0)
+            assert await kept() == 0
 
 
 async def test_a_handler_that_calls_nobody_is_told_at_once(running: Running) -> None:
