@@ -278,10 +278,11 @@ async def test_what_a_killed_server_brings_back_is_not_a_question_and_goes() -> 
         async with app.running(server.url, upkeep=False) as system:
             run = await system.send("ask", timeout=1000)
             for said in ("one", "two"):
-                await eventually(
-                    lambda: system.questions(run),
-                    lambda asked, said=said: [one.question for one in asked] == [said],
-                )
+
+                async def asked(said: str = said) -> bool:
+                    return [one.question for one in await system.questions(run)] == [said]
+
+                await eventually(asked)
                 await system.answer(run, said)
             result = await system.result("ask", run, timeout=PATIENCE_SECONDS)
             assert result is not None

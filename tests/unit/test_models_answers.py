@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aixgo.errors import BadModelAnswer, ContentRefused
+from aixgo.errors import BadModelAnswer, ContentRefused, ModelUnavailable
 from aixgo.models import ChatRequest, ResponseSchema
 from aixgo.models.wires.assembly import ToolCalls
 from aixgo.models.wires.chat import decode_chat
@@ -47,6 +47,18 @@ def test_arguments_as_an_object_become_their_text() -> None:
 def test_content_in_parts_is_joined() -> None:
     body = b'{"choices":[{"message":{"content":[{"type":"text","text":"a"},{"text":"b"}]}}]}'
     assert decode_chat(ASK, body).text == "ab"
+
+
+@pytest.mark.parametrize("reason", ["error", "network_error", "insufficient_system_resource", "x"])
+def test_an_error_before_there_was_an_answer_is_the_servers_and_half_a_text_is_kept(
+    reason: str,
+) -> None:
+    body = '{"choices":[{"message":{"content":%s},"finish_reason":"%s"}]}'
+    for nothing in ('""', "null"):
+        with pytest.raises(ModelUnavailable, match="openai/gpt-4o ended its answer with an error"):
+            decode_chat(ASK, (body % (nothing, reason)).encode())
+    half = decode_chat(ASK, (body % ('"half a te"', reason)).encode())
+    assert (half.text, half.choices[0].finish_reason) == ("half a te", "error")
 
 
 def test_a_refusal_is_an_error() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from aixgo.errors import BadModelAnswer, BadModelRequest, ContentRefused
+from aixgo.errors import BadModelAnswer, BadModelRequest, ContentRefused, ModelUnavailable
 from aixgo.models.port import ChatRequest, ChatResponse, Choice, EmbedRequest
 from aixgo.models.providers import split_model
 from aixgo.models.wires.schemas import missing_in
@@ -42,11 +42,18 @@ def checked(request: ChatRequest, response: ChatResponse) -> ChatResponse:
     Raises:
         BadModelAnswer: it has no choice, or is not the JSON that the request asked for.
         ContentRefused: a filter took the answer that the schema asked for.
+        ModelUnavailable: the server ended it with an error, before there was anything of it.
     """
     provider, _ = split_model(request.model)
     if not response.choices:
         raise BadModelAnswer(
             f"{request.model} answered without a choice; ask again", provider=provider
+        )
+    if all(_is_nothing(choice) for choice in response.choices):
+        raise ModelUnavailable(
+            f"{request.model} ended its answer with an error, before there was a text or a tool "
+            "call; ask again, or look at the server's log",
+            provider=provider,
         )
     schema = request.response
     if schema is None:
@@ -55,6 +62,11 @@ def checked(request: ChatRequest, response: ChatResponse) -> ChatResponse:
         if not choice.message.tool_calls:
             _check_json(request, choice, schema.schema, provider)
     return response
+
+
+def _is_nothing(choice: Choice) -> bool:
+    message = choice.message
+    return choice.finish_reason == "error" and not message.text and not message.tool_calls
 
 
 def _check_json(
