@@ -271,6 +271,17 @@ async def test_operations_are_chosen_and_their_effects_overridden(tmp_path: Path
     assert tools["pets:addPet"].spec.concurrency == 3
 
 
+async def test_a_cache_is_for_the_operations_that_read(tmp_path: Path) -> None:
+    tools = await source_of(tmp_path, cache="5m", effects={"deletePet": "read"})
+    assert {name: tool.spec.cache for name, tool in tools.items()} == {
+        "pets:getPet": 300.0,
+        "pets:pets_put": 0.0,
+        "pets:deletePet": 300.0,
+        "pets:findPets": 300.0,
+        "pets:addPet": 0.0,
+    }
+
+
 async def test_a_json_document_of_version_3_1(tmp_path: Path) -> None:
     document = copy.deepcopy(PETS) | {"openapi": "3.1.0"}
     document["paths"] = {

@@ -190,13 +190,14 @@ class Maker:
             api, found, self._base(api, found), headers=self._settings.headers, query=self._query
         )
         arguments = JsonArguments(name, operation.schema)
-        said = options.effects.get(found.id) or options.effect
-        spec = spec_of(
-            options.model_copy(update={"description": operation.description, "effect": said}),
-            name,
-            EFFECT_OF_METHOD[operation.method],
-            arguments.schema,
-        )
+        effect = options.effects.get(found.id) or options.effect
+        effect = effect or EFFECT_OF_METHOD[operation.method]
+        changes = {
+            "description": operation.description,
+            "effect": effect,
+            "cache": options.cache if effect == "read" else 0.0,
+        }
+        spec = spec_of(options.model_copy(update=changes), name, effect, arguments.schema)
         return HttpTool(
             spec,
             arguments,
