@@ -343,7 +343,15 @@ async def test_a_certificate_is_checked_by_name_although_the_address_is_pinned(
         with pytest.raises(ToolNotDone, match="no certificate that can be trusted") as caught:
             await get(web_, f"https://wrong.test:{port}/")
         assert not caught.value.retryable
-        with pytest.raises(ToolNotDone, match="no certificate that can be trusted"):
+        with pytest.raises(ToolNotDone, match="self-signed certificate"):
             await get(client(guard, Names(["127.0.0.1"])), f"https://right.test:{port}/")
     finally:
         await runner.cleanup()
+
+
+async def test_a_server_without_tls_is_told(site: Site) -> None:
+    tool = built(url=site.url.replace("http", "https"), method="POST", allow_private=True)
+    with pytest.raises(ToolNotDone, match=r"no secure connection .* does it speak TLS\?") as caught:
+        await use(tool)
+    assert not caught.value.retryable
+    assert site.seen == []

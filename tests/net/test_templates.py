@@ -159,6 +159,22 @@ P: dict[str, Any] = {"city": {"type": "string"}}
             "url",
             "it must always be there; add it to `required`",
         ),
+        (
+            {
+                "url": "https://x.test/",
+                "method": "POST",
+                "text": "to {city}",
+                "parameters": P,
+                "required": [],
+            },
+            "text",
+            "{city} is part of a text, so it must always be there",
+        ),
+        (
+            {"url": "https://x.test/", "method": "POST", "form": {"a": "{citty}"}, "parameters": P},
+            "form",
+            "did you mean 'city'?",
+        ),
         ({"url": "https://x.test/", "parameters": P}, "parameters", "'city' goes nowhere"),
         (
             {"url": "https://x.test/", "parameters": {"city": {"type": "strin"}}},

@@ -151,7 +151,7 @@ class RequestTemplate:
         self._query = QueryTemplate(members)
         self._headers = [*self._header_templates(options)]
         self._content_type, self._body = self._body_of(options)
-        self._check_names(given)
+        self._check_names(given, next(iter(_bodies(options)), "body"))
         constants = [(name, _constant(template)) for name, template in members if template]
         constants += [("", segment) for segment in path.split("/") if "{" not in segment]
         constants += [*_texts(options.body), *(options.form or {}).items()]  # type: ignore[list-item]
@@ -240,7 +240,7 @@ class RequestTemplate:
     def _body_of(
         self, options: HttpOptions
     ) -> tuple[str, JsonTemplate | QueryTemplate | Template | None]:
-        given = [key for key in ("body", "form", "text") if getattr(options, key) is not None]
+        given = _bodies(options)
         if not given:
             return "", None
         if len(given) > 1:
@@ -259,25 +259,28 @@ class RequestTemplate:
         except ConfigError as error:
             raise WrongKey(given[0], str(error)) from error
 
-    def _check_names(self, given: set[str]) -> None:
+    def _check_names(self, given: set[str], body_key: str) -> None:
         """Refuse a place without a parameter, and a parameter without a place."""
         body = self._body.names if self._body is not None else ()
         places = {
             "url": self._path.names,
             "query": self._query.names,
             "headers": [name for _, template in self._headers for name in template.names],
-            "body": tuple(body),
+            body_key: tuple(body),
         }
         for key, names in places.items():
             for name in names:
                 if name not in self._parameters:
                     near = did_you_mean(name, self._parameters) or "; declare it in `parameters`"
                     raise WrongKey(key, f"{{{name}}} is not a parameter of the tool{near}")
-        for name in self._path.names:
+        needed = [("url", "the path", name) for name in self._path.names]
+        if isinstance(self._body, Template):
+            needed += [(body_key, "a text", name) for name in self._body.names]
+        for key, whole, name in needed:
             if name not in given:
                 raise WrongKey(
-                    "url",
-                    f"{{{name}}} is part of the path, so it must always be there; add it to "
+                    key,
+                    f"{{{name}}} is part of {whole}, so it must always be there; add it to "
                     "`required`, or give it a `default`",
                 )
         used = {name for names in places.values() for name in names}
@@ -286,6 +289,11 @@ class RequestTemplate:
                 raise WrongKey(
                     "parameters", f"{name!r} goes nowhere; write {{{name}}} where it belongs"
                 )
+
+
+def _bodies(options: HttpOptions) -> list[str]:
+    """Return the keys that say what the body is."""
+    return [key for key in ("body", "form", "text") if getattr(options, key) is not None]
 
 
 def _query_of(query: str, what: str) -> Iterator[tuple[str, Template | None]]:

@@ -297,10 +297,16 @@ class Web:
                 f"{self._what}: lost the connection to {origin} after the request was sent "
                 f"({reason}); whether it was done is not known"
             )
-        if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
             return ToolNotDone(
                 f"{self._what}: {origin} has no certificate that can be trusted for its name "
                 f"({reason}); nothing was sent",
+                retryable=False,
+            )
+        if isinstance(error, aiohttp.ClientSSLError):
+            return ToolNotDone(
+                f"{self._what}: no secure connection to {origin} ({reason}), so nothing was sent; "
+                "does it speak TLS?",
                 retryable=False,
             )
         if isinstance(error, aiohttp.InvalidURL | ValueError):
@@ -320,6 +326,10 @@ def _reason(error: Exception) -> str:
     match error:
         case aiohttp.ClientConnectorDNSError():
             return f"no address of {error.host!r} was found"
+        case aiohttp.ClientConnectorCertificateError():
+            return str(error.certificate_error)[:200]
+        case aiohttp.ClientSSLError():
+            return str(error.os_error)[:200]
         case aiohttp.ClientConnectorError():
             number = error.os_error.errno
             return os.strerror(number) if number else type(error.os_error).__name__
