@@ -57,5 +57,5 @@ def test_an_agents_image_holds_no_model_sdk() -> None:
 
 
 def test_every_image_can_check_and_use_the_tools_of_a_document() -> None:
-    needed = {"aiohttp", "jsonschema-rs", "python-jsonpath"}
+    needed = {"aiohttp", "jsonschema-rs", "mcp", "python-jsonpath"}
     assert needed <= pins(ROOT / "requirements/service.in").keys()
