@@ -179,6 +179,21 @@ def test_python_takes_objects_and_mappings_alike(servers: None) -> None:
     assert agent.declaration.calls() == ("b",)
 
 
+def test_what_a_model_reads_has_a_longest_value_and_what_a_handler_reads_has_none() -> None:
+    @tool(effect="read")
+    async def look(word: str) -> str:
+        return word
+
+    @tool(effect="read", max_result=5_000)
+    async def other(word: str) -> str:
+        return word
+
+    react = Agent("a", role="react", tools=[look, other])
+    assert [one.spec.max_result for one in react.tools] == [MAX_RESULT_BYTES, 5_000]
+    assert [*Agent("b", _echo, tools=[look]).tools] == [look]
+    assert look.spec.max_result == 0
+
+
 # -- what is wrong -----------------------------------------------------------------------------
 
 

@@ -8,9 +8,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from aixgo.config.problems import Invalid, Loc, Problem, Wrong
-from aixgo.config.tools import ServerUse
+from aixgo.config.tools import MAX_RESULT_BYTES, ServerUse
 from aixgo.errors import ConfigError
 from aixgo.tools.declared import Built, DeclaredTools, build_server, build_tool
+from aixgo.tools.function import FunctionTool
 from aixgo.tools.kinds import Workshop
 from aixgo.tools.named import AlreadyTold, Named
 from aixgo.tools.port import ToolSource
@@ -30,10 +31,19 @@ class ToolsOfAgent:
     Args:
         declared: what the agent may name.
         problems: gets what is wrong.
+        for_models: whether a model reads the values, for which there is a longest one.
     """
 
-    def __init__(self, agent: str, declared: DeclaredTools, problems: list[Problem]) -> None:
+    def __init__(
+        self,
+        agent: str,
+        declared: DeclaredTools,
+        problems: list[Problem],
+        *,
+        for_models: bool = False,
+    ) -> None:
         self._agent, self._declared, self._problems = agent, declared, problems
+        self._for_models = for_models
         self._above: Named[Built] = Named("tool", TOOLS, around=declared.tools)
         self._workshop = Workshop(directory=declared.workshop.directory, tools=self._above)
         self._tools: list[Built] = []
@@ -73,6 +83,9 @@ class ToolsOfAgent:
             built = self._noted(loc, *build_tool(given, self._workshop))
             if built is None and isinstance(name := given.get("name"), str):
                 self._above.broken.add(name)
+        elif isinstance(given, FunctionTool):
+            if self._for_models and not given.spec.max_result:
+                built = given.changed(max_result=MAX_RESULT_BYTES)
         elif not hasattr(given, "spec") and not _is_source(given):
             self._wrong(loc, f"{given!r} is not a tool; put `@tool(effect=…)` on the function")
             return

@@ -194,7 +194,10 @@ def _toolbox(
         return NO_TOOLS, rest
     if not keys:
         return NO_TOOLS, rest
-    return ToolsOfAgent(_name(given), declared, problems).read(given), rest
+    reader = ToolsOfAgent(
+        _name(given), declared, problems, for_models=not issubclass(role, HandlerRole)
+    )
+    return reader.read(given), rest
 
 
 def _load_errors_of(given: Mapping[str, Any]) -> None:

@@ -251,8 +251,9 @@ def tool(
         cache: time such as `5m` for which a value is given again for the same arguments, to the
             same agent and session, by the same process; only of a tool with effect `read`.
         concurrency: executions at once in one process; 0 for no limit.
-        max_result: longest value as JSON, in bytes, 0 for no limit. A longer one is not an error:
-            what `ctx.tool` returns is then a text that is cut and says so.
+        max_result: longest value as JSON, in bytes. A longer one is not an error: what `ctx.tool`
+            returns is then a text that is cut and says so. 0 for no limit, and for 256 kB where a
+            model reads the value.
 
     Raises:
         ConfigError: the declaration is wrong; says what.
