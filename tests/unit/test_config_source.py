@@ -328,3 +328,12 @@ def test_any_text_is_a_tree_or_a_config_error(text: str) -> None:
 def test_any_bytes_are_a_tree_or_a_config_error(data: bytes) -> None:
     with suppress(ConfigError):
         parse(data, "f.yaml", {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, "[" * 100_000 + "]" * 100_000, "- " * 100_000, "{a: " * 50_000],
+    ids=["open", "closed", "lines", "mappings"],
+)
+def test_a_document_of_any_depth_is_one_finding(text: str) -> None:
+    assert f"nests deeper than {MAX_DEPTH} levels" in refusal(f"version: 2\nagents:\n  {text}")

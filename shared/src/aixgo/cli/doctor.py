@@ -23,6 +23,7 @@ from aixgo.broker.open import open_broker
 from aixgo.broker.port import Broker
 from aixgo.calls.backlog import backlogs
 from aixgo.calls.presence import present
+from aixgo.calls.room import NEW_CALLS, NEW_RESULTS
 from aixgo.calls.space import Space as Records
 from aixgo.calls.upkeep.handled import PRESSED
 from aixgo.cli._extras import extras
@@ -33,7 +34,7 @@ from aixgo.clock import now
 from aixgo.errors import AixgoError, ConfigError, DiskFull, PermissionDenied
 from aixgo.hosting.process import run as run_process
 from aixgo.models.providers import PROVIDERS
-from aixgo.subjects import EVENTS, STREAMS, Names
+from aixgo.subjects import CALLS, DLQ, EVENTS, RESULTS, STREAMS, Names
 from aixgo.telemetry import logs
 from aixgo.tools.kinds import KINDS, find_kind
 from aixgo.tools.sandbox import probe
@@ -178,6 +179,7 @@ async def _broker(address: str, names: Names) -> list[Check]:
                 return [*checks, Check(f"namespace {names.namespace}", "failed", detail)]
             checks.append(Check(f"namespace {names.namespace}", "ok", f"{len(STREAMS)} streams"))
             checks += await _writable(broker, names)
+            checks += await _room(broker, names)
             checks += await _events(broker, names)
             found = await present(broker, names)
             for agent, instances in found.items():
@@ -203,6 +205,32 @@ async def _writable(broker: Broker, names: Names) -> list[Check]:
         except PermissionDenied:
             return []  # this user may not remove anything, so it cannot be told
     return [Check("disk", "ok", "every stream can be written")]
+
+
+_SHARES = {
+    CALLS: (NEW_CALLS, "new runs are refused; start more instances of the agents"),
+    RESULTS: (
+        NEW_RESULTS,
+        "new runs are refused; answer or cancel runs that wait, or raise `retention.max_bytes`",
+    ),
+    DLQ: (0.95, "dead letters are soon lost; replay or forget some with `aixgo dlq`"),
+}
+"""Of a stream, above which something is refused: what that is, and what to do."""
+
+
+async def _room(broker: Broker, names: Names) -> list[Check]:
+    """Name the streams that refuse what is new, or soon will."""
+    tight = []
+    for short, (share, fix) in _SHARES.items():
+        try:
+            info = await broker.stream_info(names.stream(short))
+        except PermissionDenied:
+            continue  # this user may not look
+        most = 0 if info is None else info.config.max_bytes
+        if info is not None and info.bytes > share * most > 0:
+            detail = f"{info.bytes:,} of {most:,} bytes are taken: {fix}"
+            tight.append(Check(f"room in {short}", "failed", detail))
+    return tight or [Check("room", "ok", "new runs and dead letters have room")]
 
 
 async def _events(broker: Broker, names: Names) -> list[Check]:
