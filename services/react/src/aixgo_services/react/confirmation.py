@@ -75,7 +75,8 @@ class Confirmation:
         if len(shown) > _SHOWN_CHARS:
             shown = f"{shown[:_SHOWN_CHARS]}… ({len(shown):,} characters)"
         answer = await ctx.ask_human(
-            f"May agent {self._agent!r} use the tool {tool.name!r} with {shown}?",
+            f"May agent {self._agent!r} use the tool {tool.name!r} with {shown}? "
+            f'Other arguments are given as {{"{CHANGE}": {{…}}}}.',
             options=(YES, NO, CHANGE),
             schemas={CHANGE: tool.definition.parameters},
             key=key,
