@@ -148,6 +148,8 @@ async def test_what_cannot_be_done_is_told_to_the_model(
     assert text.startswith("Error: ")
     assert all(word in text for word in words), text
     assert "dlq" not in text  # of no use to a model
+    (sent,) = model.requests[1].messages[2].tool_calls
+    assert isinstance(msgspec.json.decode(sent.arguments), dict)  # else servers refuse it all
 
 
 async def test_one_answer_may_use_many_tools_but_not_any_number(running: Running) -> None:

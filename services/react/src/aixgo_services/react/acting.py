@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from aixgo import Context
 from aixgo.calls.json_schema import misfit
@@ -94,6 +95,27 @@ class Acting:
         if said == arguments:
             return value
         return {"arguments_changed_by_a_person": said, "result": value}
+
+
+def sayable(message: ChatMessage) -> ChatMessage:
+    """Return a model's message as it can be sent back.
+
+    Arguments that are not one JSON object, because the model was cut off or wrote something else,
+    are left out: many servers refuse the whole conversation for them. The model is told of them in
+    the tool's place.
+    """
+    calls = tuple(
+        call if _is_object(call.arguments) else replace(call, arguments="{}")
+        for call in message.tool_calls
+    )
+    return message if calls == message.tool_calls else replace(message, tool_calls=calls)
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(text), dict)
+    except (msgspec.DecodeError, RecursionError):
+        return False
 
 
 def _arguments(text: str, tool: Offered) -> dict[str, Any] | str:

@@ -9,7 +9,7 @@ from aixgo import Context
 from aixgo.config.agents import AgentSpec
 from aixgo.errors import BadModelAnswer
 from aixgo.models import ChatMessage, ChatResponse
-from aixgo_services.react.acting import Acting
+from aixgo_services.react.acting import Acting, sayable
 from aixgo_services.react.offer import Offer
 from aixgo_services.react.options import ReactOptions
 from aixgo_services.react.verification import Verifier
@@ -56,7 +56,7 @@ class Loop:
             answer = await self._turn(messages)
             calls = answer.message.tool_calls
             if self.limit is None and calls:
-                messages.append(answer.message)
+                messages.append(sayable(answer.message))
                 messages += await self.acting.answer(self.iterations, calls)
                 continue
             if calls and not answer.text.strip():
