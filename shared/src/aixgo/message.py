@@ -29,7 +29,11 @@ class Message:
     def data(self) -> Any:
         """The payload as JSON values: text, numbers, lists, dicts or None."""
         if self._data is msgspec.UNSET:
-            self._data = msgspec.json.decode(self.envelope.body)
+            payload = self.envelope.payload
+            if isinstance(payload, msgspec.Raw):
+                self._data = msgspec.json.decode(payload)
+            else:
+                self._data = None
         return self._data
 
     @property

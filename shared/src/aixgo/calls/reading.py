@@ -17,7 +17,7 @@ from aixgo.broker.port import Record
 from aixgo.clock import is_sensible
 from aixgo.envelope import Envelope, decode
 from aixgo.errors import BadSubject, InvalidPayload, cut
-from aixgo.subjects import ROOT_STEP, Names, StepSubject, step_id, step_of, step_token, token
+from aixgo.subjects import ROOT_STEP, Names, StepSubject, step_of, step_token, token
 
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 _LABEL = re.compile(r"[^\x00-\x1f\x7f-\x9f]{0,256}")
@@ -34,10 +34,9 @@ def read_call(names: Names, agent: str, subject: str, data: bytes) -> Envelope:
     """
     call = decode(data)
     _check(call)
-    if call.target == agent and call.run:
-        whose = step_id(agent, call.run, call.step)
-        if subject.endswith(f".{whose}"):  # as Aixgo itself publishes it
-            return call
+    # as Aixgo itself publishes it
+    if call.target == agent and subject.endswith(f".{agent}.{call.run}.{step_token(call.step)}"):
+        return call
     place = names.parse(subject)
     if place is None:
         raise InvalidPayload(

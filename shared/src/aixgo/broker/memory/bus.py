@@ -86,7 +86,7 @@ class MemoryBus(Connection):
         """See `Bus.subscribe`."""
         if not self.direct:
             self._bind()
-        if not self.server.interest.knows(subject):
+        if self.server.interest.known(subject) is None:
             check_filter(subject)
         subscription = MemorySubscription(
             self, subject, on_message, queue=queue, limit=limit, pending=pending, prompt=prompt

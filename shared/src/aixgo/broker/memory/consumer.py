@@ -184,11 +184,10 @@ class Consumer:
     def ack(self, sequence: int) -> None:
         """Take a record as done; a stale answer counts as well."""
         if self.out.pop(sequence, None) is not None:
-            self._waits.discard(sequence)
+            self._waits.when.pop(sequence, None)
         elif self._is_waiting(sequence):
             return
-        if self._stream.config.retention != "limits":
-            self._stream.settle(sequence)
+        self._stream.settle(sequence)
         if self._line and (self._ready or self._again):
             self.serve()
 

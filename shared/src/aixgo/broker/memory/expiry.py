@@ -41,8 +41,7 @@ class Expiry:
 
     def discard(self, sequence: int) -> None:
         """Forget the time of a record that is gone."""
-        if self._ttls.when:
-            self._ttls.discard(sequence)
+        self._ttls.when.pop(sequence, None)
         if self._immortal:
             self._immortal.discard(sequence)
 

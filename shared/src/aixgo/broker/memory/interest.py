@@ -97,6 +97,8 @@ class Interest:
         self._memo: Memo[Route] = Memo()
         self.routes = self._memo.exact
         """What `find` gave, for the subjects that it gave it for; a look into it saves the call."""
+        self.known = self._memo.find_by_stem
+        """What is known of a subject that is not in `routes`; such a one is surely well formed."""
         self.spied = False
         """Whether some wildcard matches the inboxes of requests."""
         self._wild: PatternTree[MemorySubscription] = PatternTree()
@@ -104,24 +106,17 @@ class Interest:
         self._streams: PatternTree[Stream] = PatternTree()
 
     def find(self, subject: str) -> Route:
-        """Return the route of a subject; callers look in `routes` first.
+        """Return the route of a subject; callers look in `routes` and `known` first.
 
         Raises:
             BadSubject: nobody can publish to it.
         """
-        route = self._memo.find_by_stem(subject)
-        if route is None:
-            check_subject(subject)
-            route = self._explore(subject)
-        return route
+        check_subject(subject)
+        return self._explore(subject)
 
     def lead(self, subject: str) -> Route:
         """Return the route of a subject that was made of good ones."""
         return self._memo.find_good(subject) or self._explore(subject)
-
-    def knows(self, subject: str) -> bool:
-        """Whether a subject is surely one to publish to; a cheap look before the exact one."""
-        return self._memo.find_by_stem(subject) is not None
 
     def _explore(self, subject: str) -> Route:
         tokens = subject.split(".")

@@ -155,7 +155,7 @@ class MemoryLog(Connection):
             await self.ready()
         records = self.server.stream(stream).records
         sequence = records.last_of(subject)
-        if not sequence and not self.server.interest.knows(subject):
+        if not sequence and self.server.interest.known(subject) is None:
             check_filter(subject)
             if is_wild(subject):
                 sequence = records.newest(subject)

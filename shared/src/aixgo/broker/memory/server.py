@@ -158,7 +158,7 @@ class MemoryServer:
             if not self.interest.spied:
                 return True
         interest = self.interest
-        route = interest.routes.get(subject) or interest.find(subject)
+        route = interest.routes.get(subject) or interest.known(subject) or interest.find(subject)
         heard = False
         if subject in interest.literal or route.wild is not None:
             heard = interest.deliver(BusMessage(subject, data, reply, headers), route.wild)
@@ -197,7 +197,7 @@ class MemoryServer:
             BadSubject, NoResponders, and what `Stream.append` raises.
         """
         interest = self.interest
-        route = interest.routes.get(subject) or interest.find(subject)
+        route = interest.routes.get(subject) or interest.known(subject) or interest.find(subject)
         if subject in interest.literal or route.wild is not None:
             interest.deliver(BusMessage(subject, data, "", headers), route.wild)
         if route.stream is None:

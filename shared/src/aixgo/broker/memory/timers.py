@@ -33,7 +33,7 @@ class Deadlines(Generic[K]):
         """Set or move the deadline of a key to the loop's time `when`."""
         self.when[key] = when
         heap = self._heap
-        if len(heap) > 2 * len(self.when) + SLACK:
+        if len(heap) > SLACK and len(heap) > 2 * len(self.when) + SLACK:
             heap[:] = [(moment, each) for each, moment in self.when.items()]
             heapq.heapify(heap)
         else:
