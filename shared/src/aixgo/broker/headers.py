@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from aixgo.broker.port import FARTHEST, whole_seconds
@@ -57,3 +59,34 @@ def scheduled(at: float, target: str, ttl: float) -> dict[str, str]:
     if ttl:
         headers[SCHEDULE_TTL] = f"{whole_seconds(target, ttl)}s"
     return headers
+
+
+class LateHeaders(Mapping[str, str]):
+    """Headers that are read when somebody asks for one; most of them nobody ever asks for."""
+
+    __slots__ = ("_found",)
+
+    _found: dict[str, str] | None
+    """What `_read` returned; None at first."""
+
+    @abstractmethod
+    def _read(self) -> dict[str, str]:
+        """Return the headers; called once."""
+
+    def _all(self) -> dict[str, str]:
+        found = self._found
+        if found is None:
+            found = self._found = self._read()
+        return found
+
+    def __getitem__(self, key: str) -> str:
+        return self._all()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __repr__(self) -> str:
+        return repr(self._all())

@@ -80,11 +80,12 @@ class Room:
         relieved: loop time at which that was last done.
     """
 
-    __slots__ = ("_broker", "_levels", "_names", "_time", "refused", "relief", "relieved")
+    __slots__ = ("_both", "_broker", "_levels", "_names", "_time", "refused", "relief", "relieved")
 
     def __init__(self, broker: Broker, names: Names) -> None:
         self._broker, self._names = broker, names
-        self._levels = {CALLS: _Level(NEW_CALLS), RESULTS: _Level(NEW_RESULTS)}
+        self._both = _Level(NEW_CALLS), _Level(NEW_RESULTS)
+        self._levels = dict(zip((CALLS, RESULTS), self._both, strict=True))
         self._time = timer(asyncio.get_running_loop())
         self.refused = 0
         self.relief, self.relieved = asyncio.Lock(), -math.inf
@@ -92,7 +93,7 @@ class Room:
     def begins(self, size: int) -> bool:
         """Take room for a new run without a question, as nearly always; else `begin` asks."""
         whole, moment = size + _FRAME_BYTES, self._time()
-        calls, results = self._levels[CALLS], self._levels[RESULTS]
+        calls, results = self._both
         queued, kept = calls.added + whole, results.added + whole
         if moment >= calls.until or queued > calls.for_new:
             return False

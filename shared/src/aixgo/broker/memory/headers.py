@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from types import MappingProxyType
 
-from aixgo.broker.port import Headers
+from aixgo.broker import headers as names
+from aixgo.broker.headers import LateHeaders
+from aixgo.broker.port import Headers, Record
 from aixgo.errors import BadHeader, StreamRefused
 
 EMPTY: Headers = MappingProxyType({})
@@ -59,7 +61,7 @@ def size(headers: Headers) -> int:
 
 def stored_size(headers: Headers) -> int:
     """Return about what the headers take in a store: `size`, but quick, in characters."""
-    return 12 + 4 * len(headers) + sum(map(len, headers)) + sum(map(len, headers.values()))
+    return 12 + 4 * len(headers) + len("".join(headers)) + len("".join(headers.values()))
 
 
 def _encoded_size(key: str, value: str) -> int:
@@ -74,6 +76,29 @@ def _encoded_size(key: str, value: str) -> int:
 def sealed(headers: dict[str, str]) -> Headers:
     """Return a view that no receiver can change for another one."""
     return MappingProxyType(headers)
+
+
+class RepublishedHeaders(LateHeaders):
+    """What a republished record says about itself, besides its own headers.
+
+    Args:
+        previous: sequence of the record that its subject had before, 0 for none.
+    """
+
+    __slots__ = ("_previous", "_record")
+
+    def __init__(self, record: Record, previous: int) -> None:
+        self._record, self._previous, self._found = record, previous, None
+
+    def _read(self) -> dict[str, str]:
+        record = self._record
+        return {
+            **record.headers,
+            names.STREAM: record.stream,
+            names.SUBJECT: record.subject,
+            names.SEQUENCE: str(record.sequence),
+            names.LAST_SEQUENCE: str(self._previous),
+        }
 
 
 def seconds_of(ttl: str) -> float:

@@ -177,15 +177,10 @@ class MemoryServer:
         route = interest.lead(subject)
         if route.wild is None and route.stream is None and subject not in interest.literal:
             return
-        headers = dict(record.headers) if record.headers else {}
-        headers[names.STREAM] = record.stream
-        headers[names.SUBJECT] = record.subject
-        headers[names.SEQUENCE] = str(record.sequence)
-        headers[names.LAST_SEQUENCE] = str(previous)
-        sealed = h.sealed(headers)
-        interest.deliver(BusMessage(subject, record.data, "", sealed), route.wild)
+        headers = h.RepublishedHeaders(record, previous)
+        interest.deliver(BusMessage(subject, record.data, "", headers), route.wild)
         if route.stream is not None:
-            self._keep(route.stream, subject, record.data, "", sealed)
+            self._keep(route.stream, subject, record.data, "", headers)
 
     def append(
         self, subject: str, data: bytes, headers: Headers, msg_id: str, expect: Expect | None,

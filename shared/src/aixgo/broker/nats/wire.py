@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
+from aixgo.broker.headers import LateHeaders
 from aixgo.broker.port import Headers
 from aixgo.errors import BadHeader, BadSubject
 
@@ -111,39 +112,16 @@ def parse_headers(block: bytes) -> dict[str, str]:
     return found
 
 
-class ReceivedHeaders(Mapping[str, str]):
-    """The headers of a received block, read when somebody asks: most of them are never asked for.
+class ReceivedHeaders(LateHeaders):
+    """The headers of a received block; `block` as for `parse_headers`."""
 
-    Args:
-        block: as for `parse_headers`.
-    """
-
-    __slots__ = ("_block", "_parsed")
+    __slots__ = ("_block",)
 
     def __init__(self, block: bytes) -> None:
-        self._block = block
-        self._parsed: dict[str, str] | None = None
+        self._block, self._found = block, None
 
-    @property
-    def _found(self) -> dict[str, str]:
-        if self._parsed is None:
-            self._parsed = parse_headers(self._block)
-        return self._parsed
-
-    def __getitem__(self, key: str) -> str:
-        return self._found[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._found
-
-    def __repr__(self) -> str:
-        return repr(self._found)
+    def _read(self) -> dict[str, str]:
+        return parse_headers(self._block)
 
 
 def adopt_headers(headers: Mapping[str, str] | None, data: bytes) -> dict[str, str]:
