@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 
 from msgspec.structs import replace
 
@@ -96,19 +96,15 @@ class _Waiting(Alarm):
 
 
 class Caller:
-    """Makes durable calls in one space.
+    """Makes durable calls in one space."""
 
-    Attributes:
-        known: agents that are there; what is found later is added.
-    """
-
-    def __init__(self, space: Space, known: Iterable[str] = ()) -> None:
+    def __init__(self, space: Space) -> None:
         self.space = space
         self._broker, self._names = space.broker, space.names
         self._payloads, self._results = space.payloads, space.results
         self._alarms = Alarms()
         self.time = self._alarms.time
-        self.known: set[str] = set(known)
+        self.known = space.known
         self._queues: dict[str, tuple[float, bool]] = {}
 
     async def check(self, agent: str) -> None:

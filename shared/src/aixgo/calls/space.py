@@ -30,6 +30,7 @@ class Space:
         foreign: records that were skipped, because no part of Aixgo wrote them.
         room: who may still add to what is nearly full.
         leases: who does alone what several could do (`LEASES`).
+        known: agents that are there, as far as this process has met them.
     """
 
     __slots__ = (
@@ -38,6 +39,7 @@ class Space:
         "dead_letters",
         "foreign",
         "history",
+        "known",
         "leases",
         "names",
         "notes",
@@ -58,3 +60,4 @@ class Space:
         self.dead_letters = DeadLetters(broker, names, self.foreign)
         self.cancels = Cancels(broker, names, self.results, self.parking, self.history)
         self.leases = Bucket(broker, names.bucket(LEASES))
+        self.known: set[str] = set()

@@ -68,14 +68,12 @@ class Wiring:
         sources: agents whose events it handles.
         publishes: whether its answers to events are events of its own.
         ack_wait: seconds after which a dead instance's work goes to another.
-        known: agents of the system; others are looked for when they are called.
     """
 
     default_model: str = ""
     sources: tuple[str, ...] = ()
     publishes: bool = False
     ack_wait: float = ACK_WAIT_SECONDS
-    known: frozenset[str] = frozenset()
 
 
 class AgentService:
@@ -84,7 +82,7 @@ class AgentService:
     def __init__(self, agent: Agent, space: Space, wiring: Wiring) -> None:
         self.agent, self.wiring = agent, wiring
         self.role: Role = agent.build()
-        self.space, self._caller = space, Caller(space, wiring.known)
+        self.space, self._caller = space, Caller(space)
         self._broker, self._names = space.broker, space.names
         spec = agent.spec
         self._runtime = AgentRuntime(

@@ -255,7 +255,6 @@ class App:
             sources=self.sources(name),
             publishes=heard or bool(spec.outputs),
             ack_wait=self.ack_wait,
-            known=frozenset(self.agents),
         )
 
     def _check(self) -> None:
@@ -319,7 +318,7 @@ class System(Client):
         self.services: dict[str, AgentService] = {
             name: AgentService(app.agents[name], self.space, app.wiring(name)) for name in served
         }
-        self._caller.known.update(app.agents)
+        self.space.known.update(app.agents)  # others are looked for when they are called
         self._discovery = Discovery(
             broker,
             app.names,

@@ -88,12 +88,9 @@ class Process:
         """Begin to serve the agent."""
         world = self.world
         app = world.app
-        service = ObservedService(
-            self,
-            app.agents[self.agent],
-            Space(self.broker, app.names),
-            app.wiring(self.agent),
-        )
+        space = Space(self.broker, app.names)
+        space.known.update(app.agents)
+        service = ObservedService(self, app.agents[self.agent], space, app.wiring(self.agent))
         await service.start()
         world.note(self.name, "started", "")
 
