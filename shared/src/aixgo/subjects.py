@@ -28,9 +28,8 @@ ROOT_STEP = "root"
 """Token of the run's own call, whose step path is empty."""
 
 
-@lru_cache(maxsize=4096)
-def token(value: str, what: str = "token") -> str:
-    """Return `value` if it can be one token of a subject.
+def checked_token(value: str, what: str = "token") -> str:
+    """Return `value` if it can be one token of a subject; for what is seldom the same, as run ids.
 
     Raises:
         BadSubject: it cannot; says the rule.
@@ -41,6 +40,10 @@ def token(value: str, what: str = "token") -> str:
             "0-9, '_' and '-'"
         )
     return value
+
+
+token = lru_cache(maxsize=1024)(checked_token)
+"""As `checked_token`, for what is mostly the same, as names of agents."""
 
 
 def is_token(value: str) -> bool:
@@ -62,16 +65,17 @@ def step_token(path: str) -> str:
     return "_" + hashlib.blake2b(path.encode(), digest_size=15).hexdigest()
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def step_id(agent: str, run: str, step: str) -> str:
     """Return the three tokens that name a step: the end of every subject about it.
 
-    Cached, because the parties to one call build five such subjects.
+    Cached, because the parties to one call build five such subjects; for about as many steps as
+    are at work at once, because what nobody asks for again only makes the memory cold.
 
     Raises:
         BadSubject: one of them cannot be a token.
     """
-    return f"{token(agent, 'agent')}.{token(run, 'run')}.{step_token(step)}"
+    return f"{token(agent, 'agent')}.{checked_token(run, 'run')}.{step_token(step)}"
 
 
 def run_of(subject: str) -> str:

@@ -17,7 +17,7 @@ from aixgo.broker.port import Record
 from aixgo.clock import is_sensible
 from aixgo.envelope import Envelope, decode
 from aixgo.errors import BadSubject, InvalidPayload, cut
-from aixgo.subjects import ROOT_STEP, Names, StepSubject, step_of, step_token, token
+from aixgo.subjects import ROOT_STEP, Names, StepSubject, checked_token, step_of, step_token, token
 
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 _LABEL = re.compile(r"[^\x00-\x1f\x7f-\x9f]{0,256}")
@@ -94,7 +94,7 @@ def _check(envelope: Envelope) -> None:
         )
     try:
         if envelope.run:
-            token(envelope.run, "run")
+            checked_token(envelope.run, "run")
         if envelope.target:
             token(envelope.target, "target")
     except BadSubject as error:
