@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]  # it has no types
 import msgspec
@@ -18,6 +19,7 @@ from aixgo.config.tools import MAX_RESULT_BYTES
 from aixgo.documents import Document, document_schema, parse_document
 from aixgo.documents.review import review
 from aixgo.errors import ConfigError, InvalidDocument, InvalidPayload, UnknownTool
+from aixgo.hosting.permissions import users
 from aixgo.tools import AgentTool, AnyTool, Chain, Link, Toolbox, ToolSource
 from aixgo.tools.kinds import KINDS, ToolKind, Workshop
 
@@ -343,6 +345,28 @@ agents:
     ]
     with pytest.raises(ConfigError, match="'a': no agent is named 'bilin'"):
         App([Agent("a", handler=_echo, tools=[AgentTool("bilin")])])
+
+
+def test_a_service_may_call_the_agents_that_its_tools_call() -> None:
+    asks: dict[str, Any] = {"role": "react", "model": "local/smollm2"}
+    app = App(
+        [
+            Agent(
+                "desk", tools=[Chain("both", [Link(AgentTool("b")), Link(AgentTool("b"))])], **asks
+            ),
+            Agent("a", role="logger"),
+            Agent(
+                "b",
+                role="classifier",
+                model="local/smollm2",
+                categories=[{"name": "x"}, {"name": "y"}],
+            ),
+        ]
+    )
+    (service,) = (user for user in users(app) if user.name == "react")
+    called = {subject.split(".")[3] for subject in service.publish if ".call." in subject}
+    assert "b" in called
+    assert "a" not in called
 
 
 async def _echo(text: str) -> str:
