@@ -25,7 +25,6 @@ from aixgo.tools.mcp import McpOptions, McpServer
 
 HERE = Path(__file__).parent
 SERVER = HERE / "shop_server.py"
-NPM = HERE / "node_modules" / ".bin"
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1, "max_attempts": 5}
 
 
@@ -214,32 +213,6 @@ async def test_a_server_over_http_comes_back_after_a_kill(
         answer = await system.result("desk", run, timeout=PATIENCE_SECONDS)
     assert answer is not None
     assert answer.text == "12 of pens"
-
-
-# -- servers of others -------------------------------------------------------------------------
-
-
-@pytest.mark.javascript
-@pytest.mark.skipif(not NPM.is_dir(), reason="`npm install` in tests/integration/mcp")
-async def test_servers_that_others_wrote(tmp_path: Path) -> None:
-    (tmp_path / "note.txt").write_text("remember the milk")
-    everything = McpServer(
-        McpOptions(name="everything", command=[str(NPM / "mcp-server-everything")])
-    )
-    files = McpServer(
-        McpOptions(name="files", command=[str(NPM / "mcp-server-filesystem"), str(tmp_path)])
-    )
-    async with run_local(Agent("desk", use, mcp_servers=[everything, files])) as system:
-        said = await system.call("desk", asked("everything:echo", message="hi"))
-        assert said.text == "Echo: hi"
-        note = str(tmp_path / "note.txt")
-        read = await system.call("desk", asked("files:read_text_file", path=note))
-        assert "remember the milk" in str(read.data)
-        with pytest.raises(RemoteError, match="outside allowed directories"):
-            await system.call("desk", asked("files:read_text_file", path="/etc/passwd"))
-        effects = {name: tool.spec.effect for name, tool in (await files.tools()).items()}
-        assert effects["files:write_file"] == "idempotent"
-        assert effects["files:move_file"] == "once"
 
 
 # -- declarations ------------------------------------------------------------------------------

@@ -157,7 +157,12 @@ class McpServer:
                     pauses.reset()
                     told = False
                     log.info(
-                        "mcp.connected", extra={"server": self.name, "tools": len(self._tools)}
+                        "mcp.connected",
+                        extra={
+                            "server": self.name,
+                            "tools": len(self._tools),
+                            "protocol": client.protocol_version,
+                        },
                     )
                     await self._until_gone(client)
                 self._why = "its connection was lost"
