@@ -28,7 +28,7 @@ ROUTER = {"pattern": "router", "classifier": "triage", "routes": {"a": "one"}}
     [
         ({}, ["pattern"]),
         ({"pattern": "conga"}, ["pattern", "'router'", "'sequential'", "conga"]),
-        ({"pattern": "sequential"}, ["agents: Field required"]),
+        ({"pattern": "sequential"}, ["agents: is required"]),
         ({"pattern": "conga", "agents": ["a"]}, ["pattern", "'router'", "conga"]),
         ({"pattern": 7}, ["pattern", "'router'"]),
         ({"pattern": "sequential", "agents": []}, ["agents: needs entries: 1 or more"]),
@@ -38,7 +38,7 @@ ROUTER = {"pattern": "router", "classifier": "triage", "routes": {"a": "one"}}
             ["unknown option 'routes'"],
         ),
         ({**ROUTER, "agents": ["a"]}, ["unknown option 'agents'"]),
-        ({"pattern": "router", "routes": {"a": "one"}}, ["classifier: Field required"]),
+        ({"pattern": "router", "routes": {"a": "one"}}, ["classifier: is required"]),
         ({**ROUTER, "routes": {}}, ["routes: needs entries: 1 or more"]),
         ({**ROUTER, "fallbak": "one"}, ["fallbak", "did you mean 'fallback'"]),
         ({**ROUTER, "max_rounds": 3}, ["max_rounds"]),
