@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 
@@ -58,6 +59,14 @@ def refuse(why: str) -> str:
 def talk(characters: int) -> str:
     """Say a lot."""
     return "x" * characters
+
+
+@server.tool()
+async def learn(ctx: Context) -> str:
+    """Learn to forecast, and tell who listens."""
+    server.add_tool(lambda: "rain", name="forecast", description="Say what the weather will be.")
+    await ctx.notify_tools_changed()
+    return "learnt"
 
 
 @server.tool(annotations=ToolAnnotations(read_only_hint=True))

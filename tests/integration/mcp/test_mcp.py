@@ -88,6 +88,19 @@ async def test_what_cannot_be_done_says_so(tmp_path: Path) -> None:
         assert not {one for one in variables if "AIXGO" in one or "TOKEN" in one}
 
 
+@pytest.mark.long
+async def test_a_list_that_changes_is_read_again_also_without_a_handshake(tmp_path: Path) -> None:
+    server = shop(tmp_path)
+    async with run_local(desk(server)) as system:
+        assert (await system.call("desk", asked("shop:learn"))).text == "learnt"
+
+        async def learnt() -> bool:
+            return "shop:forecast" in await server.tools()
+
+        await eventually(learnt, within=20.0)  # sooner than the list is looked at anyhow
+        assert (await system.call("desk", asked("shop:forecast"))).text == "rain"
+
+
 DOCUMENT = """
 version: 2
 mcp_servers:

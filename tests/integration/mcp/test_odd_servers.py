@@ -62,8 +62,10 @@ async def test_what_is_not_a_message_is_skipped_and_named_once(
     assert [vars(record)["text"] for record in told] == ["Welcome to the server!"]
 
 
-async def test_a_list_that_changes_is_read_again_at_once(tmp_path: Path) -> None:
-    async with opened(odd("changes", tmp_path)) as server:
+async def test_a_list_that_changes_is_read_again_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(odd("changes", tmp_path, effects={"typo": "read"})) as server:
         assert list(await server.tools()) == ["odd:before", "odd:change"]
         await server.call("change", {}, PATIENCE_SECONDS)
 
@@ -71,6 +73,7 @@ async def test_a_list_that_changes_is_read_again_at_once(tmp_path: Path) -> None
             return list(await server.tools()) == ["odd:after", "odd:change"]
 
         await eventually(changed)
+    assert [one.getMessage() for one in caplog.records].count("mcp.effect_of_no_tool") == 1
 
 
 async def test_names_that_cannot_be_used_are_changed_each_in_its_own_way(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ class McpServer:
         self._there = asyncio.Event()
         self._gone = asyncio.Event()
         self._tools: dict[str, McpTool] = {}
+        self._said: set[tuple[Any, ...]] = set()
         self._why = "it is still being connected to"
 
     @property
@@ -164,7 +165,10 @@ class McpServer:
                             "protocol": client.protocol_version,
                         },
                     )
-                    await self._until_gone(client)
+                    async with asyncio.TaskGroup() as group:
+                        listening = group.create_task(self._listen(client), name="list changes")
+                        await self._until_gone(client)
+                        listening.cancel()
                 self._why = "its connection was lost"
             except asyncio.CancelledError:
                 raise
@@ -190,6 +194,20 @@ class McpServer:
                 async with asyncio.timeout(CONNECT_SECONDS):
                     await self._read_tools(client)
 
+    async def _listen(self, client: Client) -> None:
+        """Read the list again when a server without a handshake says that it has changed.
+
+        One that cannot say so, or no longer does, is asked by `_until_gone`.
+        """
+        from mcp import MCPError
+        from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
+
+        with suppress(ListenNotSupportedError, SubscriptionLost, MCPError, TimeoutError):
+            async with client.listen(tools_list_changed=True) as changes:
+                await self._read_tools(client)  # it may have changed before the server listened
+                async for _ in changes:
+                    await self._read_tools(client)
+
     async def _read_tools(self, client: Client) -> None:
         """Take over the server's list of tools; one that cannot be used is left out and named."""
         found: dict[str, McpTool] = {}
@@ -200,19 +218,24 @@ class McpServer:
                 try:
                     tool = McpTool(self, self._options, described)
                 except ConfigError as error:
-                    log.warning(
-                        "mcp.tool_left_out", extra={"server": self.name, "error": str(error)}
-                    )
+                    self._warn("mcp.tool_left_out", error=str(error))
                     continue
                 found[tool.spec.name] = tool
             cursor = page.next_cursor
             if not cursor:
                 break
         else:
-            log.warning("mcp.too_many_tools", extra={"server": self.name, "most": MOST_TOOLS})
+            self._warn("mcp.too_many_tools", most=MOST_TOOLS)
         for unknown in self._options.effects.keys() - {tool.theirs for tool in found.values()}:
-            log.warning("mcp.effect_of_no_tool", extra={"server": self.name, "tool": unknown})
+            self._warn("mcp.effect_of_no_tool", tool=unknown)
         self._tools = found
+
+    def _warn(self, event: str, **facts: Any) -> None:
+        """Say it once in the log, however often the list is read."""
+        said = (event, *facts.values())
+        if said not in self._said:
+            self._said.add(said)
+            log.warning(event, extra={"server": self.name, **facts})
 
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[Client, None]:
