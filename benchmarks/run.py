@@ -15,6 +15,7 @@ from importlib.metadata import version
 
 import cancel
 import in_process
+import mcp_memory
 import model_calls
 import over_nats
 import processes
@@ -25,7 +26,16 @@ from figures import Figure, table, tell
 from referee import Options, options
 from stage import HERE, nats_server_version
 
-SCRIPTS = (in_process, over_nats, sequential_durable, model_calls, react_runs, processes, cancel)
+SCRIPTS = (
+    in_process,
+    over_nats,
+    sequential_durable,
+    model_calls,
+    react_runs,
+    processes,
+    mcp_memory,
+    cancel,
+)
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 
 

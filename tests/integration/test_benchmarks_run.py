@@ -16,6 +16,7 @@ SCRIPTS = (
     "sequential_durable.py",
     "model_calls.py",
     "processes.py",
+    "mcp_memory.py",
     "cancel.py",
 )
 

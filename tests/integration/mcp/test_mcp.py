@@ -252,3 +252,12 @@ def test_secrets_are_in_no_text() -> None:
     options = McpOptions(name="x", url="http://x", headers={"Authorization": "Bearer s3cret"})
     assert "s3cret" not in repr(options)
     assert "s3cret" not in str(options.model_dump_json())
+
+
+def test_a_process_without_mcp_servers_loads_no_client() -> None:
+    code = (
+        "import sys\nfrom aixgo import Agent\nfrom aixgo.tools.mcp import McpOptions, McpServer\n"
+        "McpServer(McpOptions(name='x', url='http://x'))\n"
+        "sys.exit(bool({'mcp', 'mcp_types', 'anyio', 'httpx2'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
