@@ -51,3 +51,8 @@ asyncio.run(main())
 
 def test_an_unknown_public_name_is_an_attribute_error() -> None:
     assert not hasattr(aixgo, "Agnet")
+
+
+def test_the_nats_broker_loads_no_aiohttp_although_it_is_installed() -> None:
+    assert "aiohttp" not in loaded_after("import aixgo.broker.nats, nats.aio.transport")
+    assert "aiohttp" in loaded_after("import aixgo.broker.nats, aiohttp; aiohttp.ClientSession")

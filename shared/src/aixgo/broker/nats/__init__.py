@@ -5,10 +5,11 @@
 `follow.py` are the log; `streams.py` declares; `wire.py`, `configs.py` and `refusals.py` translate.
 """
 
+from aixgo.broker.nats._light import import_client
 from aixgo.errors import MissingExtra
 
 try:
-    import nats as _  # noqa: F401 # only to say which extra is missing
+    import_client()
 except ImportError as error:
     raise MissingExtra("the NATS broker", "nats") from error
 
