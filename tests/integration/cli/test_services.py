@@ -184,7 +184,7 @@ def test_a_namespace_that_nobody_provisioned_is_said_by_doctor(
         (["echo", "--role", "logger", "--file", "agents.yaml"], "give names or --role, not both"),
         (["echo"], "no system: give --file FILE, set AIXGO_FILE, or name an app as `module:app`"),
         (["no_shop:app"], "there is no module 'no_shop' in '.' or among the installed packages"),
-        (["json:dumps"], "missing 1 required positional argument"),
+        (["json:dumps"], "cannot be called without arguments: missing a required argument: 'obj'"),
         (["json:JSONDecoder"], "'json:JSONDecoder' is a type; name an App"),
         (["json:dum", "echo"], "the module 'json' has no 'dum'; did you mean 'dump'?"),
         (["echo", "--file", "agents.yaml", "--log-level", "loud"], "log level 'loud' is not known"),
