@@ -88,13 +88,7 @@ async def remove(backend: Backend, names: Names) -> None:
 
 
 @pytest.mark.parametrize("sabotage", PROTOCOL, ids=lambda one: one.__name__)
-@pytest.mark.long(
-    only=(
-        "nobody_notices_a_deadline",
-        "the_dead_letter_of_a_zombie_stays",
-        "who_parks_does_not_look_again",
-    )
-)
+@pytest.mark.long
 def test_a_broken_protocol_is_found(
     sabotage: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

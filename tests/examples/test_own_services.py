@@ -91,6 +91,7 @@ async def test_three_processes_make_one_offer() -> None:
 
 
 @pytest.mark.parametrize("form", ["clone", "wheel"])
+@pytest.mark.long
 def test_the_distribution_installs_from_a_clone_and_as_a_wheel(form: str, tmp_path: Path) -> None:
     """The example runs on what was installed, without this repository's own packages."""
     what, target = str(ROOT / "shared"), tmp_path / "installed"

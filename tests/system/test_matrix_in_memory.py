@@ -200,6 +200,7 @@ def place(kind: str, pattern: str, chance: random.Random) -> At | None:
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="+".join)
+@pytest.mark.long
 def test_pairs_die_together(pair: tuple[str, str]) -> None:
     total = Report()
     for seed in range(28):
@@ -220,6 +221,7 @@ def test_pairs_die_together(pair: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.long
 def test_everybody_dies_at_random(pattern: str) -> None:
     often = Faults(crash=0.06, drop=0.05, duplicate=0.05, outage=0.01, disconnect=0.01, until=120)
     report = simulate(
