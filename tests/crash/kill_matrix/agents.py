@@ -1,6 +1,7 @@
 """The system that is killed: four kinds of run, whose answers depend on their input alone.
 
-`react` is the role itself, with a tool of each effect. Its provider has it use one after the other.
+`react` is the role itself, with a tool of each effect and an agent as a tool. Its provider has it
+use one after the other.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def agents(provider: str = "") -> list[Agent]:
             role="react",
             model=MODEL,
             stream=False,
-            tools=[look, mark, payment(provider)],
+            tools=[look, mark, {"type": "agent", "agent": "left"}, payment(provider)],
         ),
     ]
 

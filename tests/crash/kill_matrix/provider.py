@@ -13,7 +13,7 @@ from aiohttp import web
 
 from .agents import WORK_SECONDS
 
-TOOLS = ("look", "mark", "pay")
+TOOLS = ("look", "mark", "left", "pay")
 """What the model has a run use, one after the other, before it answers."""
 
 
@@ -36,7 +36,8 @@ async def counting_provider() -> AsyncGenerator[tuple[str, Counter[str], Counter
             used = [one for one in body["messages"] if one["role"] == "tool"]
             (order,) = (one["content"] for one in body["messages"] if one["role"] == "user")
             for name in TOOLS[len(used) : len(used) + 1]:
-                call = {"name": name, "arguments": json.dumps({"order": order})}
+                arguments = {"text" if name == "left" else "order": order}
+                call = {"name": name, "arguments": json.dumps(arguments)}
                 answer["tool_calls"] = [{"id": name, "type": "function", "function": call}]
         usage = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
         reason = "tool_calls" if "tool_calls" in answer else "stop"
