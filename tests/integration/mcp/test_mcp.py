@@ -252,6 +252,8 @@ def test_secrets_are_in_no_text() -> None:
     options = McpOptions(name="x", url="http://x", headers={"Authorization": "Bearer s3cret"})
     assert "s3cret" not in repr(options)
     assert "s3cret" not in str(options.model_dump_json())
+    server = McpServer(McpOptions(name="x", url="https://u:s3cret@h:1/mcp?key=s3cret"))
+    assert server.where == "https://h:1/mcp"
 
 
 def test_a_process_without_mcp_servers_loads_no_client() -> None:

@@ -8,6 +8,7 @@ import random
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 from aixgo.errors import ConfigError, OutcomeUnknown, ToolNotDone, ToolUnavailable, text_of
 from aixgo.pauses import Pauses
@@ -68,7 +69,11 @@ class McpServer:
     @property
     def where(self) -> str:
         """The program or the address, for people."""
-        return self._options.url or " ".join(self._options.command)
+        url = self._options.url
+        if not url:
+            return " ".join(self._options.command)
+        parts = urlsplit(url)  # a query or a user may be a secret
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
     async def open(self) -> None:
         """See `ToolSource.open`."""
