@@ -46,8 +46,8 @@ _CLOSED = -32000
 class McpServer:
     """A source of tools (`aixgo.tools.ToolSource`).
 
-    A server that asks its user something in the middle of a use (elicitation) is told that the user
-    declines: let the agent ask with `ask_human` before it uses the tool.
+    A server that asks its user something in the middle of a use (elicitation) is told that this is
+    not supported: let the agent ask with `ask_human` before it uses the tool.
     """
 
     def __init__(self, options: McpOptions) -> None:
