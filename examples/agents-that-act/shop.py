@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sqlite3
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def books() -> sqlite3.Connection:
 
 def was_paid(order: str, ctx: ToolContext) -> Resolution:
     """Look into the books when a crash left open whether a refund took place."""
-    with books() as open_books:
+    with closing(books()) as open_books, open_books:
         row = open_books.execute(
             "SELECT cents FROM refunds WHERE key = ?", (ctx.idempotency_key,)
         ).fetchone()
@@ -39,7 +40,7 @@ def was_paid(order: str, ctx: ToolContext) -> Resolution:
 @tool(effect="once", reconcile=was_paid, timeout="5s")
 def refund(order: str, cents: int, ctx: ToolContext) -> str:
     """Pay the money of an order back. It cannot be undone."""
-    with books() as open_books:
+    with closing(books()) as open_books, open_books:
         row = (ctx.idempotency_key, order, cents)
         open_books.execute("INSERT INTO refunds VALUES (?, ?, ?)", row)
     return f"refunded {cents} cents for order {order}"

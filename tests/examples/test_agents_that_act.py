@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def call(name: str, **arguments: Any) -> ToolCall:
 
 
 def paid(folder: Path) -> list[tuple[str, int]]:
-    with sqlite3.connect(folder / "refunds.db") as books:
+    with closing(sqlite3.connect(folder / "refunds.db")) as books:
         return books.execute("SELECT number, cents FROM refunds").fetchall()
 
 
