@@ -171,6 +171,8 @@ def _fail(report: pytest.TestReport | pytest.CollectReport, why: str) -> None:
 
 _ROOT = Path(__file__).parent
 _EXAMPLES = str(_ROOT / "examples")
+_OURS = (str(_ROOT), sys.prefix, sys.base_prefix)
+"""What stays, even where the clone or the Python itself is in a temporary folder."""
 
 
 @pytest.fixture(autouse=True)
@@ -181,6 +183,6 @@ def modules_of_users_are_forgotten() -> Generator[None, None, None]:
     sys.path[:] = before
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None) or ""
-        temporary = file.startswith(tempfile.gettempdir()) and not file.startswith(str(_ROOT))
+        temporary = file.startswith(tempfile.gettempdir()) and not file.startswith(_OURS)
         if temporary or file.startswith(_EXAMPLES):
             del sys.modules[name]
