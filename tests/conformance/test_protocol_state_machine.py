@@ -49,6 +49,7 @@ def with_replicas_that_are_behind() -> ProtocolMachine:
     return ProtocolMachine(VirtualTimeLoop, backend, Names("machine"), VIRTUAL)
 
 
+@pytest.mark.long
 def test_on_replicas_that_are_behind() -> None:
     explore(with_replicas_that_are_behind, examples=60, steps=40)
 

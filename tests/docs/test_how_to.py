@@ -32,7 +32,7 @@ def test_there_are_pages_with_programs_and_commands() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-@pytest.mark.long(only=("simulate",))
+@pytest.mark.long(only=("simulate", "over-the-network"))
 def test_a_program_prints_what_its_page_says(page: Path) -> None:
     programs, outputs = blocks(page, "python"), blocks(page, "text")
     assert len(programs) == len(outputs)

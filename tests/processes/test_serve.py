@@ -141,6 +141,7 @@ async def test_another_instance_takes_over_after_a_kill(
         assert (await asyncio.wait_for(waiting, PATIENCE_SECONDS)).data == 2
 
 
+@pytest.mark.long
 async def test_a_port_in_use_is_one_clear_error(service: Start, nats_server: NatsServer) -> None:
     space = namespace()
     leaf = service(space, "leaf")
@@ -185,6 +186,7 @@ async def test_sigterm_ends_a_service_that_waits_for_its_server(
     assert "service.stopped" in leaf.output()
 
 
+@pytest.mark.long
 async def test_two_services_in_one_loop_both_drain(service: Start, nats_server: NatsServer) -> None:
     space = namespace()
     both = service(space, "leaf+slow")

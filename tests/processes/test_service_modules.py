@@ -63,6 +63,7 @@ def logged(process: subprocess.Popen[str], message: str) -> dict[str, object]:
 
 @pytest.mark.nats
 @pytest.mark.timeout(90)
+@pytest.mark.long
 async def test_services_of_three_roles_work_together(tmp_path: Path) -> None:
     path = tmp_path / "agents.yaml"
     path.write_text(DOCUMENT)

@@ -102,7 +102,7 @@ async def test_a_person_is_asked_and_the_answer_counts(
 async def test_a_value_that_the_tool_cannot_return_is_refused_when_it_is_answered(
     running: Running,
 ) -> None:
-    @tool(effect="once")
+    @tool(effect="once", timeout=0.1)
     async def pay(order: str) -> str:
         raise ConnectionError("connection reset by peer")
 

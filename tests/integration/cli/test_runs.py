@@ -33,7 +33,7 @@ async def writer(message: Message, ctx: Context) -> str:
     return (await ctx.model.chat(f"write {message.text}")).text
 
 
-@tool(effect="once")
+@tool(effect="once", timeout=0.5)
 async def pay(amount: int) -> str:
     """Pay.
 

@@ -206,6 +206,7 @@ def test_a_service_needs_a_server_that_others_reach(aixgo: Any, document: str) -
     assert "needs the address of a server that other processes reach, not 'memory'" in done.stderr
 
 
+@pytest.mark.long
 def test_settings_of_a_service_may_come_from_the_environment(
     aixgo: Any, started: Any, document: str, nats_server: NatsServer
 ) -> None:

@@ -115,6 +115,7 @@ async def handle(message, ctx):
 """
 
 
+@pytest.mark.long
 async def test_a_document_names_servers_and_what_each_agent_may_take(tmp_path: Path) -> None:
     (tmp_path / "agents.yaml").write_text(DOCUMENT)
     (tmp_path / "clerk.py").write_text(HANDLER)

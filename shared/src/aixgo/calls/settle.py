@@ -25,6 +25,10 @@ from aixgo.errors import PayloadTooLarge, StreamFull, StreamRefused, code_of, cu
 
 log = logging.getLogger("aixgo.calls")
 
+_LOOKED_SECONDS = 1.5
+"""After that time the caller of a call may have looked for its result, and parked for want of slots
+(`LOOK_SECONDS` of `aixgo.calls.caller`, less what clocks may differ)."""
+
 LONG_DELAY_SECONDS = 30.0
 """Longer delays go through a durable timer: a delayed nak holds one of the consumer's slots."""
 
@@ -207,7 +211,11 @@ class Settler:
         if (
             request.depth
             and request.kind != "event"
-            and (request.woken or self._agent in request.above)
+            and (
+                request.woken
+                or self._agent in request.above
+                or now() - request.sent_at > _LOOKED_SECONDS
+            )
         ):
             await self._parking.wake(request.run, request.parent)
 
