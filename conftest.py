@@ -2,13 +2,17 @@
 
 `AIXGO_REQUIRE=nats,local_model,containers` names markers whose tests must run: where something is
 installed on purpose (CI), a skip would hide that it is broken, so there it is a failure.
+
+A test that hangs ends: first pytest-timeout fails it; if it hangs on, its process is ended.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path
@@ -63,6 +67,9 @@ FIRST = (
 )
 """Where tests start processes, load a model or explore: tens of seconds for a file."""
 
+ENOUGH = 1.25
+"""Times the timeout of a test: after that it does not end, so its process does."""
+
 REQUIRED = frozenset(filter(None, os.environ.get("AIXGO_REQUIRE", "").split(",")))
 
 
@@ -114,6 +121,7 @@ def nothing_blocks_the_loop() -> Generator[None, None, None]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a name in `AIXGO_REQUIRE` that is not a marker: it would forbid nothing."""
+    config.stash[_STDERR] = os.dup(2)  # that of a test is captured
     known = {line.split(":")[0] for line in config.getini("markers")}
     unknown = REQUIRED - known
     if unknown:
@@ -167,6 +175,49 @@ def _fail(report: pytest.TestReport | pytest.CollectReport, why: str) -> None:
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     report.outcome = "failed"
     report.longrepr = f"{reason}; AIXGO_REQUIRE forbids this skip ({report.nodeid} {why})"
+
+
+_STDERR = pytest.StashKey[int]()
+_WATCH = pytest.StashKey[threading.Timer]()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """End the process of a test that hangs although its timeout has passed.
+
+    pytest-timeout fires once, and no more after a failure: a fixture that then waits for what
+    never comes would wait for ever. xdist reports the test as failed and goes on with the others.
+    """
+    given = item.config.getoption("timeout", 0)  # None where there is only the setting
+    if given is None:
+        given = item.config.getini("timeout")
+    if (mark := item.get_closest_marker("timeout")) is not None:
+        given = mark.args[0]
+    timeout = float(given or 0)
+    if timeout <= 0 or item.config.getoption("usepdb"):
+        return (yield)
+    watch = threading.Timer(timeout * ENOUGH, _end_the_process, (item, timeout * ENOUGH))
+    watch.daemon = True
+    item.config.stash[_WATCH] = watch
+    watch.start()
+    try:
+        return (yield)
+    finally:
+        watch.cancel()
+
+
+def pytest_enter_pdb(config: pytest.Config) -> None:
+    """Let people debug for as long as they like."""
+    if (watch := config.stash.get(_WATCH, None)) is not None:
+        watch.cancel()
+
+
+def _end_the_process(item: pytest.Item, seconds: float) -> None:
+    stderr = item.config.stash[_STDERR]
+    line = f"\n{item.nodeid} hangs after {seconds:g} s, so its process ends. Its threads:\n"
+    os.write(stderr, line.encode())
+    faulthandler.dump_traceback(stderr)
+    os._exit(1)
 
 
 _ROOT = Path(__file__).parent
