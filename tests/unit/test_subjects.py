@@ -76,7 +76,7 @@ def subjects_of(names: Names, agent: str, run: str, step: str) -> list[str]:
         names.timer(agent, run, step),
         names.wake(agent, run, step),
         names.dead_letter("CALLS", names.call(agent, run, step)),
-        names.rpc(agent, "status"),
+        names.rpc(agent, "execute"),
         names.cancel(run),
     ]
 

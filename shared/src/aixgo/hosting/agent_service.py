@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from aixgo.agents.agent import Agent
@@ -54,9 +52,6 @@ EXECUTE = "execute"
 
 _CHAIN = 100
 """Errors that are followed back from one to the one before."""
-
-STATUS = "status"
-"""Method that tells what the instance does now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +122,6 @@ class AgentService:
             self._rpc = [
                 await self._broker.subscribe(names.rpc(name, EXECUTE), self._on_rpc, queue=name)
             ]
-        self._rpc.append(
-            await self._broker.subscribe(names.rpc(name, STATUS), self._on_status, queue=name)
-        )
         await self.agent.tools.open()
         await self._worker.start()
         if self.role.style != "request":
@@ -388,17 +380,6 @@ class AgentService:
         except AixgoError as error:
             frame = request or Envelope(id=new_id(), kind="rpc")
             return error_result(frame, self.agent.name, error, attempts=1, usage=None)
-
-    def _on_status(self, message: BusMessage) -> None:
-        task = asyncio.create_task(self._tell(message), name=f"{self.agent.name}: status")
-        self._rpc_tasks.add(task)
-        task.add_done_callback(self._rpc_tasks.discard)
-
-    async def _tell(self, message: BusMessage) -> None:
-        if message.reply:
-            status = {"agent": self.agent.name, "ready": self.ready, "busy": self.busy}
-            with suppress(AixgoError):
-                await self._broker.publish(message.reply, msgspec.json.encode(status))
 
 
 def _core(group: BaseExceptionGroup[BaseException], ctx: Context) -> BaseException:
