@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -17,6 +21,7 @@ from aixgo import Agent, ConfigError, tool
 from aixgo.config.agents import Retry
 from aixgo.errors import InvalidPayload, UnknownTool
 from aixgo.steps.tools.once import SHOWN_CHARS, _answered, _shown
+from aixgo.testing.waiting import PATIENCE_SECONDS
 from aixgo.tools import Done, NotDone, Resolution, ToolContext, ToolNotDone, Unknown
 from aixgo.tools.threads import DaemonThreads
 from aixgo.tools.toolbox import Toolbox
@@ -314,6 +319,31 @@ async def test_so_many_threads_and_no_more() -> None:
             await asyncio.sleep(0.01)
     else:
         raise AssertionError("no thread became free")
+
+
+def test_a_thread_that_is_done_takes_the_next_call() -> None:
+    threads = DaemonThreads()
+    used = set()
+    for _ in range(50):
+        used.add(threads.submit(threading.get_ident).result(PATIENCE_SECONDS))
+        time.sleep(0.001)  # it is free a moment after its value is there
+    assert len(used) < 25
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    code = (
+        "import os, sys\n"
+        "from aixgo.tools.threads import threads\n"
+        "threads.submit(int).result(30)\n"
+        "import time; time.sleep(0.1)\n"
+        "pid = os.fork()\n"
+        "if not pid:\n"
+        "    os._exit(threads.submit(lambda: 7).result(30))\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], timeout=PATIENCE_SECONDS)
+    assert done.returncode == 7
 
 
 def test_what_a_thread_raises_arrives() -> None:
