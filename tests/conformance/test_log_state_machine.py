@@ -269,19 +269,30 @@ def explore(make: Callable[[], LogMachine], *, examples: int, steps: int) -> Non
     )
 
 
-def test_the_memory_broker_does_what_the_model_does() -> None:
+@pytest.mark.parametrize(
+    "examples", [pytest.param(30, id="few"), pytest.param(200, id="many", marks=pytest.mark.long)]
+)
+def test_the_memory_broker_does_what_the_model_does(examples: int) -> None:
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         loop = runner.get_loop()
-        explore(lambda: LogMachine(MemoryBackend(), loop, virtual=True), examples=100, steps=50)
+        explore(
+            lambda: LogMachine(MemoryBackend(), loop, virtual=True), examples=examples, steps=50
+        )
 
 
 @pytest.mark.nats
-@pytest.mark.parametrize("adapter", ["nats", "nats_without_fast_path"])
-@pytest.mark.long(only=("nats_without_fast_path",))
+@pytest.mark.parametrize(
+    ("adapter", "examples"),
+    [
+        pytest.param("nats", 8, id="nats-few"),
+        pytest.param("nats", 40, id="nats-many", marks=pytest.mark.long),
+        pytest.param("nats_without_fast_path", 40, marks=pytest.mark.long),
+    ],
+)
 def test_a_real_server_does_what_the_model_does(
-    request: pytest.FixtureRequest, adapter: str
+    request: pytest.FixtureRequest, adapter: str, examples: int
 ) -> None:
     backend: Backend = request.getfixturevalue(adapter)
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
-        explore(lambda: LogMachine(backend, loop, virtual=False), examples=25, steps=40)
+        explore(lambda: LogMachine(backend, loop, virtual=False), examples=examples, steps=40)

@@ -40,8 +40,11 @@ def in_memory() -> ProtocolMachine:
     return ProtocolMachine(VirtualTimeLoop, MemoryBackend(), Names("machine"), VIRTUAL)
 
 
-def test_on_the_memory_broker() -> None:
-    explore(in_memory, examples=60, steps=40)
+@pytest.mark.parametrize(
+    "examples", [pytest.param(30, id="few"), pytest.param(120, id="many", marks=pytest.mark.long)]
+)
+def test_on_the_memory_broker(examples: int) -> None:
+    explore(in_memory, examples=examples, steps=40)
 
 
 def with_replicas_that_are_behind() -> ProtocolMachine:

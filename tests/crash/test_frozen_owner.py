@@ -230,6 +230,7 @@ async def test_a_zombie_that_wakes_before_its_successor_finished_can_only_do_the
 @pytest.mark.parametrize(
     ("how", "ack_wait"), [("SIGKILL", 2.0), ("SIGTERM", PATIENCE_SECONDS)], indirect=["ack_wait"]
 )
+@pytest.mark.long(only=("SIGTERM",))
 async def test_takeover_is_in_time(
     scene: Scene, how: str, ack_wait: float, capsys: pytest.CaptureFixture[str]
 ) -> None:

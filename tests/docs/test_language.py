@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -34,14 +34,19 @@ WORDS = {
 """Expressions that an error or a page does not have, and what to write instead."""
 
 
-def error_texts() -> Iterator[tuple[str, str]]:
-    """Yield every text in a statement that raises, and where it is."""
+@cache
+def error_texts() -> list[tuple[str, str]]:
+    """Return every text in a statement that raises, and where it is."""
+    texts = []
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Raise):
-                for part in ast.walk(node):
-                    if isinstance(part, ast.Constant) and isinstance(part.value, str):
-                        yield part.value, f"{path.relative_to(ROOT)}:{part.lineno}"
+                texts += [
+                    (part.value, f"{path.relative_to(ROOT)}:{part.lineno}")
+                    for part in ast.walk(node)
+                    if isinstance(part, ast.Constant) and isinstance(part.value, str)
+                ]
+    return texts
 
 
 def found(text: str) -> list[str]:
@@ -72,4 +77,4 @@ def test_such_a_word_is_found() -> None:
     assert found("nobody answers at nats://x")
     assert found("the payload is no text")
     assert not found("no server answered; there is no answer yet")
-    assert len(list(error_texts())) > 300
+    assert len(error_texts()) > 300

@@ -8,7 +8,6 @@ import importlib
 import keyword
 import pkgutil
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -40,16 +39,19 @@ ELSEWHERE = {
 """Names in back-ticks that this repository does not define, and where they come from."""
 
 
-def documents_of(tree: ast.AST) -> Iterator[ast.Constant]:
-    """Yield every docstring, also those below an attribute."""
-    for node in ast.walk(tree):
+@cache
+def documents_of(path: Path) -> list[ast.Constant]:
+    """Return every docstring of a source, also those below an attribute."""
+    found = []
+    for node in nodes_of(path):
         body = getattr(node, "body", None)
         for statement in body if isinstance(body, list) else ():
             match statement:
                 case ast.Expr(value=ast.Constant(value=str()) as text):
-                    yield text
+                    found.append(text)
                 case _:
                     pass
+    return found
 
 
 @cache
@@ -57,10 +59,9 @@ def defined() -> frozenset[str]:
     """Return every name of the code, and every word of a text that is not documentation."""
     names = {*dir(builtins), *keyword.kwlist, "null", *PACKAGES}
     for path in SOURCES:
-        tree = parsed(path)
-        documentation = {id(node) for node in documents_of(tree)}
+        documentation = {id(node) for node in documents_of(path)}
         names.update((path.stem, path.parent.name))
-        for node in ast.walk(tree):
+        for node in nodes_of(path):
             match node:
                 case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
                     names.add(name)
@@ -118,7 +119,7 @@ def said() -> list[tuple[str, str]]:
     for path in SOURCES:
         source = path.read_text()
         where = path.relative_to(ROOT)
-        texts = [(str(node.value), node.lineno) for node in documents_of(parsed(path))]
+        texts = [(str(node.value), node.lineno) for node in documents_of(path)]
         texts += [
             (line.partition("# ")[2], number)
             for number, line in enumerate(source.splitlines(), 1)
@@ -129,9 +130,9 @@ def said() -> list[tuple[str, str]]:
 
 
 @cache
-def parsed(path: Path) -> ast.Module:
-    """Return a source as a tree."""
-    return ast.parse(path.read_text())
+def nodes_of(path: Path) -> list[ast.AST]:
+    """Return every node of a source; to find them takes longer than to look at them."""
+    return list(ast.walk(ast.parse(path.read_text())))
 
 
 def test_every_name_in_back_ticks_of_a_docstring_exists() -> None:

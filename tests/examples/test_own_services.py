@@ -76,6 +76,7 @@ def service(arguments: list[str], url: str) -> Iterator[str]:
 
 
 @pytest.mark.nats
+@pytest.mark.long
 async def test_three_processes_make_one_offer() -> None:
     with NatsServer() as server, ExitStack() as stack:
         file, *_ = commands("provision")[0]

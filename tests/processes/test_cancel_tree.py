@@ -161,6 +161,7 @@ async def test_a_cancel_in_memory_reaches_everybody(tmp_path: Path) -> None:
 
 
 @pytest.mark.nats
+@pytest.mark.long
 async def test_a_cancel_reaches_four_levels_of_processes_and_the_models_sockets(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:

@@ -108,6 +108,7 @@ async def test_sigterm_finishes_what_runs_and_leaves(
     assert "service.stopped" in slow.output()
 
 
+@pytest.mark.long
 async def test_a_second_signal_hands_the_work_over_at_once(
     service: Start, nats_server: NatsServer
 ) -> None:

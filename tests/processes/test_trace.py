@@ -65,6 +65,7 @@ def collector() -> Iterator[Collector]:
     receiving.close()
 
 
+@pytest.mark.long
 async def test_a_call_over_three_processes_is_one_trace(
     service: Callable[..., Any],
     nats_server: NatsServer,

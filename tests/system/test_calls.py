@@ -469,6 +469,7 @@ async def test_cancelling_a_run_stops_its_handler_and_its_children(running: Runn
             await system.result("top", run, timeout=PATIENCE_SECONDS)
 
 
+@pytest.mark.long(only=("nats",))
 async def test_a_call_leaves_nothing_to_the_garbage_collector(running: Running) -> None:
     async def echo(message: Message) -> str:
         return message.text

@@ -300,6 +300,7 @@ def test_the_processes_of_up_end_when_up_is_killed(aixgo: Any, started: Any, doc
     assert gone(children)
 
 
+@pytest.mark.long
 def test_an_agent_that_refuses_its_configuration_ends_up_with_2(
     aixgo: Any, nats_server: NatsServer
 ) -> None:
