@@ -8,12 +8,13 @@ of the loop, on time to the microsecond, when their second begins.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from types import TracebackType
 
 from aixgo.clock import timer
 
 
-class Alarm:
+class Alarm(ABC):
     """Rings at a moment to come, once `Alarms.set` was told when; `cancel` is idempotent.
 
     What has a deadline is an alarm itself and overrides `ring`. One that kept a method of its owner
@@ -28,9 +29,9 @@ class Alarm:
         self._bucket: dict[Alarm, None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
+    @abstractmethod
     def ring(self) -> None:
         """Do what is due."""
-        raise NotImplementedError
 
     def cancel(self) -> None:
         """Do not ring."""
