@@ -563,7 +563,9 @@ async def test_a_fork_takes_over_what_was_done_before_the_step_and_does_the_rest
         assert again.text == first.text
 
 
-async def test_a_fork_inside_of_a_called_agent_repeats_its_callers_only(running: Running) -> None:
+async def test_a_fork_inside_of_a_called_agent_repeats_its_callers_only(
+    running: Running, kind: str
+) -> None:
     office, model = Office(), echo_model()
     async with running(*office.agents(), model=model) as system:
         first = await system.call("review", "topic")
@@ -574,7 +576,8 @@ async def test_a_fork_inside_of_a_called_agent_repeats_its_callers_only(running:
         began = loop.time()
         agent, run = await runs_of(system).fork(first.run_id, "critic/1/model/1", data="topic")
         assert await system.result(agent, run, timeout=PATIENCE_SECONDS)
-        assert loop.time() - began < 1.5  # nobody waited for a result that was there
+        if kind == "memory":  # in virtual time: nothing waited for a result that was there
+            assert loop.time() - began < 1.5
         assert model.calls == 5
         assert office.executions == {"review": 3, "writer": 2, "critic": 3}
 

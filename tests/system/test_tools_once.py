@@ -29,7 +29,8 @@ from aixgo.tools import Done, NotDone, Resolution, ToolContext
 
 from ._bank import QUICK, SECONDS, Bank, happened, nothing_asked
 
-ACK_WAIT = 0.6
+ACK_WAIT = 2.0
+"""More than a busy machine holds up a heartbeat; what dies waits as long."""
 
 
 class Crash(BaseException):

@@ -202,8 +202,8 @@ async def a_lease_that_is_not_renewed_goes_to_another(stage: Stage) -> None:
     mine = await _bucket(stage, broker, ttl_per_key=True)
     yours = Bucket(rival, mine.name)
     revision = await mine.create("lease", b"mine", ttl=3)
-    for _ in range(2):
-        await asyncio.sleep(1.8)  # together longer than it would last without a renewal
+    for _ in range(6):
+        await asyncio.sleep(0.6)  # together longer than it would last without a renewal
         with refused(WrongSequence, what="a lease that is held and renewed"):
             await yours.create("lease", b"yours", ttl=60)
         renewed = Stopwatch()
