@@ -134,7 +134,8 @@ async def test_a_server_that_is_killed_while_it_works_is_started_and_asked_again
         assert answer is not None
         assert words in str(answer.data)
         assert started(*command) != [pid]
-    assert server.failed == [OutcomeUnknown]
+    # on a busy machine more than one attempt finds the dead process
+    assert set(server.failed) == {OutcomeUnknown}
     eras = [vars(one)["protocol"] for one in caplog.records if one.getMessage() == "mcp.connected"]
     assert eras == [era, era]
     assert started(*command) == []
