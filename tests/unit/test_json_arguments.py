@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from aixgo.errors import ConfigError, InvalidPayload
-from aixgo.tools.json_arguments import MAX_FINDINGS, JsonArguments
+from aixgo.tools.json_arguments import JsonArguments
+from aixgo.tools.json_schema import MAX_FINDINGS
 
 SCHEMA: dict[str, Any] = {
     "properties": {

@@ -7,7 +7,8 @@ from aixgo.errors import ToolFailed, ToolNotDone, ToolUnavailable
 from aixgo.tools.agent import AgentTool
 from aixgo.tools.chain import Chain, Link
 from aixgo.tools.function import FunctionTool, tool
-from aixgo.tools.json_arguments import JsonArguments, object_schema
+from aixgo.tools.json_arguments import JsonArguments
+from aixgo.tools.json_schema import object_schema
 from aixgo.tools.kinds import ToolKind, Workshop
 from aixgo.tools.port import (
     AnyTool,

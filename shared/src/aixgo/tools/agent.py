@@ -11,7 +11,8 @@ import msgspec
 from aixgo.config.agents import AgentName
 from aixgo.config.durations import PositiveDuration
 from aixgo.config.tools import LONGEST_SECONDS, ToolBasics
-from aixgo.tools.json_arguments import JsonArguments, object_on_top, object_schema
+from aixgo.tools.json_arguments import JsonArguments
+from aixgo.tools.json_schema import object_on_top, object_schema
 from aixgo.tools.kinds import ToolKind, Workshop
 from aixgo.tools.port import Arguments, Steps, ToolSpec
 

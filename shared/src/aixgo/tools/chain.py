@@ -14,7 +14,8 @@ from aixgo.config.tools import LONGEST_SECONDS, Effect, ToolBasics, ToolName
 from aixgo.errors import ConfigError, ToolFailed, cut
 from aixgo.payloads import to_payload
 from aixgo.tools.agent import Callee
-from aixgo.tools.json_arguments import JsonArguments, object_schema
+from aixgo.tools.json_arguments import JsonArguments
+from aixgo.tools.json_schema import object_schema
 from aixgo.tools.kinds import ToolKind, Workshop, WrongKey
 from aixgo.tools.port import EFFECTS, AnyTool, Arguments, Steps, ToolSpec
 

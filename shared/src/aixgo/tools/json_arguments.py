@@ -5,7 +5,7 @@ The far side's schema may come from anywhere, so checking it never opens a file 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,11 @@ import msgspec
 
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError, InvalidPayload, cut
+from aixgo.tools.json_schema import MAX_FINDINGS, place_of, reason_of, validator_for
 from aixgo.tools.port import Arguments
 
 if TYPE_CHECKING:
-    from jsonschema_rs import ValidationError, Validator
-
-MAX_FINDINGS = 5
-"""Things that are wrong with the arguments of one call that an error names."""
+    from jsonschema_rs import ValidationError
 
 _SHOWN = 80  # characters of a value in an error
 
@@ -52,7 +50,7 @@ class JsonArguments:
                 "`properties`"
             )
         self.schema: dict[str, Any] = {**schema, "type": "object"}
-        self._validator = _validator(tool, self.schema)
+        self._validator = validator_for(f"the arguments of tool {tool!r}", self.schema)
         properties: dict[str, Any] = self.schema.get("properties", {})
         self._names = properties.keys()
         self._defaults = {
@@ -94,84 +92,4 @@ class JsonArguments:
             unknown = str(facts["unexpected"][0])
             near = did_you_mean(unknown, self._names) or "; it takes none"
             return f"there is no parameter {cut(unknown, _SHOWN)!r}{near}"
-        return f"{_place(error.instance_path) or 'the arguments'}: {_reason(error)}"
-
-
-def object_schema(
-    parameters: Mapping[str, Any], required: Sequence[str] | None = None
-) -> dict[str, Any]:
-    """Return the JSON schema of an object with these members and no others.
-
-    Args:
-        parameters: schema of each member, by name.
-        required: those that must be there; without it all that have no `default`.
-    """
-    if required is None:
-        required = [
-            name
-            for name, described in parameters.items()
-            if not (isinstance(described, Mapping) and "default" in described)
-        ]
-    schema = {"type": "object", "properties": dict(parameters), "additionalProperties": False}
-    return {**schema, "required": list(required)} if required else schema
-
-
-def object_on_top(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the same JSON schema with a reference at its top replaced by what it refers to."""
-    top, prefix = dict(schema), "#/$defs/"
-    name = str(top.get("$ref", "")).removeprefix(prefix)
-    definitions = dict(top.pop("$defs", {}))
-    if name in definitions:
-        del top["$ref"]
-        top = {**definitions[name], **top}
-        if f'"{prefix}{name}"' not in msgspec.json.encode([top, definitions]).decode():
-            del definitions[name]
-    return {**top, "$defs": definitions} if definitions else top
-
-
-def _validator(tool: str, schema: dict[str, Any]) -> Validator:
-    try:
-        import jsonschema_rs
-    except ImportError as error:
-        raise ConfigError(
-            f"tool {tool!r} has a JSON schema, which needs jsonschema-rs: pip install "
-            "'aixgo[tools]'"
-        ) from error
-    try:
-        return jsonschema_rs.validator_for(schema, offline=True)
-    except ValueError as error:
-        message = getattr(error, "message", str(error))
-        place = _place(getattr(error, "instance_path", ()))
-        raise ConfigError(
-            f"the schema of the arguments of tool {tool!r} is not a JSON schema that can be used: "
-            f"{f'{place}: ' if place else ''}{cut(message, 300)}"
-        ) from error
-
-
-def _reason(error: ValidationError) -> str:
-    """Return the validator's sentence, with a long value cut in it."""
-    inner: Sequence[Sequence[ValidationError]] = error.kind.as_dict().get("context", ())
-    ways = [_branch(branch) for branch in inner if branch]
-    message: str = error.message
-    written = msgspec.json.encode(error.instance).decode()
-    if len(written) > _SHOWN:
-        message = message.replace(written, cut(written, _SHOWN))
-    return cut(" or ".join(dict.fromkeys(ways)) if ways else message, 500)
-
-
-def _branch(errors: Sequence[ValidationError]) -> str:
-    """Return why one of several alternatives does not fit."""
-    place = _place(errors[0].instance_path)
-    return f"{f'at {place} ' if len(errors[0].instance_path) > 1 else ''}{_reason(errors[0])}"
-
-
-def _place(path: Sequence[str | int]) -> str:
-    return cut("".join(_parts(path)), 200)
-
-
-def _parts(path: Sequence[str | int]) -> Iterator[str]:
-    for index, part in enumerate(path):
-        if isinstance(part, int):
-            yield f"[{part}]"
-        else:
-            yield f".{part}" if index else part
+        return f"{place_of(error.instance_path) or 'the arguments'}: {reason_of(error)}"

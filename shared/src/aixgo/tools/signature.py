@@ -12,7 +12,7 @@ import msgspec
 from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError, InvalidPayload
 from aixgo.payloads import Shape, members_shape, to_payload
-from aixgo.tools.json_arguments import object_on_top
+from aixgo.tools.json_schema import object_on_top
 from aixgo.tools.port import Arguments, ToolContext
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
