@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
-from typing import Any, NotRequired, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin
 
 import msgspec
 from typing_extensions import TypedDict
@@ -50,9 +51,10 @@ class Shape:
         try:
             return self._decode(body)
         except (msgspec.DecodeError, ValueError) as error:
-            name = getattr(self.kind, "__name__", str(self.kind))
             shown = body[:80].decode(errors="replace")
-            raise InvalidPayload(f"expected {name}: {_first_line(error)} (got {shown})") from error
+            raise InvalidPayload(
+                f"expected {name_of(self.kind)}: {_first_line(error)} (got {shown})"
+            ) from error
 
     def accepts(self, value: Any) -> bool:
         """Whether a value that is to be sent would be read back by this shape."""
@@ -61,6 +63,19 @@ class Shape:
         except (InvalidPayload, msgspec.DecodeError, ValueError):
             return False
         return True
+
+
+def name_of(kind: Any) -> str:
+    """Return the name of an annotation, for people: `Invoice | Refund`, `list[Line]`."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return name_of(parts[0])
+    if origin in (Union, UnionType):
+        return " | ".join(map(name_of, parts))
+    if origin is Literal:
+        return " | ".join(map(repr, parts))
+    name: str = getattr(kind, "__name__", str(kind))
+    return f"{name}[{', '.join(map(name_of, parts))}]" if parts else name
 
 
 def _first_line(error: Exception) -> str:

@@ -29,11 +29,18 @@ class ToolDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 class ResponseSchema(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A JSON schema that the answer must satisfy."""
+    """A JSON schema that the answer must satisfy.
+
+    Attributes:
+        strict: the provider shall hold the model to it, where it can.
+        checked: an answer that is not such JSON is an error of the call. Without it the answer is
+            returned as it came, for a caller who reads it and has it mended.
+    """
 
     name: str
     schema: dict[str, Any]
     strict: bool = True
+    checked: bool = True
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

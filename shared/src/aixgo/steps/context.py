@@ -423,11 +423,13 @@ class Context(Execution):
     @property
     def model(self) -> ModelSteps:
         """The agent's model; every call of it is a durable step."""
-        return ModelSteps(self._model, self._runtime.spec, self._runtime.default_model)
+        runtime = self._runtime
+        return ModelSteps(self._model_path, self._model_at, runtime.spec, runtime.default_model)
 
-    def _model(self, key: str) -> BusModel:
-        path = self._path("model", key)
+    def _model_path(self, key: str) -> str:
+        return self._path("model", key)
 
+    def _model_at(self, path: str) -> BusModel:
         async def ask(task: ModelTask) -> Message:
             if self._request.overrides:
                 task = await self._overridden(path, task)

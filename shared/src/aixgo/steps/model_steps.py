@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack, overload
+
+from msgspec.structs import replace
 
 from aixgo.config.agents import AgentSpec
-from aixgo.errors import ConfigError
+from aixgo.errors import ConfigError, InvalidPayload
 from aixgo.models.messages import ChatMessage
 from aixgo.models.port import (
     ChatChunk,
@@ -19,24 +21,39 @@ from aixgo.models.port import (
     ResponseSchema,
     ToolDefinition,
 )
+from aixgo.steps.answers import (
+    MOST_RETRIES,
+    RETRIES,
+    AnswerShape,
+    as_said,
+    correction,
+    no_answer,
+)
 from aixgo.tools.port import AnyTool
+
+T = TypeVar("T")
 
 Messages = str | Sequence[ChatMessage]
 """A whole conversation, or the user's text (the agent's prompt is put before it)."""
 
 
-class Options(TypedDict, total=False):
-    """What a single call may set; what is left out comes from the agent's declaration."""
+class AskOptions(TypedDict, total=False):
+    """What a single question may set; what is left out comes from the agent's declaration."""
 
     model: str
     temperature: float
     max_tokens: int
-    response: ResponseSchema
-    tools: Sequence[ToolDefinition | AnyTool]
-    tool_choice: str
     timeout: float
     stream: bool
     extra: dict[str, Any]
+
+
+class Options(AskOptions, total=False):
+    """What a single call may set; what is left out comes from the agent's declaration."""
+
+    response: ResponseSchema
+    tools: Sequence[ToolDefinition | AnyTool]
+    tool_choice: str
 
 
 def _definition(tool: ToolDefinition | AnyTool) -> ToolDefinition:
@@ -61,8 +78,18 @@ class ModelSteps:
     `key` names the step, instead of the order of use.
     """
 
-    def __init__(self, model: Callable[[str], Model], spec: AgentSpec, default_model: str) -> None:
-        self._model, self._spec, self._default_model = model, spec, default_model
+    def __init__(
+        self,
+        place: Callable[[str], str],
+        model: Callable[[str], Model],
+        spec: AgentSpec,
+        default_model: str,
+    ) -> None:
+        self._place, self._at = place, model
+        self._spec, self._default_model = spec, default_model
+
+    def _model(self, key: str) -> Model:
+        return self._at(self._place(key))
 
     def request(self, messages: Messages, **options: Unpack[Options]) -> ChatRequest:
         """Return the request as it will be sent.
@@ -95,6 +122,74 @@ class ModelSteps:
     ) -> ChatResponse:
         """Return the model's answer. With `stream=True` its tokens are published meanwhile."""
         return await self._model(key).chat(self.request(messages, **options))
+
+    @overload
+    async def ask(
+        self,
+        messages: Messages,
+        *,
+        output: type[T],
+        key: str = "",
+        max_retries: int = RETRIES,
+        **options: Unpack[AskOptions],
+    ) -> T: ...
+
+    @overload
+    async def ask(
+        self,
+        messages: Messages,
+        *,
+        output: Any,
+        key: str = "",
+        max_retries: int = RETRIES,
+        **options: Unpack[AskOptions],
+    ) -> Any: ...
+
+    async def ask(
+        self,
+        messages: Messages,
+        *,
+        output: Any,
+        key: str = "",
+        max_retries: int = RETRIES,
+        **options: Unpack[AskOptions],
+    ) -> Any:
+        """Return the model's answer as an instance of a type.
+
+        The model is held to the type's JSON schema in the best way that its provider has. An answer
+        that does not fit is returned to the model with what is wrong with it. Each answer is a
+        step of its own, so none is paid twice.
+
+        Args:
+            output: a pydantic model, a msgspec Struct, a dataclass, a `Literal`, a list or a union
+                of such; or a JSON schema as a mapping, for which JSON values are returned.
+            max_retries: further answers that are asked for, 0 to 10.
+
+        Raises:
+            BadModelAnswer: none of the answers fits; says what was wrong with which. Final.
+            ContentRefused: a content filter took the answer.
+            ModelError: the model did not answer.
+            ConfigError: `output` cannot be validated, or `max_retries` is out of its limits.
+        """
+        shape = AnswerShape.of(output)
+        if not 0 <= max_retries <= MOST_RETRIES:
+            raise ConfigError(
+                f"`max_retries` is {max_retries!r}; give 0 to {MOST_RETRIES} further answers"
+            )
+        request = replace(self.request(messages, **options), response=shape.response)
+        place = self._place(key)
+        wrong: list[tuple[str, str]] = []
+        while True:
+            path = place if not wrong else f"{place}/try/{len(wrong) + 1}"
+            response = await self._at(path).chat(request)
+            try:
+                return shape.read_response(response)
+            except InvalidPayload as error:
+                wrong.append((response.text, str(error)))
+                if len(wrong) > max_retries:
+                    raise no_answer(self._spec.name, shape, wrong) from error
+                talk = (*request.messages, as_said(response), correction(error))
+                request = replace(request, messages=talk)
 
     def stream(
         self, messages: Messages, *, key: str = "", **options: Unpack[Options]

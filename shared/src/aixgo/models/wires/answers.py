@@ -56,7 +56,7 @@ def checked(request: ChatRequest, response: ChatResponse) -> ChatResponse:
             provider=provider,
         )
     schema = request.response
-    if schema is None:
+    if schema is None or not schema.checked:
         return response
     for choice in response.choices:
         if not choice.message.tool_calls:
