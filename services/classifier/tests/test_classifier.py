@@ -12,6 +12,7 @@ from aixgo.errors import BadModelAnswer, ModelUnavailable, RemoteError
 from aixgo.models import ChatRequest
 from aixgo.models.scripted import ScriptedModel
 from aixgo.testing.local import Running
+from aixgo_services.classifier.embeddings import cosine, softmax
 
 pytestmark = pytest.mark.virtual_time
 
@@ -122,6 +123,119 @@ async def test_a_vote_that_fails_fails_the_call_with_its_own_error(running: Runn
     assert caught.value.cause == "model_unavailable"
 
 
+# -- several categories ------------------------------------------------------------------------
+
+
+async def test_alternatives_are_named_with_their_confidence(running: Running) -> None:
+    numbers = {"general": 0.1, "technical": 0.3, "billing": 0.9}
+    others = [{"category": name, "confidence": number} for name, number in numbers.items()]
+    model = ScriptedModel([says("billing", 0.6, alternatives=others)])
+    result = await ask(running, model, alternatives=1)
+    assert result.data == {
+        "category": "billing",
+        "confidence": 0.6,
+        "alternatives": [{"category": "technical", "confidence": 0.3}],
+    }
+    assert "alternatives" in schema_of(model.requests[0])["properties"]
+
+
+async def test_alternatives_of_votes_are_the_other_votes(running: Running) -> None:
+    answers = [says("technical"), says("billing"), says("technical"), says("general")]
+    model = ScriptedModel(answers)
+    result = await ask(running, model, votes=4, alternatives=2)
+    assert result.data["alternatives"] == [
+        {"category": "billing", "confidence": 0.25},
+        {"category": "general", "confidence": 0.25},
+    ]
+    assert "alternatives" not in schema_of(model.requests[0])["properties"]
+
+
+def labels(**numbers: float) -> str:
+    return json.dumps({"labels": [{"category": c, "confidence": n} for c, n in numbers.items()]})
+
+
+async def test_a_message_may_belong_to_several_categories(running: Running) -> None:
+    model = ScriptedModel([labels(general=0.2, technical=0.7, billing=0.9)])
+    shot = {"input": "Pay for the crash", "category": ["technical", "billing"]}
+    result = await ask(running, model, multi_label=True, few_shot_examples=[shot])
+    assert result.data == {
+        "category": "billing",
+        "confidence": 0.9,
+        "categories": [
+            {"category": "billing", "confidence": 0.9},
+            {"category": "technical", "confidence": 0.7},
+        ],
+    }
+    assert result.meta["categories"] == ["billing", "technical"]
+    messages = model.requests[0].messages
+    assert messages[0].text.startswith("Say for each message which of these categories")
+    assert json.loads(messages[2].text)["labels"] == [
+        {"category": "technical", "confidence": 0.95},
+        {"category": "billing", "confidence": 0.95},
+    ]
+
+
+async def test_labels_below_the_threshold_are_left_out_and_the_best_is_marked(
+    running: Running,
+) -> None:
+    result = await ask(running, ScriptedModel([labels(general=0.2)]), multi_label=True)
+    assert result.data == {"category": "general", "confidence": 0.2, "categories": []}
+    assert result.meta["below_threshold"] is True
+
+
+async def test_no_label_at_all_is_a_wrong_answer(running: Running) -> None:
+    model = ScriptedModel([labels(), labels(general=1)])
+    result = await ask(running, model, multi_label=True)
+    assert (result.meta["category"], model.calls) == ("general", 2)
+
+
+async def test_votes_for_several_categories_are_shares_of_each(running: Running) -> None:
+    def named(*names: str) -> str:
+        return json.dumps({"labels": [{"category": name} for name in names]})
+
+    answers = [named("billing", "technical", "billing"), named("billing"), named("technical")]
+    result = await ask(
+        running, ScriptedModel(answers), votes=3, multi_label=True, confidence_threshold=0.6
+    )
+    assert result.data["votes"] == {"billing": 2, "technical": 2}
+    assert result.meta["categories"] == ["billing", "technical"]
+    assert result.meta["confidence"] == pytest.approx(2 / 3)
+
+
+# -- embeddings --------------------------------------------------------------------------------
+
+
+async def test_the_nearest_category_is_found_without_asking_a_model(running: Running) -> None:
+    model = ScriptedModel([])
+    categories = [
+        {"name": "billing", "examples": ["I was charged twice", "Where is my refund?"]},
+        {"name": "technical", "description": "crashes", "keywords": ["hang"]},
+    ]
+    result = await ask(
+        running, model, text="Where is my refund?", categories=categories, use_embeddings=True,
+        embedding_model="test/vectors", alternatives=1,
+        few_shot_examples=[{"input": "It is slow", "category": "technical"}],
+    )  # fmt: skip
+    assert result.meta["category"] == "billing"
+    (other,) = result.data["alternatives"]
+    assert result.data["confidence"] + other["confidence"] == pytest.approx(1)
+    (request,) = model.embed_requests
+    assert request.model == "test/vectors"
+    assert request.input == (
+        "Where is my refund?", "billing", "I was charged twice", "Where is my refund?",
+        "technical: crashes (hang)", "It is slow",
+    )  # fmt: skip
+
+
+def test_confidences_of_near_vectors_are_shares_of_one() -> None:
+    shares = softmax({"a": 0.8, "b": 0.9, "c": -1.0})
+    assert [*shares] == ["b", "a", "c"]
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["b"] == pytest.approx(0.88, abs=0.005)
+    assert cosine([0, 0], [1, 0]) == 0
+    assert cosine([2, 0], [-1, 0]) == -1
+
+
 # -- prompts -----------------------------------------------------------------------------------
 
 
@@ -134,7 +248,7 @@ async def test_the_answer_is_constrained_to_the_declared_categories(running: Run
     model = ScriptedModel([says("billing", 1)])
     await ask(running, model)
     schema = schema_of(model.requests[0])
-    assert schema["properties"]["category"]["enum"] == ["billing", "technical", "general"]
+    assert sorted(schema["properties"]["category"]["enum"]) == ["billing", "general", "technical"]
     assert schema["required"] == ["category", "confidence"]
     assert schema["additionalProperties"] is False
     request = model.requests[0]
@@ -192,9 +306,9 @@ async def test_at_most_two_examples_of_a_category_and_three_few_shots_are_shown(
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (says("poetry", 0.9), "'poetry' is not a category"),
-        (says("billing", 1.5), "1.5"),
-        (says("billing"), "lacks confidence"),
+        (says("poetry", 0.9), "Invalid enum value 'poetry'"),
+        (says("billing", 1.5), "<= 1.0 - at `$.confidence`"),
+        (says("billing"), "missing required field `confidence`"),
         ('{"category": 7, "confidence": 1}', "category"),
         ("[]", "object"),
     ],
@@ -226,12 +340,12 @@ async def test_an_answer_that_is_no_json_is_asked_again(running: Running) -> Non
     assert "cannot be used" in model.requests[1].messages[-1].text
 
 
-async def test_three_wrong_answers_are_an_error_that_is_not_retried(running: Running) -> None:
+async def test_four_wrong_answers_are_an_error_that_is_not_retried(running: Running) -> None:
     model = ScriptedModel([says("poetry", 0.9)], repeat=True)
-    with pytest.raises(RemoteError, match=r"no category in 3 answers.*'poetry'") as caught:
+    with pytest.raises(RemoteError, match=r"fits 'classification' in 4 answers.*poetry") as caught:
         await ask(running, model)
     assert (caught.value.cause, caught.value.attempts) == (BadModelAnswer.code, 1)
-    assert model.calls == 3
+    assert model.calls == 4
 
 
 async def test_what_no_model_should_see_is_refused(running: Running) -> None:
@@ -257,8 +371,20 @@ async def test_what_no_model_should_see_is_refused(running: Running) -> None:
         ({"votes": 0}, ["votes", "1"]),
         ({"votes": 16}, ["votes", "15"]),
         ({"few_shot_examples": [{"input": "x", "category": "z"}]}, ["'z'", "billing, technical"]),
-        ({"multi_label": True}, ["multi_label"]),
-        ({"use_embeddings": True}, ["use_embeddings"]),
+        ({"alternatives": 11}, ["alternatives", "10"]),
+        ({"multi_label": True, "alternatives": 1}, ["alternatives belongs to a single category"]),
+        ({"multi_label": "maybe"}, ["multi_label"]),
+        ({"embedding_model": "a/b"}, ["only used with `use_embeddings: true`"]),
+        ({"use_embeddings": True, "votes": 2}, ["asks no model, so it has no votes"]),
+        (
+            {"use_embeddings": True, "multi_label": True, "reasoning": True},
+            ["it has no multi_label, reasoning"],
+        ),
+        ({"few_shot_examples": [{"input": "x", "category": ["billing"]}]}, ["multi_label: true"]),
+        (
+            {"multi_label": True, "few_shot_examples": [{"input": "x", "category": []}]},
+            ["is not empty"],
+        ),
     ],
 )
 def test_a_wrong_option_is_refused(options: dict[str, Any], words: list[str]) -> None:

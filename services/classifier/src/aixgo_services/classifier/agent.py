@@ -1,40 +1,23 @@
-"""`Classifier`: asks its model for one of the declared categories, and says how sure it is."""
+"""`Classifier`: says which of the declared categories a message belongs to, and how surely."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from typing import ClassVar
-
-import msgspec
+from typing import Any, ClassVar
 
 from aixgo import Context, Message, Reply, Role
 from aixgo.agents.prompt_text import model_text
 from aixgo.agents.role import Style
 from aixgo.config.agents import AgentSpec
-from aixgo.errors import BadModelAnswer
-from aixgo.models import ChatMessage
+from aixgo_services.classifier.answers import Answers, Verdict
+from aixgo_services.classifier.embeddings import Nearest
 from aixgo_services.classifier.options import ClassifierOptions
 from aixgo_services.classifier.prompt import Prompt
-
-TRIES = 3
-"""Answers asked for before one that fits is given up; the error is told to the model each time."""
 
 TEMPERATURE = 0.3
 MAX_TOKENS = 500
 """Defaults of a classifier that declares none: nearly the same answer each time, room for reasons.
 """
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model must say; without a confidence when votes are counted instead."""
-
-    category: str
-    confidence: float | None = None
-    reasoning: str = ""
-
-
-_decoder = msgspec.json.Decoder(Answer)
 
 
 class Classifier(Role):
@@ -46,8 +29,9 @@ class Classifier(Role):
 
     def __init__(self, spec: AgentSpec, options: ClassifierOptions) -> None:
         super().__init__(spec, options)
-        self._votes, self._threshold = options.votes, options.confidence_threshold
-        self._names = [category.name for category in options.categories]
+        self._settings = options
+        self._nearest = Nearest(options) if options.use_embeddings else None
+        self._answers = Answers(options)
         self._prompt = Prompt(options, spec.prompt)
         self._temperature = TEMPERATURE if spec.temperature is None else spec.temperature
         self._max_tokens = MAX_TOKENS if spec.max_tokens is None else spec.max_tokens
@@ -57,92 +41,55 @@ class Classifier(Role):
 
         Raises:
             InvalidPayload: the message cannot be given to a model.
-            BadModelAnswer: a vote had no category in `TRIES` answers; final.
+            BadModelAnswer: no answer had a category of the declared ones; final.
             ModelError: the model did not answer.
         """
         text = model_text(message)
-        answers = await self._ask_all(text, ctx)
-        counts = Counter(answer.category for answer in answers)
-        category, most = counts.most_common(1)[0]
-        winner = next(answer for answer in answers if answer.category == category)
-        confidence = most / len(answers) if winner.confidence is None else winner.confidence
-        data = {"category": category, "confidence": confidence}
-        verdict = {
-            "category": category,
-            "confidence": confidence,
-            "below_threshold": confidence < self._threshold,
-        }
-        if winner.reasoning:
-            data["reasoning"] = winner.reasoning
-        if self._votes > 1:
-            data["votes"] = dict(counts)
-        return Reply(data, meta=verdict)
+        if self._nearest is not None:
+            return self._reply(await self._nearest.verdict(text, ctx))
+        return self._reply(self._answers.verdict(await self._ask_all(text, ctx)))
 
-    async def _ask_all(self, text: str, ctx: Context) -> list[Answer]:
+    def _reply(self, verdict: Verdict) -> Reply:
+        options, threshold = self._settings, self._settings.confidence_threshold
+        (category, confidence), *others = verdict.ranked.items()
+        data: dict[str, Any] = {"category": category, "confidence": confidence}
+        meta = {**data, "below_threshold": confidence < threshold}
+        if options.multi_label:
+            fitting = {name: one for name, one in verdict.ranked.items() if one >= threshold}
+            data["categories"] = _listed(fitting)
+            meta["categories"] = [*fitting]
+        if options.alternatives:
+            data["alternatives"] = _listed(dict(others[: options.alternatives]))
+        if verdict.reasoning:
+            data["reasoning"] = verdict.reasoning
+        if verdict.votes:
+            data["votes"] = verdict.votes
+        return Reply(data, meta=meta)
+
+    async def _ask_all(self, text: str, ctx: Context) -> list[Any]:
         """Return one answer for each vote, asked for at once."""
         try:
             async with asyncio.TaskGroup() as group:
                 asked = [
                     group.create_task(self._ask(text, vote, ctx), name=f"{self.name}: vote {vote}")
-                    for vote in range(self._votes)
+                    for vote in range(self._settings.votes)
                 ]
         except ExceptionGroup as failed:
             raise _first(failed) from None
         return [task.result() for task in asked]
 
-    async def _ask(self, text: str, vote: int, ctx: Context) -> Answer:
-        messages = self._prompt.conversation(text, vote)
-        error: BadModelAnswer | None = None
-        for attempt in range(1, TRIES + 1):
-            try:
-                return await self._try(messages, f"vote{vote + 1}.try{attempt}", ctx)
-            except BadModelAnswer as wrong:
-                error = wrong
-                messages.append(
-                    ChatMessage(
-                        role="user",
-                        content=f"That cannot be used: {wrong}. Answer again, with nothing but the "
-                        f"JSON object; the category is one of: {', '.join(self._names)}.",
-                    )
-                )
-        failure = BadModelAnswer(
-            f"agent {self.name!r} got no category in {TRIES} answers; the last: {error}. Use a "
-            "model that can follow a JSON schema, or describe the categories better"
-        )
-        failure.retryable = False  # the tries are recorded steps: running again repeats them
-        raise failure from error
-
-    async def _try(self, messages: list[ChatMessage], key: str, ctx: Context) -> Answer:
-        """Return the model's answer; a wrong one joins the conversation.
-
-        Raises:
-            BadModelAnswer: it does not answer this question; says why.
-        """
-        response = await ctx.model.chat(
-            messages,
-            key=key,
+    async def _ask(self, text: str, vote: int, ctx: Context) -> Any:
+        return await ctx.model.ask(
+            self._prompt.conversation(text, vote),
+            output=self._answers.shape,
+            key=f"vote{vote + 1}",
             temperature=self._temperature,
             max_tokens=self._max_tokens,
-            response=self._prompt.schema,
         )
-        try:
-            return self._read(response.text)
-        except BadModelAnswer:
-            messages.append(ChatMessage(role="assistant", content=response.text))
-            raise
 
-    def _read(self, text: str) -> Answer:
-        try:
-            answer = _decoder.decode(text)
-        except msgspec.DecodeError as error:
-            raise BadModelAnswer(f"the answer {text[:200]!r} does not fit: {error}") from error
-        if answer.category not in self._names:
-            raise BadModelAnswer(f"{answer.category!r} is not a category")
-        if self._votes == 1 and (answer.confidence is None or not 0 <= answer.confidence <= 1):
-            raise BadModelAnswer(
-                f"the confidence {answer.confidence!r} is not a number from 0 to 1"
-            )
-        return answer
+
+def _listed(numbers: dict[str, float]) -> list[dict[str, Any]]:
+    return [{"category": name, "confidence": value} for name, value in numbers.items()]
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:

@@ -9,6 +9,8 @@ from aixgo.config.agents import Options
 MAX_VOTES = 15
 """Each vote is a model call; more of them hardly change a majority."""
 
+MAX_ALTERNATIVES = 10
+
 
 class Category(Options):
     """One of the answers of a classifier."""
@@ -28,10 +30,15 @@ class FewShot(Options):
 
     input: str = Field(min_length=1)
     """The message."""
-    category: str
-    """Name of its category."""
+    category: str | tuple[str, ...]
+    """Name of its category; with `multi_label` a list of all that it belongs to."""
     reason: str = ""
     """Why; shown when the classifier states reasons."""
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Names of all its categories."""
+        return (self.category,) if isinstance(self.category, str) else self.category
 
 
 class ClassifierOptions(Options):
@@ -48,6 +55,14 @@ class ClassifierOptions(Options):
     only large models state honestly; with more it is the share of votes for the winner."""
     reasoning: bool = False
     """Ask for a sentence of reasoning before the category; large models decide better so."""
+    alternatives: int = Field(default=0, ge=0, le=MAX_ALTERNATIVES)
+    """How many further categories to name, the likeliest first, each with its confidence."""
+    multi_label: bool = False
+    """A message may belong to several categories; those that reach the threshold are named."""
+    use_embeddings: bool = False
+    """Compare the message with the categories by their embeddings, instead of asking a model."""
+    embedding_model: str = ""
+    """`provider/model` of the embeddings; without it the agent's own `model`."""
 
     @field_validator("categories")
     @classmethod
@@ -65,9 +80,34 @@ class ClassifierOptions(Options):
     def _few_shots_are_of_known_categories(self) -> ClassifierOptions:
         names = [category.name for category in self.categories]
         for number, shot in enumerate(self.few_shot_examples):
-            if shot.category not in names:
+            if not isinstance(shot.category, str) and not (self.multi_label and shot.category):
                 raise ValueError(
-                    f"few_shot_examples.{number} has the category {shot.category!r}; the "
+                    f"few_shot_examples.{number} has a list of categories, which belongs to "
+                    "`multi_label: true` and is not empty; name one category"
+                )
+            for unknown in set(shot.categories) - set(names):
+                raise ValueError(
+                    f"few_shot_examples.{number} has the category {unknown!r}; the "
                     f"categories are {', '.join(names)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _keys_fit_together(self) -> ClassifierOptions:
+        if self.multi_label and self.alternatives:
+            raise ValueError(
+                "alternatives belongs to a single category; with multi_label every category that "
+                "fits is named already, so leave one of the two out"
+            )
+        if self.embedding_model and not self.use_embeddings:
+            raise ValueError(
+                "embedding_model is only used with `use_embeddings: true`; add it, or leave "
+                "embedding_model out"
+            )
+        asked = [name for name in ("multi_label", "reasoning") if getattr(self, name)]
+        asked += ["votes"] if self.votes > 1 else []
+        if self.use_embeddings and asked:
+            raise ValueError(
+                f"use_embeddings asks no model, so it has no {', '.join(asked)}; leave one out"
+            )
         return self

@@ -7,12 +7,11 @@ the examples in another order: an answer that only follows the order gets no maj
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 
-import msgspec
-
-from aixgo.models import ChatMessage, ResponseSchema
+from aixgo.models import ChatMessage
 from aixgo_services.classifier.options import Category, ClassifierOptions, FewShot
 
 EXAMPLES_PER_CATEGORY = 2
@@ -23,8 +22,7 @@ SHOWN_CONFIDENCE = 0.95
 """Confidence of the examples' answers: sure, but leaving room for surer."""
 
 INSTRUCTION = "Sort each message into one category:"
-
-_json = msgspec.json.encode
+MULTI_INSTRUCTION = "Say for each message which of these categories it belongs to, one or several:"
 
 
 class Prompt:
@@ -36,13 +34,13 @@ class Prompt:
 
     def __init__(self, options: ClassifierOptions, instruction: str = "") -> None:
         self._options = options
-        self._instruction = instruction or INSTRUCTION
+        default = MULTI_INSTRUCTION if options.multi_label else INSTRUCTION
+        self._instruction = instruction or default
         self._keywords = [
             (category.name, keyword, _pattern(keyword))
             for category in options.categories
             for keyword in category.keywords
         ]
-        self.schema = self._schema()
 
     def conversation(self, text: str, vote: int) -> list[ChatMessage]:
         """Return the conversation that asks for the category of `text`; votes count from 0."""
@@ -90,29 +88,15 @@ class Prompt:
     def _answer(self, shot: FewShot) -> str:
         answer: dict[str, object] = {}
         if self._options.reasoning:
-            answer["reasoning"] = shot.reason or f"This belongs to {shot.category}."
-        answer["category"] = shot.category
-        if self._options.votes == 1:
-            answer["confidence"] = SHOWN_CONFIDENCE
+            answer["reasoning"] = shot.reason or f"This belongs to {' and '.join(shot.categories)}."
+        sure = {} if self._options.votes > 1 else {"confidence": SHOWN_CONFIDENCE}
+        if self._options.multi_label:
+            answer["labels"] = [{"category": name, **sure} for name in shot.categories]
+            return _spaced(answer)
+        answer |= {"category": shot.category, **sure}
+        if sure and self._options.alternatives:
+            answer["alternatives"] = []
         return _spaced(answer)
-
-    def _schema(self) -> ResponseSchema:
-        properties: dict[str, object] = {}
-        if self._options.reasoning:
-            properties["reasoning"] = {"type": "string"}
-        names = [category.name for category in self._options.categories]
-        properties["category"] = {"type": "string", "enum": names}
-        if self._options.votes == 1:
-            properties["confidence"] = {"type": "number", "minimum": 0, "maximum": 1}
-        return ResponseSchema(
-            name="classification",
-            schema={
-                "type": "object",
-                "properties": properties,
-                "required": list(properties),
-                "additionalProperties": False,
-            },
-        )
 
 
 def _turned(categories: Sequence[Category], vote: int) -> list[Category]:
@@ -125,6 +109,5 @@ def _pattern(keyword: str) -> re.Pattern[str]:
 
 
 def _spaced(answer: dict[str, object]) -> str:
-    """Return JSON with spaces, as models write it themselves (msgspec writes none)."""
-    members = (f"{_json(key).decode()}: {_json(value).decode()}" for key, value in answer.items())
-    return "{" + ", ".join(members) + "}"
+    """Return JSON with spaces, as models write it themselves."""
+    return json.dumps(answer, ensure_ascii=False)
