@@ -366,7 +366,7 @@ async def test_an_answer_that_lacks_something_goes_back_to_the_model(running: Ru
 
 
 async def test_a_verdict_that_cannot_be_read_lets_the_answer_pass(running: Running) -> None:
-    model = ScriptedModel(["Blue.", "I cannot say."])
+    model = ScriptedModel(["Blue.", "I cannot say.", "Hm."])
     agent = desk(weather, guided_config={"enabled": True})
     async with running(agent, model=model) as system:
         assert (await system.call("desk", "go")).text == "Blue."

@@ -137,9 +137,8 @@ class Agent:
 
     @property
     def output_schema(self) -> dict[str, Any]:
-        """JSON schema of what a handler returns; empty when that can be anything."""
-        shape = self.declaration.shape
-        return {} if shape is None else shape.output_schema
+        """JSON schema of what it answers; empty when that can be anything."""
+        return self.declaration.output_schema()
 
     def check_input(self, data: Any) -> None:
         """Refuse a value that the handler would refuse; a role says so itself when it is called.

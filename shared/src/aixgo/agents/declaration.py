@@ -56,6 +56,14 @@ class Declaration:
         role = () if self.shape is not None else self.build().calls()
         return tuple(dict.fromkeys((*role, *self.tools.agents)))
 
+    def output_schema(self) -> dict[str, Any]:
+        """Return the JSON schema of what the agent answers; empty when that can be anything.
+
+        Raises:
+            ConfigError: the role finds its options wrong together.
+        """
+        return self.build().output_schema() if self.shape is None else self.shape.output_schema
+
     def build(self) -> Role:
         """Return a new instance of the behaviour.
 
@@ -91,7 +99,7 @@ def declare(
         given = {**given, "role": CUSTOM}
     common = frozenset(AgentSpec.model_fields)
     _load_errors_of(given)
-    spec = _validated(AgentSpec, common, given, problems)
+    spec = _validated(AgentSpec, common, given, problems, directory)
     if role is None:
         return None, problems
     model = role.options_for(given)
@@ -101,7 +109,7 @@ def declare(
         common |= TOOL_KEYS
     if model.model_config.get("extra") == "forbid":
         problems += [UnknownKey(key, common | own) for key in given if key not in common | own]
-    options = _validated(model, own - common, given, problems)
+    options = _validated(model, own - common, given, problems, directory)
     shape = None
     try:
         if handler is not None:
@@ -163,10 +171,15 @@ def _behaviour(
 
 
 def _validated(
-    model: type[Any], keys: Collection[str], given: Mapping[str, Any], problems: list[Problem]
+    model: type[Any],
+    keys: Collection[str],
+    given: Mapping[str, Any],
+    problems: list[Problem],
+    directory: str | os.PathLike[str] | None,
 ) -> Any:
+    values = {key: given[key] for key in given if key in keys}
     try:
-        return model.model_validate({key: given[key] for key in given if key in keys})
+        return model.model_validate(values, context={"directory": directory})
     except ValidationError as error:
         problems.append(Invalid(error, model))
         return None

@@ -103,6 +103,10 @@ class Role:
         """Names of the agents that this one may call, known from its options."""
         return ()
 
+    def output_schema(self) -> dict[str, Any]:
+        """JSON schema of its answers, known from its options; empty when they can be anything."""
+        return {}
+
     def ready(self) -> bool:
         """Whether it can take work now."""
         return True

@@ -51,7 +51,7 @@ class AskOptions(TypedDict, total=False):
 class Options(AskOptions, total=False):
     """What a single call may set; what is left out comes from the agent's declaration."""
 
-    response: ResponseSchema
+    response: ResponseSchema | None
     tools: Sequence[ToolDefinition | AnyTool]
     tool_choice: str
 
@@ -69,6 +69,14 @@ def _definition(tool: ToolDefinition | AnyTool) -> ToolDefinition:
     return ToolDefinition(
         name=spec.name, description=spec.description, parameters=spec.input_schema
     )
+
+
+def _asked_for(output: Any, max_retries: int) -> AnswerShape:
+    if not 0 <= max_retries <= MOST_RETRIES:
+        raise ConfigError(
+            f"`max_retries` is {max_retries!r}; give 0 to {MOST_RETRIES} further answers"
+        )
+    return AnswerShape.of(output)
 
 
 class ModelSteps:
@@ -171,17 +179,47 @@ class ModelSteps:
             ModelError: the model did not answer.
             ConfigError: `output` cannot be validated, or `max_retries` is out of its limits.
         """
-        shape = AnswerShape.of(output)
-        if not 0 <= max_retries <= MOST_RETRIES:
-            raise ConfigError(
-                f"`max_retries` is {max_retries!r}; give 0 to {MOST_RETRIES} further answers"
-            )
+        shape, place = _asked_for(output, max_retries), self._place(key)
         request = replace(self.request(messages, **options), response=shape.response)
-        place = self._place(key)
+        response = await self._at(place).chat(request)
+        return await self._fitting(shape, request, response, place, max_retries)
+
+    async def mend(
+        self,
+        messages: Messages,
+        answer: ChatResponse,
+        *,
+        output: Any,
+        key: str = "",
+        max_retries: int = RETRIES,
+        **options: Unpack[Options],
+    ) -> Any:
+        """Return what an answer that was already given says; an answer that does not fit is mended.
+
+        As `ask`, for an answer that came from elsewhere, such as after the use of tools.
+
+        Args:
+            messages: the conversation that led to the answer.
+            key: names the place of the further answers.
+
+        Raises:
+            BadModelAnswer, ContentRefused, ModelError, ConfigError: as `ask`.
+        """
+        shape, place = _asked_for(output, max_retries), self._place(key)
+        request = replace(self.request(messages, **options), response=shape.response)
+        return await self._fitting(shape, request, answer, place, max_retries)
+
+    async def _fitting(
+        self,
+        shape: AnswerShape,
+        request: ChatRequest,
+        response: ChatResponse,
+        place: str,
+        max_retries: int,
+    ) -> Any:
+        """Return what a response says, asking again below the `place` until it fits."""
         wrong: list[tuple[str, str]] = []
         while True:
-            path = place if not wrong else f"{place}/try/{len(wrong) + 1}"
-            response = await self._at(path).chat(request)
             try:
                 return shape.read_response(response)
             except InvalidPayload as error:
@@ -190,6 +228,7 @@ class ModelSteps:
                     raise no_answer(self._spec.name, shape, wrong) from error
                 talk = (*request.messages, as_said(response), correction(error))
                 request = replace(request, messages=talk)
+            response = await self._at(f"{place}/try/{len(wrong) + 1}").chat(request)
 
     def stream(
         self, messages: Messages, *, key: str = "", **options: Unpack[Options]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import msgspec
 
 from aixgo import Context, Message, Reply, Role
 from aixgo.agents.prompt_text import model_text
 from aixgo.agents.role import Style
 from aixgo.config.agents import AgentSpec
 from aixgo.models import ChatMessage
+from aixgo.steps.answers import AnswerShape
 from aixgo.tools import Toolbox
 from aixgo_services.react.acting import Acting
 from aixgo_services.react.confirmation import Confirmation
@@ -16,6 +19,11 @@ from aixgo_services.react.loop import Loop
 from aixgo_services.react.offer import Offer, offer_of, recorded_offer
 from aixgo_services.react.options import ReactOptions
 from aixgo_services.react.verification import Verifier
+
+_FORM = (
+    "Your final answer, once you need no more tools, is JSON and nothing else: no explanation, no "
+    "code fence. It must satisfy this JSON schema:\n"
+)
 
 
 class React(Role):
@@ -33,7 +41,7 @@ class React(Role):
         self._verifier = Verifier(guided.verification_prompt) if guided.enabled else None
         self._confirmation = Confirmation(spec.name, False, self.tools)
         self._offer = Offer()
-        self._prompt = [ChatMessage(role="system", content=spec.prompt)] if spec.prompt else []
+        self._shape: AnswerShape | None = options.output
 
     def equip(self, tools: Toolbox) -> None:
         """Take the tools.
@@ -45,8 +53,12 @@ class React(Role):
         self._confirmation = Confirmation(self.name, self._settings.confirm, tools)
         self._offer = offer_of(tools)
 
+    def output_schema(self) -> dict[str, Any]:
+        """See `Role.output_schema`."""
+        return {} if self._shape is None else self._shape.schema
+
     async def execute(self, message: Message, ctx: Context) -> Reply:
-        """Return the model's final answer.
+        """Return the model's final answer: a text, or what `output` declares.
 
         Its metadata says `finish_reason` and `model`; of an agent with tools also `iterations`,
         `tool_calls`, and the `limit` by which the answer was forced.
@@ -54,13 +66,16 @@ class React(Role):
         Raises:
             InvalidPayload: the message cannot be given to a model.
             ModelError: the model did not answer.
-            BadModelAnswer: at a limit it still wanted tools and gave no answer; final.
+            BadModelAnswer: at a limit it still wanted tools and gave no answer, or none of its
+                answers fits `output`; final.
         """
         text = model_text(message)
         offer = self._offer
         if self.tools.dynamic:
             offer = await recorded_offer(ctx, self.tools)
             self._confirmation.check(offer.by_name)
+        shape = self._shape
+        free = shape is not None and not offer.definitions and self._verifier is None
         loop = Loop(
             spec=self.spec,
             options=self._settings,
@@ -69,8 +84,10 @@ class React(Role):
             acting=Acting(ctx, offer, self._confirmation),
             verifier=self._verifier,
             seconds=self.spec.timeout or self.spec.limits.timeout,
+            response=shape.response if shape is not None and free else None,
         )
-        answer = await loop.run([*self._prompt, ChatMessage(role="user", content=text)])
+        messages = [*self._system(told=not free), ChatMessage(role="user", content=text)]
+        answer = await loop.run(messages)
         meta: dict[str, object] = {
             "finish_reason": answer.choices[0].finish_reason,
             "model": answer.model,
@@ -79,4 +96,23 @@ class React(Role):
             meta |= {"iterations": loop.iterations, "tool_calls": loop.acting.uses}
             if loop.limit is not None:
                 meta["limit"] = loop.limit
-        return Reply(answer.text, meta=meta)
+        if shape is None:
+            return Reply(answer.text, meta=meta)
+        value = await ctx.model.mend(
+            messages,
+            answer,
+            output=shape,
+            key="answer",
+            max_retries=self._settings.max_retries,
+            tools=offer.definitions,
+            tool_choice="none" if offer.definitions else "",
+            stream=self._settings.stream,
+        )
+        return Reply(value, meta=meta)
+
+    def _system(self, *, told: bool) -> list[ChatMessage]:
+        """Return the agent's prompt, and what its answer must be if the request does not say it."""
+        texts = [self.spec.prompt] if self.spec.prompt else []
+        if self._shape is not None and told:
+            texts.append(_FORM + msgspec.json.encode(self._shape.response.schema).decode())
+        return [ChatMessage(role="system", content="\n\n".join(texts))] if texts else []

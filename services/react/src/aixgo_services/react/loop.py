@@ -8,7 +8,7 @@ from typing import Literal
 from aixgo import Context
 from aixgo.config.agents import AgentSpec
 from aixgo.errors import BadModelAnswer
-from aixgo.models import ChatMessage, ChatResponse
+from aixgo.models import ChatMessage, ChatResponse, ResponseSchema
 from aixgo_services.react.acting import Acting, sayable
 from aixgo_services.react.offer import Offer
 from aixgo_services.react.options import ReactOptions
@@ -30,6 +30,7 @@ class Loop:
     """One run of a react agent.
 
     Attributes:
+        response: the form of the answers, of an agent that has no tools and no verifier.
         iterations: answers of the model up to now.
         limit: which limit the last answer was forced by; None for none.
     """
@@ -41,6 +42,7 @@ class Loop:
     acting: Acting
     verifier: Verifier | None
     seconds: float
+    response: ResponseSchema | None = None
     iterations: int = 0
     limit: Limit | None = None
     _last: ChatResponse | None = field(default=None, init=False)
@@ -84,6 +86,7 @@ class Loop:
             tools=self.offer.definitions,
             tool_choice=choice,
             stream=self.options.stream,
+            response=self.response,
         )
         return self._last
 

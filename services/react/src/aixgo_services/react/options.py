@@ -6,8 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from aixgo.agents.output import Output
 from aixgo.config.agents import Options
 from aixgo.config.tools import Effect, ToolName
+from aixgo.steps.answers import MOST_RETRIES, RETRIES
 
 ITERATIONS = 10
 """Answers of the model in one run, of an agent that says nothing else."""
@@ -52,6 +54,11 @@ class ReactOptions(Options):
     arguments to use."""
     guided_config: GuidedConfig = GuidedConfig()
     """A second look at each answer."""
+    output: Output = None
+    """What the answer must be: a JSON schema, or a type as `module:Type`. The agent then answers
+    with data that satisfies it, instead of text."""
+    max_retries: int = Field(default=RETRIES, ge=0, le=MOST_RETRIES)
+    """Further answers that are asked for when one does not fit `output`."""
 
     @property
     def iterations(self) -> int:

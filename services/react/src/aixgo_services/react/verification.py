@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
 
 from aixgo import Context
 from aixgo.errors import BadModelAnswer
 from aixgo.models import ChatMessage
-from aixgo.models.port import ResponseSchema
 
 PROMPT = (
     "You check the work of an assistant. Judge whether its answer is complete, fits what was asked "
     "and is supported by what its tools returned."
 )
-_FORM = 'Answer with nothing but JSON: {"done": true} or {"done": false, "missing": "what to do"}.'
-
-_SCHEMA = {
-    "type": "object",
-    "properties": {"done": {"type": "boolean"}, "missing": {"type": "string"}},
-    "required": ["done", "missing"],
-    "additionalProperties": False,
-}
-
 _MOST_CHARS = 20_000
 """Of the work that is shown; the newest part counts."""
 
 
-class _Verdict(msgspec.Struct, frozen=True):
+class Verdict(msgspec.Struct, frozen=True):
+    """What the verifier must say."""
+
     done: bool
-    missing: str = ""
-
-
-_decoder = msgspec.json.Decoder(_Verdict)
+    missing: Annotated[str, msgspec.Meta(description="What still has to be done.")] = ""
 
 
 class Verifier:
@@ -55,16 +45,15 @@ class Verifier:
         if len(work) > _MOST_CHARS:
             work = f"…{work[-_MOST_CHARS:]}"
         try:
-            verdict = await ctx.model.chat(
+            found = await ctx.model.ask(
                 [
-                    ChatMessage(role="system", content=f"{self._prompt}\n{_FORM}"),
+                    ChatMessage(role="system", content=self._prompt),
                     ChatMessage(role="user", content=f"{work}\n\nThe answer to judge:\n{answer}"),
                 ],
-                response=ResponseSchema(name="verdict", schema=_SCHEMA),
+                output=Verdict,
+                max_retries=1,
             )
-            text = verdict.text
-            found = _decoder.decode(text[text.index("{") : text.rindex("}") + 1])
-        except (BadModelAnswer, ValueError, msgspec.DecodeError) as error:
+        except BadModelAnswer as error:
             ctx.log.warning("react.verdict_unreadable", extra={"error": str(error)[:500]})
             return ""
         return "" if found.done else found.missing or "The answer is not complete yet. Go on."
