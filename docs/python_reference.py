@@ -40,7 +40,11 @@ SURFACE = (
     Part("aixgo.steps.model_steps", "What `ctx.model` is.", ("ModelSteps",)),
     Part("aixgo.errors", "Every error; see the tree at the top of the module."),
     Part("aixgo.tools", "For authors of tools and tool kinds."),
-    Part("aixgo.agents.role", "For authors of roles.", ("Feed", "find_role", "known_roles")),
+    Part(
+        "aixgo.agents.role",
+        "For authors of roles.",
+        ("Feed", "Remembered", "find_role", "known_roles"),
+    ),
     Part(
         "aixgo.config.agents",
         "For authors of roles and patterns: options, and what every agent declares.",

@@ -35,13 +35,13 @@ from aixgo.errors import (
 )
 from aixgo.hosting.permissions import ADMIN, CLIENT, UPKEEP, User, configuration, users
 from aixgo.models.scripted import ScriptedModel
-from aixgo.subjects import CALLS, EVENTS, RESULTS, STREAMS, TIMERS, Names
+from aixgo.subjects import BUCKETS, CALLS, EVENTS, FEEDS, RESULTS, STREAMS, TIMERS, Names
 from aixgo.testing.nats_server import NatsServer
 from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = [pytest.mark.nats, pytest.mark.timeout(180)]
 ROOT = Path(__file__).parents[2]
-AGENTS = {"desk", "big", "broken", "sleeper", "listener", "journal", "chain", "llm"}
+AGENTS = {"desk", "big", "broken", "sleeper", "listener", "journal", "clock", "chain", "llm"}
 heard: list[str] = []
 
 
@@ -79,7 +79,8 @@ def system() -> App:
         Agent("big", big),
         Agent("broken", broken),
         Agent("sleeper", sleeper),
-        Agent("listener", listener, inputs=["desk"]),
+        Agent("listener", listener, inputs=["desk", "clock"]),
+        Agent("clock", role="producer", template="tick", cron="* * * * * *"),
         Agent("journal", role="logger"),
         Agent("chain", role="orchestrator", pattern="sequential", agents=["journal"]),
     ]
@@ -237,12 +238,13 @@ async def works(client: Client) -> None:
     assert {run, slow} <= {one.run_id for one in await client.runs.list()}
     assert await client.runs.tree(run)
     assert await client.runs.history(run)
-    await eventually(lambda: bool(heard))
+    await eventually(lambda: {"tick", '{"said":"yes"}'} <= {*heard})
 
 
 CALLED: dict[str, tuple[set[str], set[str]]] = {
     # user: its agents, and whom it may call beside them
     "logger": ({"journal"}, set()),
+    "producer": ({"clock"}, set()),
     "orchestrator": ({"chain"}, {"journal"}),
     "llm": ({"llm"}, set()),
     # nobody can know whom a handler calls, so it may call all
@@ -271,6 +273,7 @@ def not_for(user: str, names: Names) -> Iterator[str]:
         if "evt" not in MORE.get(user, ()):
             yield f"{p}evt.{other}"
         yield f"{p}dlq.CALLS.call.{other}.r.root"
+        yield f"$KV.{names.bucket(FEEDS)}.{other}"
         for stream in (names.stream(short) for short in (CALLS, TIMERS, EVENTS)):
             yield f"$JS.ACK.{stream}.{other}.1.1.1.1.1"
             yield f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{other}"
@@ -284,7 +287,7 @@ def not_for(user: str, names: Names) -> Iterator[str]:
             }
             if user != UPKEEP or verb not in swept.get(stream, ()):
                 yield f"$JS.API.STREAM.{verb}.{stream}"
-    for bucket in ("LEASES", "PRESENCE", "PARKED"):
+    for bucket in BUCKETS:
         yield f"$JS.API.STREAM.DELETE.KV_{names.bucket(bucket)}"
         yield f"$KV.{Names('other').bucket(bucket)}.a.b"
     other = Names("other").prefix

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,25 @@ async def test_a_template_fills_in_time_and_a_unique_id(running: Running) -> Non
     assert one.endswith('"n": 1}')
     assert '"at": "2030-01-01T00:00:0' in one
     assert one[8:44] != two[8:44]
+
+
+async def test_a_template_can_be_json_with_formatted_times(running: Running) -> None:
+    template = {"n": "{n}", "who": "{agent}-{n}", "at": ["{due:%H.%M}", 7, None]}
+    listener = await run_for(
+        running, 60.5, template=template, interval="1m", time_zone="Europe/Berlin"
+    )
+    assert listener.events == [
+        {"n": 1, "who": "clock-1", "at": ["01.00", 7, None]},
+        {"n": 2, "who": "clock-2", "at": ["01.01", 7, None]},
+    ]
+
+
+async def test_a_rate_is_kept_whatever_the_interval(running: Running) -> None:
+    listener = await run_for(running, 60.5, template="{n}", interval=0, rate="30/m")
+    assert len(listener.events) == 31
+    moments = [moment for moment, _ in listener.heard]
+    gaps = [after - before for before, after in pairwise(moments)]
+    assert min(gaps) > 1.9
 
 
 # -- sources and ends --------------------------------------------------------------------------
@@ -229,7 +249,11 @@ async def test_a_producer_cannot_be_called(running: Running) -> None:
         ({"template": "x", "cycle": True}, ["cycle"]),
         ({"events": ["x"], "count": -1}, ["count", "0"]),
         ({"template": "x", "interval": "soon"}, ["interval", "soon"]),
-        ({"template": "x", "rate": 3}, ["rate"]),
+        ({"template": "x", "rate": "fast"}, ["rate", "10/s"]),
+        ({"template": "x", "rate": 0}, ["rate", "1/d"]),
+        ({"template": "{n:%H}"}, ["{n:%H}", "{time} and {due}"]),
+        ({"template": {"a": ["{m}"]}}, ["{m}"]),
+        ({"template": "x", "speed": 3}, ["speed"]),
     ],
 )
 def test_a_wrong_option_is_refused(options: dict[str, Any], words: list[str]) -> None:

@@ -327,8 +327,8 @@ EVENTS, TIMERS, DLQ = "EVENTS", "TIMERS", "DLQ"
 STREAMS = (CALLS, RESULTS, HISTORY, TOKENS, EVENTS, TIMERS, DLQ)
 """Short names of the streams of a namespace."""
 
-PRESENCE, LEASES, PARKED = "presence", "leases", "parked"
-BUCKETS = (PRESENCE, LEASES, PARKED)
+PRESENCE, LEASES, PARKED, FEEDS = "presence", "leases", "parked", "feeds"
+BUCKETS = (PRESENCE, LEASES, PARKED, FEEDS)
 """Short names of the key-value buckets of a namespace."""
 
 BLOBS = "blobs"

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Protocol
 
+import msgspec
+
 from aixgo.config.agents import AgentSpec, Options
 from aixgo.config.installed import Installed
 from aixgo.errors import NotSupported, UnknownRole
@@ -24,8 +26,23 @@ class NoOptions(Options):
     """Options of a role that has none of its own."""
 
 
+class Remembered(msgspec.Struct, frozen=True, kw_only=True):
+    """What the instances of an agent remember together.
+
+    Attributes:
+        value: any JSON value; None when nothing is remembered yet.
+        revision: of the record, for the next `Feed.remember`; 0 when there is none.
+    """
+
+    value: Any = None
+    revision: int = 0
+
+
 class Feed(Protocol):
-    """What a started agent may do outside of a run: publish events until it is told to stop."""
+    """What a started agent may do outside of a run: publish events until it is told to stop.
+
+    All instances of an agent share one record, which outlives them: how far they are.
+    """
 
     stopping: asyncio.Event
     """Set when the agent should return from `start`."""
@@ -33,7 +50,25 @@ class Feed(Protocol):
     async def emit(self, data: Any, *, meta: Mapping[str, Any] | None = None, key: str = "") -> str:
         """Publish an event, the beginning of a new run; returns the run id once it is stored.
 
-        With a `key`, publishing the same key again within five minutes stores nothing new.
+        With a `key` the event is the same one whenever and by whichever instance it is published:
+        it has the same run id. Within five minutes it is stored once; later it is stored again, and
+        a subscriber whose result of the first is still kept does not handle it a second time.
+        """
+        ...
+
+    async def recall(self) -> Remembered:
+        """Return what the agent's instances remember."""
+        ...
+
+    async def remember(self, value: Any, *, revision: int) -> int:
+        """Replace what was recalled as `revision`; returns the new revision.
+
+        Args:
+            value: any JSON value of at most 256 KiB; it is written whole each time.
+
+        Raises:
+            WrongSequence: another instance has written since; recall it, and decide anew.
+            BodyTooLarge: it is over 256 KiB.
         """
         ...
 

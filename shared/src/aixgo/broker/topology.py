@@ -19,6 +19,7 @@ from aixgo.subjects import (
     CALLS,
     DLQ,
     EVENTS,
+    FEEDS,
     HISTORY,
     LEASES,
     PARKED,
@@ -154,6 +155,7 @@ def streams(
         ),
         bucket_stream(names.bucket(LEASES), ttl_per_key=True, description="leases of calls"),
         bucket_stream(names.bucket(PARKED), description="calls that wait for a person or a timer"),
+        bucket_stream(names.bucket(FEEDS), description="how far each producer of events is"),
         store_stream(names.bucket(BLOBS), max_age=31 * DAY, description="large payloads"),
     ]
     if replicas == 1:

@@ -13,7 +13,7 @@ from aixgo.calls.parking import Parking
 from aixgo.calls.payload_store import PayloadStore
 from aixgo.calls.results import Results
 from aixgo.calls.room import Room
-from aixgo.subjects import LEASES, Names
+from aixgo.subjects import FEEDS, LEASES, Names
 
 
 class Space:
@@ -30,6 +30,7 @@ class Space:
         foreign: records that were skipped, because no part of Aixgo wrote them.
         room: who may still add to what is nearly full.
         leases: who does alone what several could do (`LEASES`).
+        feeds: how far each producer of events is (`FEEDS`).
         known: agents that are there, as far as this process has met them.
     """
 
@@ -37,6 +38,7 @@ class Space:
         "broker",
         "cancels",
         "dead_letters",
+        "feeds",
         "foreign",
         "history",
         "known",
@@ -60,4 +62,5 @@ class Space:
         self.dead_letters = DeadLetters(broker, names, self.foreign)
         self.cancels = Cancels(broker, names, self.results, self.parking, self.history)
         self.leases = Bucket(broker, names.bucket(LEASES))
+        self.feeds = Bucket(broker, names.bucket(FEEDS))
         self.known: set[str] = set()

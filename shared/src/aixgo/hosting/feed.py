@@ -6,15 +6,21 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
-from aixgo.calls.events import publish_event
+from aixgo.agents.role import Remembered
+from aixgo.calls.events import event_id, publish_event
 from aixgo.calls.space import Space
 from aixgo.clock import now
 from aixgo.config.agents import OnFull
 from aixgo.envelope import Envelope, new_id
+from aixgo.errors import BodyTooLarge
 from aixgo.payloads import to_meta, to_payload
 from aixgo.telemetry import tracing
+
+MAX_REMEMBERED_BYTES = 256 * 1024
+"""Of a record: it is read and written whole, often at every event."""
 
 
 class ServiceFeed:
@@ -25,10 +31,12 @@ class ServiceFeed:
         self.stopping = asyncio.Event()
 
     async def emit(self, data: Any, *, meta: Mapping[str, Any] | None = None, key: str = "") -> str:
-        """Publish an event, the beginning of a new run; returns the run id once it is stored."""
-        run = new_id()
+        """See `aixgo.agents.role.Feed.emit`."""
+        # subscribers handle an event as a step that its run and its id name, so what is the same
+        # event has the same ones
+        run = event_id(self._agent, key, "") if key else new_id()
         event = Envelope(
-            id=new_id(),
+            id=run if key else new_id(),
             kind="event",
             source=self._agent,
             run=run,
@@ -49,6 +57,23 @@ class ServiceFeed:
                 on_full=self._on_full,
             )
         return run
+
+    async def recall(self) -> Remembered:
+        """See `aixgo.agents.role.Feed.recall`."""
+        entry = await self.space.feeds.get(self._agent)
+        if entry is None:
+            return Remembered()
+        return Remembered(value=msgspec.json.decode(entry.value), revision=entry.revision)
+
+    async def remember(self, value: Any, *, revision: int) -> int:
+        """See `aixgo.agents.role.Feed.remember`."""
+        body = bytes(to_payload(value))
+        if len(body) > MAX_REMEMBERED_BYTES:
+            what = f"what agent {self._agent!r} remembers"
+            raise BodyTooLarge(what, len(body), MAX_REMEMBERED_BYTES)
+        if revision:
+            return await self.space.feeds.update(self._agent, body, revision)
+        return await self.space.feeds.create(self._agent, body)
 
     async def sleep(self, seconds: float) -> bool:
         """Wait; True when the time is over, False when the agent should stop."""

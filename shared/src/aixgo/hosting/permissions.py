@@ -24,6 +24,7 @@ from aixgo.subjects import (
     CALLS,
     DLQ,
     EVENTS,
+    FEEDS,
     HISTORY,
     LEASES,
     PARKED,
@@ -34,6 +35,7 @@ from aixgo.subjects import (
     TOKENS,
     Names,
     bucket_subject,
+    stream_of_bucket,
 )
 
 ADMIN, CLIENT, UPKEEP = "admin", "client", "upkeep"
@@ -119,6 +121,8 @@ def _service(app: App, name: str, agents: list[Agent]) -> User:
     subscribe = [*_heard(names, name), "$SRV.>"]
     for agent in own:
         publish += _work(names, agent, events=bool(app.sources(agent)))
+        if app.agents[agent].role_class.style != "request":
+            publish += _feed(names, agent)
         subscribe.append(names.rpc(agent, "x").removesuffix("x") + ">")
     for other in dict.fromkeys([*own, *called]):
         publish += [*_calls(names, other)]
@@ -188,7 +192,7 @@ def _common(names: Names) -> Iterator[str]:
     yield f"$O.{names.bucket(BLOBS)}.>"
     for bucket in (LEASES, PRESENCE, PARKED):  # the keys of the last one begin with the run
         yield bucket_subject(names.bucket(bucket), ">")
-    for bucket in (*BUCKETS, BLOBS):
+    for bucket in (LEASES, PRESENCE, PARKED, BLOBS):
         stream = f"{'OBJ' if bucket == BLOBS else 'KV'}_{names.bucket(bucket)}"
         yield f"$JS.API.DIRECT.GET.{stream}"
         yield f"$JS.API.DIRECT.GET.{stream}.>"
@@ -232,6 +236,15 @@ def _work(names: Names, agent: str, *, events: bool) -> Iterator[str]:
         yield f"{p}dlq.{EVENTS}.>"
 
 
+def _feed(names: Names, agent: str) -> Iterator[str]:
+    """Yield what an agent that produces events does besides: remember how far it is."""
+    key = bucket_subject(names.bucket(FEEDS), agent)
+    stream = stream_of_bucket(names.bucket(FEEDS))
+    yield key
+    yield f"$JS.API.DIRECT.GET.{stream}.{key}"
+    yield f"$JS.API.STREAM.INFO.{stream}"
+
+
 def _heard(names: Names, user: str) -> Iterator[str]:
     """Yield what every client listens to: answers to itself, results, cancellations."""
     p = names.prefix
@@ -242,7 +255,7 @@ def _heard(names: Names, user: str) -> Iterator[str]:
 
 def _buckets(names: Names) -> Iterator[str]:
     for bucket in BUCKETS:
-        yield f"$KV.{names.bucket(bucket)}.>"
+        yield bucket_subject(names.bucket(bucket), ">")
     yield f"$O.{names.bucket(BLOBS)}.>"
 
 
