@@ -37,6 +37,7 @@ from aixgo.errors import (
 )
 from aixgo.message import Message
 from aixgo.payloads import to_meta, to_payload, to_seconds
+from aixgo.stores.sessions.port import SESSION, USER, checked
 from aixgo.subjects import CALLS, Names, token
 from aixgo.telemetry import names as attribute
 from aixgo.telemetry import tracing
@@ -130,6 +131,8 @@ class Client:
         timeout: float = DEFAULT_TIMEOUT,
         meta: Mapping[str, Any] | None = None,
         run_id: str = "",
+        session: str = "",
+        user: str = "",
     ) -> Message:
         """Start a run: call an agent durably and return its one result.
 
@@ -140,6 +143,9 @@ class Client:
             run_id: id of the run (`aixgo.envelope.new_id()`); the same id again returns the same
                 result and runs nothing twice, as long as results are kept (`retention.keep`; 24 h,
                 10 min on the memory broker).
+            session: the conversation that this message belongs to, 1 to 256 characters. The agent,
+                and those that it calls, remember what was said in it before.
+            user: for whom the run works; a session belongs to the user with whom it began.
 
         Raises:
             UnknownAgent: no agent of that name is provisioned.
@@ -151,6 +157,8 @@ class Client:
         """
         if agent not in self._caller.known:
             await self._caller.check(agent)
+        if session or user:
+            meta = _for_whom(meta, session, user)
         request = self._request(agent, data, timeout, meta, run_id)
         if not tracing.enabled():
             return await self._answer(request, look=bool(run_id))
@@ -184,6 +192,8 @@ class Client:
         timeout: float = DEFAULT_TIMEOUT,
         meta: Mapping[str, Any] | None = None,
         run_id: str = "",
+        session: str = "",
+        user: str = "",
     ) -> str:
         """Start a run and return its id once the broker keeps it; `result` gets its result.
 
@@ -191,6 +201,8 @@ class Client:
             UnknownAgent, InvalidPayload, StreamFull: as `call`.
         """
         await self._caller.check(agent)
+        if session or user:
+            meta = _for_whom(meta, session, user)
         request = self._request(agent, data, timeout, meta, run_id)
         if tracing.enabled():
             with self._root_span(request) as span:
@@ -479,6 +491,16 @@ class Client:
                 )
         except (AixgoError, TimeoutError) as error:
             log.warning("run.not_cancelled", extra={"run": request.run}, exc_info=error)
+
+
+def _for_whom(meta: Mapping[str, Any] | None, session: str, user: str) -> dict[str, Any]:
+    """Return the metadata of a call that belongs to a session, or works for a user.
+
+    Raises:
+        InvalidPayload: one of them is not a name.
+    """
+    named = {key: checked(name, key) for key, name in ((SESSION, session), (USER, user)) if name}
+    return {**(meta or {}), **named}
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:

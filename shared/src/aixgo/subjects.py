@@ -78,6 +78,18 @@ def step_id(agent: str, run: str, step: str) -> str:
     return f"{token(agent, 'agent')}.{checked_token(run, 'run')}.{step_token(step)}"
 
 
+def session_id(agent: str, session: str) -> str:
+    """Return the two tokens that name a conversation: its agent, and a digest of the session.
+
+    A session's name is a user's text, so it is never part of a subject itself.
+
+    Raises:
+        BadSubject: the agent cannot be a token.
+    """
+    digest = hashlib.blake2b(session.encode(), digest_size=15).hexdigest()
+    return f"{token(agent, 'agent')}.{digest}"
+
+
 def run_of(subject: str) -> str:
     """Return the token of the run in the subject of a call, a result, a note or a parked call.
 
@@ -284,6 +296,25 @@ class Names:
             tail = f"{verb}.{digest}" if is_token(verb) else digest
         return f"aixgo.{self.namespace}.dlq.{token(stream, 'stream')}.{tail}"
 
+    # -- sessions ------------------------------------------------------------------------------
+
+    def session_log(self, agent: str, session: str) -> str:
+        """Subject of the entries of a conversation."""
+        return f"aixgo.{self.namespace}.ses.{session_id(agent, session)}.log"
+
+    def session_head(self, agent: str, session: str) -> str:
+        """Subject of the newest summary of a conversation."""
+        return f"aixgo.{self.namespace}.ses.{session_id(agent, session)}.head"
+
+    def session_all(self, agent: str, session: str) -> str:
+        """Filter of all that is kept of a conversation."""
+        return f"aixgo.{self.namespace}.ses.{session_id(agent, session)}.*"
+
+    def session_heads(self, agent: str = "") -> str:
+        """Filter of the summaries of an agent's conversations, or of all."""
+        owner = token(agent, "agent") if agent else "*"
+        return f"aixgo.{self.namespace}.ses.{owner}.*.head"
+
     # -- core ----------------------------------------------------------------------------------
 
     def rpc(self, agent: str, method: str) -> str:
@@ -323,8 +354,8 @@ class Names:
 
 
 CALLS, RESULTS, HISTORY, TOKENS = "CALLS", "RESULTS", "HISTORY", "TOKENS"
-EVENTS, TIMERS, DLQ = "EVENTS", "TIMERS", "DLQ"
-STREAMS = (CALLS, RESULTS, HISTORY, TOKENS, EVENTS, TIMERS, DLQ)
+EVENTS, TIMERS, DLQ, SESSIONS = "EVENTS", "TIMERS", "DLQ", "SESSIONS"
+STREAMS = (CALLS, RESULTS, HISTORY, TOKENS, EVENTS, TIMERS, DLQ, SESSIONS)
 """Short names of the streams of a namespace."""
 
 PRESENCE, LEASES, PARKED, FEEDS = "presence", "leases", "parked", "feeds"
@@ -355,6 +386,8 @@ ALL: tuple[Entry, ...] = (
     Entry("timer.<agent>.<run>.<step>", TIMERS),
     Entry("wake.<agent>.<run>.<step>", TIMERS),
     Entry("dlq.<stream>.<original subject>", DLQ),
+    Entry("ses.<agent>.<session>.log", SESSIONS),
+    Entry("ses.<agent>.<session>.head", SESSIONS),
     Entry("rpc.<agent>.<method>", "core"),
     Entry("ctl.cancel.<run>", "core"),
 )

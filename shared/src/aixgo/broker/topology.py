@@ -25,6 +25,7 @@ from aixgo.subjects import (
     PARKED,
     PRESENCE,
     RESULTS,
+    SESSIONS,
     TIMERS,
     TOKENS,
     Names,
@@ -66,7 +67,7 @@ def streams(
 ) -> list[StreamConfig]:
     """Return the streams, buckets and object stores of a namespace.
 
-    A server reserves what `max_bytes` says: 2.3 GB of file storage and 32 MB of memory together.
+    A server reserves what `max_bytes` says: 2.8 GB of file storage and 32 MB of memory together.
 
     Args:
         results_bytes: room for results, bytes.
@@ -149,6 +150,15 @@ def streams(
             max_bytes=256 * MIB,
             max_age=30 * DAY,
             description="what could not be handled, with its cause",
+        ),
+        StreamConfig(
+            name=names.stream(SESSIONS),
+            # no age: what expires goes as whole conversations, `calls.upkeep.sessions`
+            subjects=(f"{p}ses.>",),
+            discard="new",
+            max_bytes=512 * MIB,
+            allow_rollup=True,
+            description="conversations of agents, one for each session",
         ),
         bucket_stream(
             names.bucket(PRESENCE), ttl_per_key=True, description="instances that are alive"

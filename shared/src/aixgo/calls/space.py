@@ -13,6 +13,8 @@ from aixgo.calls.parking import Parking
 from aixgo.calls.payload_store import PayloadStore
 from aixgo.calls.results import Results
 from aixgo.calls.room import Room
+from aixgo.stores.sessions.broker import BrokerSessions
+from aixgo.stores.sessions.port import SessionStore
 from aixgo.subjects import FEEDS, LEASES, Names
 
 
@@ -29,6 +31,7 @@ class Space:
         cancels: ends calls and what they caused.
         foreign: records that were skipped, because no part of Aixgo wrote them.
         room: who may still add to what is nearly full.
+        sessions: the conversations; in this broker, unless another store is put here.
         leases: who does alone what several could do (`LEASES`).
         feeds: how far each producer of events is (`FEEDS`).
         known: agents that are there, as far as this process has met them.
@@ -49,6 +52,7 @@ class Space:
         "payloads",
         "results",
         "room",
+        "sessions",
     )
 
     def __init__(self, broker: Broker, names: Names) -> None:
@@ -64,3 +68,4 @@ class Space:
         self.leases = Bucket(broker, names.bucket(LEASES))
         self.feeds = Bucket(broker, names.bucket(FEEDS))
         self.known: set[str] = set()
+        self.sessions: SessionStore = BrokerSessions(broker, names)

@@ -99,6 +99,19 @@ Given = Annotated[
         show_default=False,
     ),
 ]
+Session = Annotated[
+    str,
+    typer.Option(
+        "--session",
+        metavar="NAME",
+        help="The conversation that the messages belong to; its agents remember what was said.",
+        show_default=False,
+    ),
+]
+User = Annotated[
+    str,
+    typer.Option("--user", metavar="NAME", help="For whom it is.", show_default=False),
+]
 Data = Annotated[
     str,
     typer.Option(

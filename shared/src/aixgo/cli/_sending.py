@@ -35,6 +35,7 @@ class Sender:
         desk: where answers to the questions of runs come from.
         timeout: seconds for each message.
         model: default model, to say what is being waited for.
+        session, user: the conversation that the messages belong to, and whose it is.
     """
 
     def __init__(
@@ -46,9 +47,11 @@ class Sender:
         *,
         timeout: float,
         model: str = "",
+        session: str = "",
+        user: str = "",
     ) -> None:
         self._client, self._agent, self._view, self._desk = client, agent, view, desk
-        self._timeout = timeout
+        self._timeout, self._session, self._user = timeout, session, user
         local = model.startswith(LOCAL)
         self._model = f"loading the local model {model}…" if local else "waiting for the model…"
         self._steps = LiveSteps(agent)
@@ -100,7 +103,12 @@ class Sender:
     async def _call(self, message: Input, run: str) -> tuple[Message | None, AixgoError | None]:
         try:
             found = await self._client.call(
-                self._agent, message.data, timeout=self._timeout, run_id=run
+                self._agent,
+                message.data,
+                timeout=self._timeout,
+                run_id=run,
+                session=self._session,
+                user=self._user,
             )
         except ConfigError:
             raise

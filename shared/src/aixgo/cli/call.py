@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -12,8 +13,10 @@ from aixgo.cli._options import (
     Data,
     Json,
     Server,
+    Session,
     Space,
     Timeout,
+    User,
     namespace_of,
     seconds_of,
     server_of,
@@ -49,6 +52,8 @@ def command(
     broker: Server = "",
     timeout: Timeout = DEFAULT,
     detach: Detach = False,
+    session: Session = "",
+    user: User = "",
     namespace: Space = "default",
     json: Json = False,
 ) -> None:
@@ -56,31 +61,49 @@ def command(
     address, space, seconds = server_of(broker), namespace_of(namespace), seconds_of(timeout)
     logs.configure("error")
     inputs = Inputs([text] if text else [], data, option="TEXT")
+    whom = {"session": session, "user": user}
     if detach:
-        run_process(_send(agent, inputs, address, space, seconds, json=json))
+        run_process(_send(agent, inputs, address, space, seconds, whom, json=json))
         return
-    if not run_process(_call(agent, inputs, address, space, seconds, json=json)):
+    if not run_process(_call(agent, inputs, address, space, seconds, whom, json=json)):
         raise typer.Exit(1)
 
 
 async def _call(
-    agent: str, inputs: Inputs, address: str, namespace: str, timeout: float, *, json: bool
+    agent: str,
+    inputs: Inputs,
+    address: str,
+    namespace: str,
+    timeout: float,
+    whom: Mapping[str, str],
+    *,
+    json: bool,
 ) -> bool:
     view = choose(json=json, terminal=is_terminal())
     desk = Desk(without_secrets(address), namespace, stdin_is_input=inputs.reads_stdin, json=json)
     with otel.configured("aixgo-call"):
         async with connect(address, namespace=namespace, source="aixgo-call") as client:
-            return await Sender(client, agent, view, desk, timeout=timeout).send_all(inputs)
+            sender = Sender(client, agent, view, desk, timeout=timeout, **whom)
+            return await sender.send_all(inputs)
 
 
 async def _send(
-    agent: str, inputs: Inputs, address: str, namespace: str, timeout: float, *, json: bool
+    agent: str,
+    inputs: Inputs,
+    address: str,
+    namespace: str,
+    timeout: float,
+    whom: Mapping[str, str],
+    *,
+    json: bool,
 ) -> None:
     """Begin a run for each message and write its id; `aixgo runs tail` follows it."""
     with otel.configured("aixgo-call"):
         async with connect(address, namespace=namespace, source="aixgo-call") as client:
             async for message in inputs:
-                run = await client.send(agent, message.data, timeout=timeout)
+                run = await client.send(
+                    agent, message.data, timeout=timeout, session=whom["session"], user=whom["user"]
+                )
                 if json:
                     write_json({"input": message.name, "agent": agent, "run_id": run})
                 else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
@@ -19,8 +19,10 @@ from aixgo.cli._options import (
     Json,
     LogLevel,
     Namespace,
+    Session,
     Store,
     Timeout,
+    User,
     broker_of,
     document_of,
     store_of,
@@ -50,6 +52,8 @@ def command(
     broker: Broker = "",
     agent: Entry = "",
     timeout: Timeout = "",
+    session: Session = "",
+    user: User = "",
     namespace: Namespace = "",
     store: Store = None,
     json: Json = False,
@@ -66,6 +70,8 @@ def command(
     if input is None and not data:
         if timeout:
             raise ConfigError("--timeout is the time for an answer: give a message with --input")
+        if session or user:
+            raise ConfigError("--session and --user are about a message: give one with --input")
         logs.configure(log_level or "info", "json" if json else "auto")
         run_process(_events(document, address, options))
         return
@@ -74,8 +80,11 @@ def command(
     entry = document.entry(agent)
     seconds = timeout_of(document, entry, timeout)
     check_data(document, entry, inputs)
+    whom = {"session": session, "user": user}
     with results_alone() if json else nullcontext():
-        well = run_process(_messages(document, address, options, inputs, entry, seconds, json=json))
+        well = run_process(
+            _messages(document, address, options, inputs, entry, seconds, whom, json=json)
+        )
     if not well:
         raise typer.Exit(1)
 
@@ -87,6 +96,7 @@ async def _messages(
     inputs: Inputs,
     entry: str,
     timeout: float,
+    whom: Mapping[str, str],
     *,
     json: bool,
 ) -> bool:
@@ -101,7 +111,7 @@ async def _messages(
     with otel.configured(document.name):
         async with _client(document, address, options) as client:
             model = document.models.default
-            sender = Sender(client, entry, view, desk, timeout=timeout, model=model)
+            sender = Sender(client, entry, view, desk, timeout=timeout, model=model, **whom)
             return await sender.send_all(inputs)
 
 

@@ -117,6 +117,16 @@ class Limits(Options):
     events that led to it count too."""
 
 
+class SessionSpec(Options):
+    """What an agent remembers of the sessions that its callers name."""
+
+    keep: bool = True
+    """Whether it remembers at all; without, each message is answered alone."""
+    ttl: PositiveDuration | None = None
+    """Time after its last message for which a conversation is kept; without it, until it is
+    removed."""
+
+
 class AgentSpec(Options):
     """The part of an agent's declaration that every role shares."""
 
@@ -163,6 +173,8 @@ class AgentSpec(Options):
     costly calls; a takeover takes up to two seconds longer."""
     limits: Limits = Limits()
     """Ceilings of one run."""
+    session: SessionSpec = SessionSpec()
+    """What it remembers of the sessions that its callers name."""
 
     @property
     def model_name(self) -> str:

@@ -50,6 +50,10 @@
     │   ├── TooFewResults               so many steps of a gather failed that `need` is out of reach
     │   ├── TokensExceeded              a run used more tokens than its limit
     │   ├── ReplayMismatch              changed code does not fit what was recorded
+    │   ├── SessionOfAnother            a session was used for another user than its own
+    │   ├── SessionChanged              the conversation that a run saw first is gone
+    │   ├── NoSession                   there is no such conversation, or no such entry in it
+    │   ├── SessionExists               a fork would be added to another conversation
     │   ├── InboxFull           (retry) an inbox is at its limit
     │   └── RemoteError                 the called agent failed; carries its code and cause
     ├── PatternError                    an orchestration pattern could not finish
@@ -125,6 +129,7 @@ from .calls import (
     NoDeadLetter,
     NoQuestion,
     NoRun,
+    NoSession,
     NoStep,
     NotReady,
     NotSupported,
@@ -132,6 +137,9 @@ from .calls import (
     ProcessDied,
     RemoteError,
     ReplayMismatch,
+    SessionChanged,
+    SessionExists,
+    SessionOfAnother,
     TokensExceeded,
     TooFewResults,
     UnknownAgent,
@@ -216,6 +224,7 @@ __all__ = [
     "NoQuestion",
     "NoResponders",
     "NoRun",
+    "NoSession",
     "NoStep",
     "NotReady",
     "NotSupported",
@@ -231,6 +240,9 @@ __all__ = [
     "RequestTimeout",
     "ScriptExhausted",
     "ServerTooOld",
+    "SessionChanged",
+    "SessionExists",
+    "SessionOfAnother",
     "StreamFull",
     "StreamNotFound",
     "StreamRefused",

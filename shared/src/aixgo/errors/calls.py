@@ -241,6 +241,78 @@ class ReplayMismatch(CallError):
         )
 
 
+class SessionOfAnother(CallError):
+    """A session was used for another user than the one whose it is.
+
+    Attributes:
+        agent, session: which conversation.
+    """
+
+    code = "session_of_another"
+
+    def __init__(self, agent: str, session: str) -> None:
+        self.agent, self.session = agent, session
+        super().__init__(
+            f"session {session!r} of agent {agent!r} belongs to another user; name a session of "
+            "this user's own, or the `user` with which this one began"
+        )
+
+
+class SessionChanged(CallError):
+    """The conversation that a run saw first is no longer there: it was removed, or expired.
+
+    Attributes:
+        run_id: of the run.
+        agent, session: which conversation.
+    """
+
+    code = "session_changed"
+
+    def __init__(self, run_id: str, agent: str, session: str) -> None:
+        self.run_id, self.agent, self.session = run_id, agent, session
+        super().__init__(
+            f"run {run_id} saw entries of session {session!r} of agent {agent!r} that are gone: "
+            "the session was removed or has expired meanwhile. Start the run again as a new one"
+        )
+
+
+class NoSession(CallError):
+    """There is no such conversation, or no such entry in it.
+
+    Attributes:
+        agent, session: which conversation.
+    """
+
+    code = "no_session"
+
+    def __init__(self, agent: str, session: str, entry: str = "") -> None:
+        self.agent, self.session = agent, session
+        where = f"agent {agent!r} has no session {session!r}"
+        if entry:
+            where = f"session {session!r} of agent {agent!r} has no entry or checkpoint {entry!r}"
+        super().__init__(
+            f"{where} (any more); `aixgo sessions "
+            + (f"show {agent} {session}` shows what it has" if entry else "ls` lists those there")
+        )
+
+
+class SessionExists(CallError):
+    """A fork would be added to a conversation that is there already.
+
+    Attributes:
+        agent, session: which conversation.
+    """
+
+    code = "session_exists"
+
+    def __init__(self, agent: str, session: str) -> None:
+        self.agent, self.session = agent, session
+        super().__init__(
+            f"agent {agent!r} has a session {session!r} already; choose another name for the fork, "
+            "or remove that one first"
+        )
+
+
 class InboxFull(CallError):
     """An inbox is at its limit."""
 

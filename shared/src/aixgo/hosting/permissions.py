@@ -30,6 +30,7 @@ from aixgo.subjects import (
     PARKED,
     PRESENCE,
     RESULTS,
+    SESSIONS,
     STREAMS,
     TIMERS,
     TOKENS,
@@ -117,7 +118,7 @@ def configuration(found: Iterable[User], *, nkeys: bool = False) -> str:
 def _service(app: App, name: str, agents: list[Agent]) -> User:
     names, own = app.names, tuple(agent.name for agent in agents)
     called = sorted({other for agent in agents for other in _called(app, agent)})
-    publish = [*_common(names), *_reads(names, RESULTS)]
+    publish = [*_common(names), *_reads(names, RESULTS, SESSIONS), *_forgets(names)]
     subscribe = [*_heard(names, name), "$SRV.>"]
     for agent in own:
         publish += _work(names, agent, events=bool(app.sources(agent)))
@@ -141,9 +142,10 @@ def _called(app: App, agent: Agent) -> Iterator[str]:
 
 def _client(app: App) -> User:
     names = app.names
-    publish = [*_common(names), *_reads(names, RESULTS, HISTORY, TOKENS, CALLS, TIMERS, DLQ)]
+    read = (RESULTS, HISTORY, TOKENS, CALLS, TIMERS, DLQ, SESSIONS)
+    publish = [*_common(names), *_reads(names, *read), *_forgets(names)]
     for agent in app.agents:
-        publish += [*_calls(names, agent), names.event(agent)]
+        publish += [*_calls(names, agent), names.event(agent), f"{names.prefix}ses.{agent}.>"]
     publish += [f"$JS.API.STREAM.INFO.{names.stream(short)}" for short in STREAMS]
     watched = [f"{names.prefix}{verb}.>" for verb in ("live", "call", "tok")]
     subscribe = [*_heard(names, CLIENT), *watched]
@@ -152,7 +154,8 @@ def _client(app: App) -> User:
 
 def _upkeep(app: App) -> User:
     names, p = app.names, app.names.prefix
-    publish = [*_common(names), *_reads(names, RESULTS, CALLS, TIMERS, DLQ, EVENTS)]
+    publish = [*_common(names), *_reads(names, RESULTS, CALLS, TIMERS, DLQ, EVENTS, SESSIONS)]
+    publish += _forgets(names)
     publish += [f"{p}res.>", f"{p}run.>", f"{p}call.>", f"{p}timer.>"]
     publish += [
         f"$JS.API.STREAM.{verb}.{names.stream(RESULTS)}" for verb in ("PURGE", "MSG.DELETE")
@@ -210,6 +213,11 @@ def _reads(names: Names, *streams: str) -> Iterator[str]:
         yield f"$JS.API.STREAM.INFO.{stream}"
 
 
+def _forgets(names: Names) -> Iterator[str]:
+    """Yield what removes a conversation, of which all records go at once."""
+    yield f"$JS.API.STREAM.PURGE.{names.stream(SESSIONS)}"
+
+
 def _calls(names: Names, agent: str) -> Iterator[str]:
     """Yield what a caller of an agent does: ask, and end what nobody waits for."""
     p = names.prefix
@@ -229,6 +237,7 @@ def _work(names: Names, agent: str, *, events: bool) -> Iterator[str]:
         yield f"$JS.ACK.{stream}.{agent}.>"
     yield f"{p}evt.{agent}"
     yield f"{p}tok.{agent}.>"
+    yield f"{p}ses.{agent}.>"
     yield f"{p}timer.{agent}.>"
     yield f"{p}dlq.*.call.{agent}.>"
     yield f"{p}dlq.*.wake.{agent}.>"

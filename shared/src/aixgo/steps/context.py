@@ -40,8 +40,10 @@ from aixgo.steps.model_steps import ModelSteps
 from aixgo.steps.model_transport import StepTransport
 from aixgo.steps.overrides import in_force, overridden
 from aixgo.steps.scopes import Scope
+from aixgo.steps.session import SessionSteps
 from aixgo.steps.steps_tool import PlacedSteps, is_steps_tool
 from aixgo.steps.tools import CUT, ToolStep, perform
+from aixgo.steps.tools.shared import CALLER
 from aixgo.steps.versions import choose_version
 from aixgo.tools.port import AnyTool, StepsTool, Tool
 
@@ -83,6 +85,8 @@ class Context(Execution):
         Args:
             key: names the step inside this handler, instead of the order of use.
             timeout: seconds; never beyond this run's own deadline.
+            meta: metadata for the agent; the `session` and `user` of this run go with it, unless
+                it has its own.
 
         Raises:
             RemoteError: the agent failed for good.
@@ -98,8 +102,13 @@ class Context(Execution):
             self._path(agent, key),
             to_payload(data),
             timeout,
-            to_meta(meta) if meta else {},
+            self._carried(meta),
         )
+
+    def _carried(self, meta: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the metadata of a call: what it is given, and for whom the run works."""
+        given = to_meta(meta) if meta else {}
+        return {key: self.meta[key] for key in CALLER if key in self.meta} | given
 
     @overload
     def tool(
@@ -419,6 +428,15 @@ class Context(Execution):
         await self._space.results.settle_own(
             self.agent, msgspec.structs.replace(done, payload=JSON_NULL, fingerprint="")
         )
+
+    @property
+    def session(self) -> SessionSteps:
+        """The conversation of this agent in the session that the call names, if it names one.
+
+        Raises:
+            InvalidPayload: the session or the user in the metadata is not a name.
+        """
+        return SessionSteps(self, self._space.sessions, self._runtime.spec.session)
 
     @property
     def model(self) -> ModelSteps:

@@ -162,6 +162,10 @@ class Execution:
         standing = await self._settle(path, msgspec.Raw(msgspec.json.encode(decision)))
         return msgspec.json.decode(standing.body, type=type(decision))
 
+    def place(self, name: str, key: str) -> str:
+        """Return the path of the next step called `name` here, or of the one named by `key`."""
+        return self._path(name, key)
+
     @property
     def waited_for(self) -> str:
         """The steps that it waited for when it was stopped, for people; empty for none."""

@@ -10,6 +10,8 @@ from pydantic import ConfigDict
 from aixgo import Context, Message, Reply, Role
 from aixgo.config.agents import AgentSpec, Options
 from aixgo.errors import ConfigError
+from aixgo.models import ChatMessage
+from aixgo.payloads import to_payload
 from aixgo_services.orchestrator.patterns import PATTERNS
 from aixgo_services.orchestrator.patterns.pattern import PatternOptions
 
@@ -59,9 +61,20 @@ class Orchestrator(Role):
         return tuple(dict.fromkeys(self.options.calls()))
 
     async def execute(self, message: Message, ctx: Context) -> Reply:
-        """Run the pattern on the message.
+        """Run the pattern on the message; a session remembers both it and the reply.
 
         Raises:
             PatternError: the pattern could not finish; each says which agent and why.
         """
-        return await self._run(self.options, message, ctx)
+        reply, session = await self._run(self.options, message, ctx), ctx.session
+        if session:
+            said = ChatMessage(role="user", content=message.text)
+            await session.append(said, ChatMessage(role="assistant", content=_text(reply.data)))
+        return reply
+
+
+def _text(data: Any) -> str:
+    """Return what a reply says: its text, or its JSON."""
+    if isinstance(data, Message):
+        return data.text
+    return data if isinstance(data, str) else bytes(to_payload(data)).decode()

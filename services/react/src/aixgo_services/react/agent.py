@@ -11,6 +11,7 @@ from aixgo.agents.prompt_text import model_text
 from aixgo.agents.role import Style
 from aixgo.config.agents import AgentSpec
 from aixgo.models import ChatMessage
+from aixgo.payloads import to_payload
 from aixgo.steps.answers import AnswerShape
 from aixgo.tools import Toolbox
 from aixgo_services.react.acting import Acting
@@ -60,6 +61,8 @@ class React(Role):
     async def execute(self, message: Message, ctx: Context) -> Reply:
         """Return the model's final answer: a text, or what `output` declares.
 
+        In a session it is an answer to what was said before as well.
+
         Its metadata says `finish_reason` and `model`; of an agent with tools also `iterations`,
         `tool_calls`, and the `limit` by which the answer was forced.
 
@@ -86,7 +89,9 @@ class React(Role):
             seconds=self.spec.timeout or self.spec.limits.timeout,
             response=shape.response if shape is not None and free else None,
         )
-        messages = [*self._system(told=not free), ChatMessage(role="user", content=text)]
+        said, session = ChatMessage(role="user", content=text), ctx.session
+        before = await session.history()
+        messages = [*self._system(told=not free), *before, said]
         answer = await loop.run(messages)
         meta: dict[str, object] = {
             "finish_reason": answer.choices[0].finish_reason,
@@ -96,18 +101,20 @@ class React(Role):
             meta |= {"iterations": loop.iterations, "tool_calls": loop.acting.uses}
             if loop.limit is not None:
                 meta["limit"] = loop.limit
-        if shape is None:
-            return Reply(answer.text, meta=meta)
-        value = await ctx.model.mend(
-            messages,
-            answer,
-            output=shape,
-            key="answer",
-            max_retries=self._settings.max_retries,
-            tools=offer.definitions,
-            tool_choice="none" if offer.definitions else "",
-            stream=self._settings.stream,
-        )
+        value: Any = answer.text
+        if shape is not None:
+            value = await ctx.model.mend(
+                messages,
+                answer,
+                output=shape,
+                key="answer",
+                max_retries=self._settings.max_retries,
+                tools=offer.definitions,
+                tool_choice="none" if offer.definitions else "",
+                stream=self._settings.stream,
+            )
+        given = value if isinstance(value, str) else bytes(to_payload(value)).decode()
+        await session.append(said, ChatMessage(role="assistant", content=given))
         return Reply(value, meta=meta)
 
     def _system(self, *, told: bool) -> list[ChatMessage]:

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from aixgo.stores.sessions.port import SESSION, USER
 from aixgo.tools.port import ToolSpec
 
 MAX_VALUES, MAX_VALUES_BYTES = 2_000, 32 * 1024 * 1024
@@ -22,7 +23,7 @@ MAX_VALUES, MAX_VALUES_BYTES = 2_000, 32 * 1024 * 1024
 MAX_VALUE_BYTES = 1024 * 1024
 """A longer value is not cached."""
 
-CALLER = ("session", "user")
+CALLER = (SESSION, USER)
 """Keys of a run's metadata that say for whom it works."""
 
 _FREE = nullcontext()
