@@ -34,8 +34,9 @@ from aixgo.errors import (
     UnknownAgent,
 )
 from aixgo.hosting.permissions import ADMIN, CLIENT, UPKEEP, User, configuration, users
+from aixgo.models import ChatMessage
 from aixgo.models.scripted import ScriptedModel
-from aixgo.subjects import BUCKETS, CALLS, EVENTS, FEEDS, RESULTS, STREAMS, TIMERS, Names
+from aixgo.subjects import BUCKETS, CALLS, EVENTS, FEEDS, RESULTS, SESSIONS, STREAMS, TIMERS, Names
 from aixgo.testing.nats_server import NatsServer
 from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 
@@ -46,14 +47,16 @@ heard: list[str] = []
 
 
 async def desk(message: Message, ctx: Context) -> str:
-    """Use every kind of step: a model, an agent, a value, a timer, a person, an event."""
+    """Use every kind of step: a session, a model, an agent, a value, a timer, a person, …"""
+    before = await ctx.session.history()
+    await ctx.session.append(ChatMessage(role="user", content=message.text))
     answer = await ctx.model.chat(message.text, model="scripted/x", stream=True)
     both = await ctx.gather(ctx.call("chain", answer.text), ctx.call("big", 1))
     number = await ctx.record(lambda: 3)
     await ctx.sleep(0.2)
     said = await ctx.ask_human("publish?", options=["yes", "no"])
     await ctx.emit({"said": said})
-    return f"{both[0].text} {len(both[1].text)} {number} {said}"
+    return f"{both[0].text} {len(both[1].text)} {number} {said} {len(before)}"
 
 
 async def big(message: Message) -> str:
@@ -226,13 +229,13 @@ async def works(client: Client) -> None:
         await client.result("sleeper", slow, timeout=30)
     run = new_id()
     async with client.watch(run) as events:
-        await client.send("desk", "hi", timeout=100, run_id=run)
+        await client.send("desk", "hi", timeout=100, run_id=run, session="s")
         while not await client.questions(run):  # noqa: ASYNC110 - asks a server
             await asyncio.sleep(0.05)
         await client.answer(run, "yes")
         result = await client.result("desk", run, timeout=60)
         assert result is not None
-        assert result.text == "hello 200000 3 yes"
+        assert result.text == "hello 200000 3 yes 0"
         async for _ in events:
             break
     assert {run, slow} <= {one.run_id for one in await client.runs.list()}
@@ -253,7 +256,7 @@ CALLED: dict[str, tuple[set[str], set[str]]] = {
     CLIENT: (set(), AGENTS),
     UPKEEP: (set(), set()),
 }
-MORE = {CLIENT: {"evt"}, UPKEEP: {"call", "res", "run", "timer"}}
+MORE = {CLIENT: {"evt", "ses"}, UPKEEP: {"call", "res", "run", "timer", "ses"}}
 """What the users that serve no agent may publish about any."""
 
 
@@ -272,6 +275,8 @@ def not_for(user: str, names: Names) -> Iterator[str]:
                 yield f"{p}{verb}.{other}.r.root"
         if "evt" not in MORE.get(user, ()):
             yield f"{p}evt.{other}"
+        if "ses" not in MORE.get(user, ()):
+            yield f"{p}ses.{other}.s.log"
         yield f"{p}dlq.CALLS.call.{other}.r.root"
         yield f"$KV.{names.bucket(FEEDS)}.{other}"
         for stream in (names.stream(short) for short in (CALLS, TIMERS, EVENTS)):
@@ -284,6 +289,7 @@ def not_for(user: str, names: Names) -> Iterator[str]:
             swept = {
                 names.stream(RESULTS): {"MSG.DELETE", "PURGE"},
                 names.stream(EVENTS): {"PURGE"},
+                names.stream(SESSIONS): {"PURGE"},
             }
             if user != UPKEEP or verb not in swept.get(stream, ()):
                 yield f"$JS.API.STREAM.{verb}.{stream}"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from aixgo import Agent, Context, Message
+from aixgo.calls.upkeep.sessions import PAUSE_SECONDS
 from aixgo.errors import InvalidPayload, ModelTimeout, RemoteError
 from aixgo.models import ChatMessage
-from aixgo.stores.sessions.port import Entry, Key
-from aixgo.testing.local import Running
+from aixgo.stores.sessions.port import SLACK_SECONDS, Entry, Key
+from aixgo.subjects import SESSIONS
+from aixgo.testing.local import Running, run_local
 from aixgo.testing.waiting import PATIENCE_SECONDS
 
 QUICK = {"initial_backoff": 0.05, "max_backoff": 0.1}
@@ -160,6 +163,19 @@ async def test_a_conversation_expires_after_its_last_message(running: Running) -
         await system.call("memo", "one", session="s")
         (summary,) = await system.space.sessions.find()
         assert summary.expires == pytest.approx(summary.used + 7200)
+
+
+@pytest.mark.virtual_time
+async def test_upkeep_removes_what_has_expired() -> None:
+    async with run_local(Agent("memo", remember, session={"ttl": "2h"})) as system:
+        await system.call("memo", "one", session="s")
+        stream = system.names.stream(SESSIONS)
+        await asyncio.sleep(7200 + 1)  # of virtual time
+        assert (await system.space.sessions.read(Key("memo", "s"))).entries == ()
+        await asyncio.sleep(SLACK_SECONDS + 2 * PAUSE_SECONDS)
+        info = await system.broker.stream_info(stream)
+        assert info is not None
+        assert info.messages == 0
 
 
 async def test_a_message_of_a_megabyte_is_remembered(running: Running) -> None:

@@ -18,6 +18,7 @@ from aixgo.broker.topology import ACK_WAIT_SECONDS, AgentNeeds, provision
 from aixgo.calls.upkeep.handled import Handled
 from aixgo.calls.upkeep.recovery import Recovery
 from aixgo.calls.upkeep.retention import Sweeper
+from aixgo.calls.upkeep.sessions import ExpiredSessions
 from aixgo.client import Client
 from aixgo.config.retention import Retention
 from aixgo.config.servers import Access
@@ -331,6 +332,7 @@ class System(Client):
         self._sweeper = Sweeper(self.space, app.retention, subscribers)
         self._handled = Handled(self.space, app.agents)
         self._recovery = Recovery(self.space)
+        self._expired = ExpiredSessions(self.space)
         self._keeps_up = upkeep
         self._upkeep: list[asyncio.Task[None]] = []
         self._guard: Callable[[], None] | None = None
@@ -350,6 +352,7 @@ class System(Client):
                 asyncio.create_task(self._sweeper.run(), name="old results"),
                 asyncio.create_task(self._handled.run(), name="handled events"),
                 asyncio.create_task(self._recovery.run(), name="lost calls"),
+                asyncio.create_task(self._expired.run(), name="expired sessions"),
             ]
         loop = asyncio.get_running_loop()
         until = loop.time() + START_SECONDS

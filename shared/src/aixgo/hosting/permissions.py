@@ -118,7 +118,7 @@ def configuration(found: Iterable[User], *, nkeys: bool = False) -> str:
 def _service(app: App, name: str, agents: list[Agent]) -> User:
     names, own = app.names, tuple(agent.name for agent in agents)
     called = sorted({other for agent in agents for other in _called(app, agent)})
-    publish = [*_common(names), *_reads(names, RESULTS, SESSIONS), *_forgets(names)]
+    publish = [*_common(names), *_reads(names, RESULTS, SESSIONS)]
     subscribe = [*_heard(names, name), "$SRV.>"]
     for agent in own:
         publish += _work(names, agent, events=bool(app.sources(agent)))
@@ -143,7 +143,7 @@ def _called(app: App, agent: Agent) -> Iterator[str]:
 def _client(app: App) -> User:
     names = app.names
     read = (RESULTS, HISTORY, TOKENS, CALLS, TIMERS, DLQ, SESSIONS)
-    publish = [*_common(names), *_reads(names, *read), *_forgets(names)]
+    publish = [*_common(names), *_reads(names, *read)]
     for agent in app.agents:
         publish += [*_calls(names, agent), names.event(agent), f"{names.prefix}ses.{agent}.>"]
     publish += [f"$JS.API.STREAM.INFO.{names.stream(short)}" for short in STREAMS]
@@ -155,11 +155,11 @@ def _client(app: App) -> User:
 def _upkeep(app: App) -> User:
     names, p = app.names, app.names.prefix
     publish = [*_common(names), *_reads(names, RESULTS, CALLS, TIMERS, DLQ, EVENTS, SESSIONS)]
-    publish += _forgets(names)
-    publish += [f"{p}res.>", f"{p}run.>", f"{p}call.>", f"{p}timer.>"]
+    publish += [f"{p}{verb}.>" for verb in ("res", "run", "call", "timer", "ses")]
     publish += [
         f"$JS.API.STREAM.{verb}.{names.stream(RESULTS)}" for verb in ("PURGE", "MSG.DELETE")
     ]
+    publish.append(f"$JS.API.STREAM.PURGE.{names.stream(SESSIONS)}")
     publish += [f"$JS.API.STREAM.INFO.{names.stream(short)}" for short in STREAMS]
     publish += [
         f"$JS.API.{verb}.{names.stream(EVENTS)}" for verb in ("STREAM.PURGE", "CONSUMER.NAMES")
@@ -211,11 +211,6 @@ def _reads(names: Names, *streams: str) -> Iterator[str]:
         yield f"$JS.API.DIRECT.GET.{stream}.>"
         yield f"$JS.API.STREAM.MSG.GET.{stream}"
         yield f"$JS.API.STREAM.INFO.{stream}"
-
-
-def _forgets(names: Names) -> Iterator[str]:
-    """Yield what removes a conversation, of which all records go at once."""
-    yield f"$JS.API.STREAM.PURGE.{names.stream(SESSIONS)}"
 
 
 def _calls(names: Names, agent: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
@@ -54,14 +55,28 @@ class SessionLog(Log, Upkeep, Protocol):
 
 
 class _Head(Summary, frozen=True, kw_only=True):
-    """A summary as it is kept; `newest` is the sequence of the last entry."""
+    """A summary as it is kept.
+
+    Attributes:
+        newest: sequence of the last entry.
+        since: sequence at which the conversation began; -1: that of this record. Entries before it
+            are of one that has expired, and was begun anew.
+        former: Unix seconds at which that was; 0 when there are no such entries.
+    """
 
     newest: int = 0
+    since: int = -1
+    former: float = 0.0
 
 
 class _Found(msgspec.Struct, frozen=True):
     head: _Head
     sequence: int
+
+    @property
+    def since(self) -> int:
+        """Sequence at which the conversation began."""
+        return self.sequence if self.head.since < 0 else self.head.since
 
 
 _head = msgspec.json.Decoder(_Head)
@@ -80,11 +95,8 @@ class BrokerSessions:
         """Add an entry; see `SessionStore.append`."""
         body = encoded(key, entry)
         found = await self._find(key)
-        if found is not None and found.head.over(now()):
-            await self._purge(key, before=found.sequence + 1)
-            found = None
-        if found is None:
-            found = await self._begin(key, entry, user, expires)
+        if found is None or found.head.over(now()):
+            found = await self._begin(key, entry, user, expires, found)
         found.head.check(user)
         sequence = await self._write(key, entry.id, body)
         await self._touch(key, found, sequence, entry.at, expires)
@@ -98,6 +110,8 @@ class BrokerSessions:
             return empty(key)
         wanted = found.head.newest if upto is None else min(upto, found.head.newest)
         records = await self._records(key, wanted)
+        if upto is None or upto >= found.since:
+            records = [record for record in records if record.sequence > found.since]
         if upto is not None:
             records = [record for record in records if record.sequence <= upto]
         return Conversation(summary=_summary(found.head), entries=list(_entries(records)))
@@ -113,10 +127,21 @@ class BrokerSessions:
 
     async def sweep(self) -> int:
         """Remove what has expired; see `SessionStore.sweep`."""
-        late = [one for one in await self._heads() if one.head.over(now() - SLACK_SECONDS)]
-        for one in late:  # what was appended meanwhile has a higher sequence, and stays
-            await self._purge(one.head.key, before=one.sequence + 1)
-        return len(late)
+        limit, removed = now() - SLACK_SECONDS, 0
+        for one in await self._heads():
+            key = one.head.key
+            if one.head.over(limit):  # what is appended meanwhile has a higher sequence, and stays
+                await self._purge(key, before=one.sequence + 1)
+            elif 0.0 < one.head.former <= limit:
+                await self._log.purge(self._stream, self._names.session_log(*key), before=one.since)
+                with suppress(WrongSequence):  # the next sweep says it
+                    await self._put(
+                        key, replace(one.head, since=one.since, former=0.0), one.sequence
+                    )
+            else:
+                continue
+            removed += 1
+        return removed
 
     # -- records -------------------------------------------------------------------------------
 
@@ -129,8 +154,15 @@ class BrokerSessions:
         records = await self._log.read(self._stream, self._names.session_heads(agent))
         return [one for one in map(_found, records) if one is not None]
 
-    async def _begin(self, key: Key, entry: Entry, user: str, expires: float) -> _Found:
-        """Write the first head, so that no entry is without one; returns the one that stands."""
+    async def _begin(
+        self, key: Key, entry: Entry, user: str, expires: float, before: _Found | None
+    ) -> _Found:
+        """Write the first head, so that no entry is without one; returns the one that stands.
+
+        Args:
+            before: of a conversation that has expired. Its entries stay for a while: only upkeep
+                removes anything.
+        """
         head = _Head(
             agent=key.agent,
             session=key.session,
@@ -138,9 +170,11 @@ class BrokerSessions:
             began=entry.at,
             used=entry.at,
             expires=expires,
+            former=0.0 if before is None else now(),
         )
+        expected = 0 if before is None else before.sequence
         try:
-            return _Found(head, await self._put(key, head, 0))
+            return _Found(head, await self._put(key, head, expected))
         except WrongSequence:
             return await self._find(key) or _Found(head, 0)
 
@@ -175,6 +209,7 @@ class BrokerSessions:
                 used=max(head.used, used),
                 expires=expires,
                 newest=max(head.newest, sequence),
+                since=_Found(head, expected).since,
             )
             try:
                 await self._put(key, newer, expected)

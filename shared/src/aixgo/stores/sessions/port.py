@@ -150,8 +150,8 @@ class SessionStore(Protocol):
     """Keeps conversations; promises what `aixgo.testing.session_checks` checks.
 
     Entries of one conversation have one order, the same for every reader, and a reader sees every
-    entry whose `append` has returned. Processes may append at once; no entry is lost. Foreign
-    exceptions do not leave an adapter: a store that cannot be reached is a `StoreError`.
+    entry whose `append` has returned. Processes may append at once; no entry is lost. No exception
+    of a client library leaves an adapter.
     """
 
     async def append(self, key: Key, entry: Entry, *, user: str = "", expires: float = 0.0) -> None:
@@ -172,7 +172,8 @@ class SessionStore(Protocol):
 
         Args:
             upto: position of the last entry that is wanted, as it was read before. It is returned
-                for `SLACK_SECONDS` after the conversation has expired, too.
+                for `SLACK_SECONDS` after the conversation has expired, too, unless another has
+                begun in its place.
         """
         ...
 
