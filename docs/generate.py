@@ -36,6 +36,7 @@ SECTIONS = (
     ("Limits", "`limits`"),
     ("Input", "`inputs[]`"),
     ("Output", "`outputs[]`"),
+    ("PollOptions", "`http` of a producer"),
 )
 
 TOLD = ("ServerUse", "McpServer", "OwnMcpServer")

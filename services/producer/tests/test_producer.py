@@ -243,7 +243,7 @@ async def test_a_producer_cannot_be_called(running: Running) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, ["template, events and file", "none"]),
+        ({}, ["template, events, file", "none"]),
         ({"template": "x", "events": ["y"]}, ["template and events"]),
         ({"template": "{m}"}, ["{m}", "{n}, {time}, {uuid}"]),
         ({"template": "x", "cycle": True}, ["cycle"]),

@@ -23,6 +23,11 @@ log = logging.getLogger("aixgo.producer")
 DEFAULT_INTERVAL = 1.0
 """Seconds between two events when the agent declares neither `interval` nor `cron`."""
 
+DEFAULT_POLL_INTERVAL = 60.0
+"""The same between two polls of a server."""
+
+Work = Callable[[Outlet], Awaitable[None]]
+
 
 class Producer(Role):
     """Publishes an event at every tick of its `interval` or firing of its `cron`; cannot be called.
@@ -41,30 +46,59 @@ class Producer(Role):
                 f"agent {spec.name!r} has an interval and a cron expression; leave one of them out"
             )
         self._zone = options.zone
-        self._work = self._schedule()
+        self._work = self._polling() if options.http is not None else self._publishing()
 
-    def _schedule(self) -> Callable[[Outlet, Source], Awaitable[None]]:
+    def _publishing(self) -> Work:
+        """Return what publishes events of its own when they are due."""
         options, interval = self.options, self.spec.interval
         if not options.cron:
             seconds = DEFAULT_INTERVAL if interval is None else interval
-            return partial(at_interval, interval=seconds, count=options.count)
-        # imported here, before anything runs: only who has a schedule pays
-        from aixgo_services.producer.cron import Cron
-        from aixgo_services.producer.firings import at_firings
+            timed = partial(at_interval, interval=seconds, count=options.count)
+        else:
+            # imported here, before anything runs: only who has a schedule pays
+            from aixgo_services.producer.cron import Cron
+            from aixgo_services.producer.firings import at_firings
 
-        return partial(
-            at_firings,
-            cron=Cron(options.cron, self._zone),
-            count=options.count,
-            missed=options.missed,
-            most=options.missed_limit,
-        )
+            timed = partial(
+                at_firings,
+                cron=Cron(options.cron, self._zone),
+                count=options.count,
+                missed=options.missed,
+                most=options.missed_limit,
+            )
+
+        async def work(outlet: Outlet) -> None:
+            await timed(outlet, await self._source())
+
+        return work
+
+    def _polling(self) -> Work:
+        """Return what asks a server."""
+        from aixgo_services.producer.pages import Pages
+        from aixgo_services.producer.polling import Every, Polling, Schedule
+
+        options, interval = self.options, self.spec.interval
+        schedule: Schedule
+        if options.cron:
+            from aixgo_services.producer.cron import Cron
+
+            schedule = Cron(options.cron, self._zone)
+        elif interval == 0:
+            raise ConfigError(
+                f"agent {self.name!r}: an interval of 0 asks the server without a pause; give it "
+                "some time, such as 30s"
+            )
+        else:
+            schedule = Every(DEFAULT_POLL_INTERVAL if interval is None else interval)
+        pages = Pages(self.name, options.http)
+        by_id, count = bool(options.http.id), options.count
+        return Polling(self.spec, pages, schedule, by_id=by_id, count=count).run
 
     async def start(self, feed: Feed) -> None:
-        """Publish until `count`, the end of the list, or `feed.stopping`."""
+        """Publish until `count`, the end of the events, or `feed.stopping`."""
         outlet = Outlet(self.spec, feed, self.options.rate)
         with suppress(Stopping):
-            await self._work(outlet, await self._source())
+            await self._work(outlet)
         log.info("producer.ended", extra={"agent": self.name, "published": outlet.published})
 
     async def _source(self) -> Source:

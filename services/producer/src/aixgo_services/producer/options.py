@@ -9,16 +9,17 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from aixgo.config.agents import Options
 from aixgo_services.producer.events import template_problem
+from aixgo_services.producer.pages import PollOptions
 from aixgo_services.producer.rate import Rate
 
 Missed = Literal["skip", "once", "all"]
 """What becomes of firings at which no instance was there."""
 
-_SOURCES = ("template", "events", "file")
+_SOURCES = ("template", "events", "file", "http")
 
 
 class ProducerOptions(Options):
-    """What a producer publishes, and when; exactly one of `template`, `events` and `file`."""
+    """What a producer publishes, and when; exactly one of its sources."""
 
     template: JsonValue = None
     """Text or JSON of every event, with `{n}`, `{time}`, `{due}`, `{uuid}` and `{agent}` filled in;
@@ -28,6 +29,8 @@ class ProducerOptions(Options):
     file: str = ""
     """Path of a file whose lines are the events: JSON values when it ends in `.jsonl`, else text;
     relative to the directory of the process. Read when the agent starts."""
+    http: PollOptions | None = None
+    """A server that is asked at every tick or firing; what is new in its answers are the events."""
     cycle: bool = False
     """Begin again when `events` or the lines of `file` are used up, instead of ending."""
     count: int = Field(default=0, ge=0)
@@ -82,6 +85,8 @@ class ProducerOptions(Options):
             Cron(self.cron, self.zone)
         elif late := {"missed", "missed_limit"} & self.model_fields_set:
             raise ValueError(f"{min(late)} belongs to cron; an interval leaves out what it missed")
+        if self.http is not None and "missed" in self.model_fields_set:
+            raise ValueError("missed belongs to events that are due; a missed poll needs no other")
         if "missed_limit" in self.model_fields_set and self.missed != "all":
             raise ValueError("missed_limit belongs to `missed: all`")
         return self

@@ -116,9 +116,7 @@ class ResultPath:
             if isinstance(value, Mapping)
             else f"it is {cut(msgspec.json.encode(value).decode(), 80)}"
         )
-        raise ToolError(
-            f"{what}: {self._text} finds nothing in the answer; {there}; mend the path in `result`"
-        )
+        raise ToolError(f"{what}: {self._text} finds nothing in the answer; {there}; mend the path")
 
 
 class Answers:
