@@ -43,7 +43,7 @@ SURFACE = (
     Part(
         "aixgo.agents.role",
         "For authors of roles.",
-        ("Feed", "Remembered", "find_role", "known_roles"),
+        ("Feed", "Heard", "Listening", "Remembered", "find_role", "known_roles"),
     ),
     Part(
         "aixgo.config.agents",

@@ -23,6 +23,7 @@ from aixgo import Agent, App, Context, Message
 from aixgo.broker import BrokerEvent
 from aixgo.broker.nats import NatsBroker
 from aixgo.broker.open import open_broker
+from aixgo.broker.port import StreamConfig
 from aixgo.client import Client
 from aixgo.config.servers import Access
 from aixgo.envelope import new_id
@@ -169,6 +170,36 @@ async def served(
 async def test_a_system_does_all_its_work_with_the_generated_permissions(door: Door) -> None:
     async with served(system(), door.server.url, door.sign_in) as client:
         await works(client)
+
+
+async def test_messages_of_other_systems_come_in_with_the_generated_permissions() -> None:
+    events: list[str] = []
+
+    async def keep(message: Message) -> None:
+        events.append(message.text)
+
+    agents = [
+        Agent("orders", role="producer", subject="shop.>", stream="SHOP"),
+        Agent("pings", role="producer", subject="ping.*"),
+        Agent("keeper", keep, inputs=["orders", "pings"]),
+    ]
+    app = App(agents, namespace="guarded")
+    text = configuration(users(app)).replace(
+        "users: [", 'users: [\n    { user: "outside", password: "p" }', 1
+    )
+    for user in users(app):
+        text = text.replace(f"$AIXGO_PASSWORD_{user.name.upper()}", "p")
+
+    def sign_in(user: User) -> Access:
+        return Access(user=user.name, password=SecretStr("p"), inbox=user.inbox)
+
+    with NatsServer(text) as server:
+        async with open_broker(server.url_of("outside", "p")) as outside:
+            await outside.ensure_stream(StreamConfig(name="SHOP", subjects=("shop.>",)))
+            async with served(app, server.url, sign_in):
+                await outside.append("shop.new", b"order")
+                await outside.publish("ping.a", b"ping")
+                await eventually(lambda: sorted(events) == ["order", "ping"])
 
 
 @pytest.fixture

@@ -254,6 +254,19 @@ async def test_a_producer_cannot_be_called(running: Running) -> None:
         ({"template": "{n:%H}"}, ["{n:%H}", "{time} and {due}"]),
         ({"template": {"a": ["{m}"]}}, ["{m}"]),
         ({"template": "x", "speed": 3}, ["speed"]),
+        ({"subject": ">"}, ["'>'", "not a subject to listen to"]),
+        ({"subject": "a..b"}, ["'a..b'"]),
+        ({"subject": "a.>.b"}, ["'a.>.b'"]),
+        ({"subject": "aixgo.default.evt.*"}, ["Aixgo itself", "inputs"]),
+        ({"subject": "$SYS.>"}, ["of the server"]),
+        ({"subject": "a", "stream": "a b"}, ["'a b'", "name of a stream"]),
+        ({"subject": "a", "stream": "aixgo-default-EVENTS"}, ["Aixgo itself"]),
+        ({"subject": "a", "stream": "KV_aixgo-default-feeds"}, ["Aixgo itself"]),
+        ({"subject": "a", "cron": "* * * * *"}, ["cron does not belong"]),
+        ({"subject": "a", "deliver": "new"}, ["deliver belongs to a stream"]),
+        ({"subject": "a", "stream": "A", "buffer": 3}, ["buffer belongs"]),
+        ({"subject": "a", "template": "x"}, ["template and subject"]),
+        ({"template": "x", "stream": "A"}, ["stream belongs to a subject"]),
     ],
 )
 def test_a_wrong_option_is_refused(options: dict[str, Any], words: list[str]) -> None:
@@ -261,3 +274,8 @@ def test_a_wrong_option_is_refused(options: dict[str, Any], words: list[str]) ->
         clock(**options)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_messages_that_come_as_they_do_have_no_interval() -> None:
+    with pytest.raises(ConfigError, match="interval, and messages of 'a' come as they do"):
+        clock(subject="a", interval=1).build()

@@ -335,6 +335,10 @@ class Names:
         """Name of a stream on the server, such as `aixgo-default-CALLS` for `CALLS`."""
         return f"aixgo-{self.namespace}-{short}"
 
+    def foreign_consumer(self, agent: str) -> str:
+        """Name of an agent's consumer in a stream of another system, and of its queue group."""
+        return f"aixgo-{self.namespace}-{token(agent, 'agent')}"
+
     def bucket(self, short: str) -> str:
         """Name of a key-value bucket or object store on the server."""
         return f"aixgo-{self.namespace}-{short}"

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from aixgo.agents.agent_tools import TOOL_KEYS, ToolsOfAgent
 from aixgo.agents.handler import Handler, HandlerRole, HandlerShape
-from aixgo.agents.role import Role, find_role, known_roles
+from aixgo.agents.role import Listening, Role, find_role, known_roles
 from aixgo.config.agents import AgentSpec, Options
 from aixgo.config.problems import Invalid, Problem, UnknownKey, Wrong
 from aixgo.config.reference import imported
@@ -63,6 +63,14 @@ class Declaration:
             ConfigError: the role finds its options wrong together.
         """
         return self.build().output_schema() if self.shape is None else self.shape.output_schema
+
+    def listens(self) -> tuple[Listening, ...]:
+        """Return the messages of other systems that the agent takes.
+
+        Raises:
+            ConfigError: the role finds its options wrong together.
+        """
+        return () if self.shape is not None else self.build().listens()
 
     def build(self) -> Role:
         """Return a new instance of the behaviour.

@@ -7,7 +7,8 @@ pointing to a subclass of `Role`. Nothing here names a role.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
@@ -36,6 +37,36 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True):
 
     value: Any = None
     revision: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listening:
+    """Messages of other systems that an agent takes.
+
+    Attributes:
+        subject: whose messages are taken; `*` and `>` as in NATS.
+        stream: that keeps them. Empty for messages that no stream keeps: those that are sent while
+            no instance listens, or faster than they are taken, are gone.
+        deliver: whether it begins with what the stream keeps already, or what comes from now on.
+        buffer: messages that may wait to be taken when no stream keeps them.
+    """
+
+    subject: str
+    stream: str = ""
+    deliver: Literal["all", "new"] = "all"
+    buffer: int = 10_000
+
+
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
+    """A message of another system.
+
+    Attributes:
+        key: the same whenever it is delivered; empty when no stream keeps it.
+    """
+
+    subject: str
+    data: bytes
+    key: str = ""
 
 
 class Feed(Protocol):
@@ -69,6 +100,19 @@ class Feed(Protocol):
         Raises:
             WrongSequence: another instance has written since; recall it, and decide anew.
             BodyTooLarge: it is over 256 KiB.
+        """
+        ...
+
+    async def listen(self, to: Listening, take: Callable[[Heard], Awaitable[bool]]) -> None:
+        """Give each message to `take`, one after another, until that returns False.
+
+        Each goes to one instance of the agent. What a stream keeps is given again when it was not
+        taken to the end. Returns also when the agent should stop.
+
+        Raises:
+            StreamNotFound, ConsumerNotFound: the stream does not exist, or the agent is not
+                provisioned.
+            Exception: what `take` raised.
         """
         ...
 
@@ -141,6 +185,10 @@ class Role:
     def output_schema(self) -> dict[str, Any]:
         """JSON schema of its answers, known from its options; empty when they can be anything."""
         return {}
+
+    def listens(self) -> tuple[Listening, ...]:
+        """Messages of other systems that it takes with `Feed.listen`, known from its options."""
+        return ()
 
     def ready(self) -> bool:
         """Whether it can take work now."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from aixgo.broker.keyvalue import bucket_stream
 from aixgo.broker.objects import store_stream
@@ -42,6 +43,21 @@ PRESENCE_TTL_SECONDS = 15
 
 
 @dataclass(frozen=True, kw_only=True)
+class ForeignStream:
+    """A stream of another system that an agent reads; the stream itself is not declared here.
+
+    Attributes:
+        stream: its name on the server.
+        subject: filter of what is read.
+        deliver: whether it begins with what the stream keeps already, or what comes from now on.
+    """
+
+    stream: str
+    subject: str
+    deliver: Literal["all", "new"] = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
 class AgentNeeds:
     """What an agent asks of the broker.
 
@@ -49,12 +65,14 @@ class AgentNeeds:
         name: of the agent.
         concurrency: calls that all instances together may hold; the consumer's `max_ack_pending`.
         sources: agents whose events it handles.
+        foreign: streams of other systems whose messages it takes.
         ack_wait: seconds after which an unanswered delivery goes to another instance.
     """
 
     name: str
     concurrency: int = 64
     sources: tuple[str, ...] = ()
+    foreign: tuple[ForeignStream, ...] = ()
     ack_wait: float = ACK_WAIT_SECONDS
 
 
@@ -174,7 +192,7 @@ def streams(
 
 
 def consumers(names: Names, agents: Iterable[AgentNeeds]) -> list[tuple[str, ConsumerConfig]]:
-    """Return (stream, consumer) for every agent: its calls, its fired timers, its event sources."""
+    """Return (stream, consumer) for every agent: its calls, its timers, its sources."""
     declared: list[tuple[str, ConsumerConfig]] = []
     for agent in agents:
         declared.append(
@@ -206,6 +224,19 @@ def consumers(names: Names, agents: Iterable[AgentNeeds]) -> list[tuple[str, Con
                     ),
                 )
             )
+        declared += [
+            (
+                foreign.stream,
+                ConsumerConfig(
+                    name=names.foreign_consumer(agent.name),
+                    filters=(foreign.subject,),
+                    deliver=foreign.deliver,
+                    ack_wait=agent.ack_wait,
+                    description=f"events of the agent {agent.name}",
+                ),
+            )
+            for foreign in agent.foreign
+        ]
     return declared
 
 

@@ -125,7 +125,9 @@ class AgentService:
         await self.agent.tools.open()
         await self._worker.start()
         if self.role.style != "request":
-            self._feed = ServiceFeed(self.space, self.agent.name, self.agent.spec.on_full)
+            self._feed = ServiceFeed(
+                self.space, self.agent.name, self.agent.spec.on_full, ack_wait=self.wiring.ack_wait
+            )
             self._running = asyncio.create_task(self._run(self._feed), name=f"{name}: start")
         await self._broker.flush()
         self._started = True

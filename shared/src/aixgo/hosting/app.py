@@ -14,7 +14,7 @@ from aixgo.agents.agent import Agent
 from aixgo.agents.system import connect, misfits, subscriptions
 from aixgo.broker.open import open_broker
 from aixgo.broker.port import Broker
-from aixgo.broker.topology import ACK_WAIT_SECONDS, AgentNeeds, provision
+from aixgo.broker.topology import ACK_WAIT_SECONDS, AgentNeeds, ForeignStream, provision
 from aixgo.calls.upkeep.handled import Handled
 from aixgo.calls.upkeep.recovery import Recovery
 from aixgo.calls.upkeep.retention import Sweeper
@@ -238,6 +238,11 @@ class App:
                 name=agent.name,
                 concurrency=agent.spec.concurrency,
                 sources=self.sources(agent.name),
+                foreign=tuple(
+                    ForeignStream(stream=one.stream, subject=one.subject, deliver=one.deliver)
+                    for one in agent.declaration.listens()
+                    if one.stream
+                ),
                 ack_wait=self.ack_wait,
             )
             for agent in self.agents.values()

@@ -9,13 +9,15 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from aixgo.agents.role import Remembered
+from aixgo.agents.role import Listening, Remembered
+from aixgo.broker.topology import ACK_WAIT_SECONDS
 from aixgo.calls.events import event_id, publish_event
 from aixgo.calls.space import Space
 from aixgo.clock import now
 from aixgo.config.agents import OnFull
 from aixgo.envelope import Envelope, new_id
 from aixgo.errors import BodyTooLarge
+from aixgo.hosting.listening import Take, from_stream, from_subject
 from aixgo.payloads import to_meta, to_payload
 from aixgo.telemetry import tracing
 
@@ -26,8 +28,16 @@ MAX_REMEMBERED_BYTES = 256 * 1024
 class ServiceFeed:
     """The `aixgo.agents.role.Feed` of one agent."""
 
-    def __init__(self, space: Space, agent: str, on_full: OnFull = "wait") -> None:
+    def __init__(
+        self,
+        space: Space,
+        agent: str,
+        on_full: OnFull = "wait",
+        *,
+        ack_wait: float = ACK_WAIT_SECONDS,
+    ) -> None:
         self.space, self._agent, self._on_full = space, agent, on_full
+        self._ack_wait = ack_wait
         self.stopping = asyncio.Event()
 
     async def emit(self, data: Any, *, meta: Mapping[str, Any] | None = None, key: str = "") -> str:
@@ -74,6 +84,13 @@ class ServiceFeed:
         if revision:
             return await self.space.feeds.update(self._agent, body, revision)
         return await self.space.feeds.create(self._agent, body)
+
+    async def listen(self, to: Listening, take: Take) -> None:
+        """See `aixgo.agents.role.Feed.listen`."""
+        if to.stream:
+            await from_stream(self.space, self._agent, to, take, self.stopping, self._ack_wait)
+        else:
+            await from_subject(self.space, self._agent, to, take, self.stopping)
 
     async def sleep(self, seconds: float) -> bool:
         """Wait; True when the time is over, False when the agent should stop."""

@@ -124,6 +124,11 @@ def _service(app: App, name: str, agents: list[Agent]) -> User:
         publish += _work(names, agent, events=bool(app.sources(agent)))
         if app.agents[agent].role_class.style != "request":
             publish += _feed(names, agent)
+        for listening in app.agents[agent].declaration.listens():
+            if listening.stream:
+                publish += _reads_foreign(names, agent, listening.stream)
+            else:
+                subscribe.append(f"{listening.subject} {names.foreign_consumer(agent)}")
         subscribe.append(names.rpc(agent, "x").removesuffix("x") + ">")
     for other in dict.fromkeys([*own, *called]):
         publish += [*_calls(names, other)]
@@ -247,6 +252,14 @@ def _feed(names: Names, agent: str) -> Iterator[str]:
     yield key
     yield f"$JS.API.DIRECT.GET.{stream}.{key}"
     yield f"$JS.API.STREAM.INFO.{stream}"
+
+
+def _reads_foreign(names: Names, agent: str, stream: str) -> Iterator[str]:
+    """Yield what an agent does that takes the messages of another system's stream."""
+    consumer = names.foreign_consumer(agent)
+    yield f"$JS.API.CONSUMER.INFO.{stream}.{consumer}"
+    yield f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+    yield f"$JS.ACK.{stream}.{consumer}.>"
 
 
 def _heard(names: Names, user: str) -> Iterator[str]:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from aixgo import Role
-from aixgo.agents.role import Feed, Style
+from aixgo.agents.role import Feed, Listening, Style
 from aixgo.config.agents import AgentSpec
 from aixgo.errors import ConfigError
 from aixgo_services.producer.events import Listed, Source, Template, read_events
 from aixgo_services.producer.options import ProducerOptions
 from aixgo_services.producer.outlet import Outlet, Stopping
 from aixgo_services.producer.pacing import at_interval
+from aixgo_services.producer.subjects import from_messages
 
 log = logging.getLogger("aixgo.producer")
 
@@ -46,7 +47,16 @@ class Producer(Role):
                 f"agent {spec.name!r} has an interval and a cron expression; leave one of them out"
             )
         self._zone = options.zone
-        self._work = self._polling() if options.http is not None else self._publishing()
+        if options.subject and spec.interval is not None:
+            raise ConfigError(
+                f"agent {spec.name!r} has an interval, and messages of {options.subject!r} come as "
+                "they do; leave the interval out, or bound them with `rate`"
+            )
+        if options.subject:
+            (to,) = self.listens()
+            self._work: Work = partial(from_messages, to=to, count=options.count)
+        else:
+            self._work = self._polling() if options.http is not None else self._publishing()
 
     def _publishing(self) -> Work:
         """Return what publishes events of its own when they are due."""
@@ -93,6 +103,20 @@ class Producer(Role):
         pages = Pages(self.name, options.http)
         by_id, count = bool(options.http.id), options.count
         return Polling(self.spec, pages, schedule, by_id=by_id, count=count).run
+
+    def listens(self) -> tuple[Listening, ...]:
+        """See `Role.listens`."""
+        options = self.options
+        if not options.subject:
+            return ()
+        return (
+            Listening(
+                subject=options.subject,
+                stream=options.stream,
+                deliver=options.deliver,
+                buffer=options.buffer,
+            ),
+        )
 
     async def start(self, feed: Feed) -> None:
         """Publish until `count`, the end of the events, or `feed.stopping`."""

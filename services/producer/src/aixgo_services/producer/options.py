@@ -11,11 +11,12 @@ from aixgo.config.agents import Options
 from aixgo_services.producer.events import template_problem
 from aixgo_services.producer.pages import PollOptions
 from aixgo_services.producer.rate import Rate
+from aixgo_services.producer.subjects import stream_problem, subject_problem
 
 Missed = Literal["skip", "once", "all"]
 """What becomes of firings at which no instance was there."""
 
-_SOURCES = ("template", "events", "file", "http")
+_SOURCES = ("template", "events", "file", "http", "subject")
 
 
 class ProducerOptions(Options):
@@ -31,6 +32,17 @@ class ProducerOptions(Options):
     relative to the directory of the process. Read when the agent starts."""
     http: PollOptions | None = None
     """A server that is asked at every tick or firing; what is new in its answers are the events."""
+    subject: str = ""
+    """Messages of other systems on the same broker: what is sent to this subject is an event at
+    once; `*` stands for a token, `>` for all that follow."""
+    stream: str = ""
+    """Name of the stream that keeps them: then none is lost, and each is one event. Without it what
+    is sent while no instance listens is lost."""
+    deliver: Literal["all", "new"] = "all"
+    """Of `stream`: whether it begins with what is kept already, or what comes from now on."""
+    buffer: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Of `subject` without a `stream`: messages that may wait to be published; more are dropped and
+    counted in the log."""
     cycle: bool = False
     """Begin again when `events` or the lines of `file` are used up, instead of ending."""
     count: int = Field(default=0, ge=0)
@@ -79,6 +91,7 @@ class ProducerOptions(Options):
             )
         if self.cycle and given[0] not in ("events", "file"):
             raise ValueError(f"cycle belongs to events and file; a {given[0]} never ends by itself")
+        self._check_subject()
         if self.cron:
             from aixgo_services.producer.cron import Cron
 
@@ -90,6 +103,29 @@ class ProducerOptions(Options):
         if "missed_limit" in self.model_fields_set and self.missed != "all":
             raise ValueError("missed_limit belongs to `missed: all`")
         return self
+
+    def _check_subject(self) -> None:
+        """Refuse what does not fit to messages of other systems.
+
+        Raises:
+            ValueError: says what.
+        """
+        given = self.model_fields_set
+        if self.subject:
+            if problem := subject_problem(self.subject):
+                raise ValueError(problem)
+            if self.cron:
+                raise ValueError(
+                    "cron does not belong to a subject, whose messages come as they do"
+                )
+        elif wrong := {"stream", "deliver", "buffer"} & given:
+            raise ValueError(f"{min(wrong)} belongs to a subject; add one, such as orders.>")
+        if self.stream and (problem := stream_problem(self.stream)):
+            raise ValueError(problem)
+        if "deliver" in given and not self.stream:
+            raise ValueError("deliver belongs to a stream; without one only new messages come")
+        if "buffer" in given and self.stream:
+            raise ValueError("buffer belongs to messages that no stream keeps; leave it out")
 
     @property
     def zone(self) -> ZoneInfo:
