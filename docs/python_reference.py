@@ -39,6 +39,7 @@ SURFACE = (
     Part("aixgo.client", "What `Client` and `System` return.", ("Question",)),
     Part("aixgo.steps.model_steps", "What `ctx.model` is.", ("ModelSteps",)),
     Part("aixgo.errors", "Every error; see the tree at the top of the module."),
+    Part("aixgo.hooks", "For authors of hooks."),
     Part("aixgo.tools", "For authors of tools and tool kinds."),
     Part(
         "aixgo.agents.role",

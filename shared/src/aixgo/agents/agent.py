@@ -11,6 +11,7 @@ from aixgo.agents.declaration import CUSTOM, Declaration, declare
 from aixgo.agents.handler import Handler
 from aixgo.agents.role import Role
 from aixgo.config.agents import AgentSpec, Limits, Options, Retry
+from aixgo.config.hooks import HookSpecs
 from aixgo.config.problems import Wrong
 from aixgo.errors import ConfigError
 from aixgo.tools.port import AnyTool, ToolSource
@@ -37,6 +38,8 @@ class Agent:
             `@tool`, other objects that keep the `Tool` protocol, sources of tools, and mappings as
             in a document (`{"type": "http", "name": …}`).
         mcp_servers: of which it may use the tools: servers, or mappings as in a document.
+        hooks: what looks at its steps, by point: functions of a `Hooked`, or guards as mappings
+            (`{"before_model": [{"guard": "pii"}]}`).
         options: every other field of `AgentSpec` (`model`, `prompt`, `temperature`, `max_tokens`,
             `timeout`, `inputs`, `outputs`, `retry`, `exclusive`, …) and the role's own options.
 
@@ -63,6 +66,7 @@ class Agent:
         concurrency: int | None = None,
         tools: Sequence[AnyTool | ToolSource | Mapping[str, Any] | str] = (),
         mcp_servers: Sequence[ToolSource | Mapping[str, Any] | str] = (),
+        hooks: HookSpecs | Mapping[str, Sequence[Any]] | None = None,
         **options: Any,
     ) -> None:
         if not name:
@@ -84,6 +88,7 @@ class Agent:
             "concurrency": concurrency,
             "tools": tuple(tools),
             "mcp_servers": tuple(mcp_servers),
+            "hooks": hooks,
         }
         given = {key: value for key, value in given.items() if value not in (None, ())} | options
         declaration, problems = declare(

@@ -20,6 +20,7 @@ from aixgo.config.agents import AgentSpec, Options
 from aixgo.config.problems import Invalid, Problem, UnknownKey, Wrong
 from aixgo.config.reference import imported
 from aixgo.errors import ConfigError, by_code
+from aixgo.hooks.chain import NO_HOOKS, Hooks, WrongHook
 from aixgo.tools.declared import DeclaredTools
 from aixgo.tools.toolbox import NO_TOOLS, Toolbox
 
@@ -36,6 +37,7 @@ class Declaration:
         options: the role's own part, an instance of `role.options_for(…)`.
         role: the behaviour's class; `HandlerRole` for an agent with a handler of its own.
         tools: what the agent may use with `ctx.tool`.
+        hooks: what looks at its steps.
         shape: the handler and what it takes and returns; None for an installed role.
     """
 
@@ -43,6 +45,7 @@ class Declaration:
     options: Options
     role: type[Role]
     tools: Toolbox = NO_TOOLS
+    hooks: Hooks = NO_HOOKS
     shape: HandlerShape | None = None
 
     def calls(self) -> tuple[str, ...]:
@@ -125,9 +128,19 @@ def declare(
     except ConfigError as error:
         loc = ("handler",) if "handler" in given else ()
         problems.append(Wrong(loc, _without_name(str(error), _name(given)), error))
+    hooks = NO_HOOKS if spec is None else _hooks(spec, problems)
     if problems or spec is None or options is None or box is None:
         return None, problems
-    return Declaration(spec=spec, options=options, role=role, tools=box, shape=shape), problems
+    made = Declaration(spec=spec, options=options, role=role, tools=box, hooks=hooks, shape=shape)
+    return made, problems
+
+
+def _hooks(spec: AgentSpec, problems: list[Problem]) -> Hooks:
+    try:
+        return Hooks.of(spec.hooks)
+    except WrongHook as error:
+        problems.append(Wrong(("hooks", *error.loc), str(error)))
+        return NO_HOOKS
 
 
 def _behaviour(

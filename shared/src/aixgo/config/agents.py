@@ -6,20 +6,16 @@ role's own model; `aixgo.agents.agent.Agent` brings the two together.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from aixgo.config.durations import Duration, PositiveDuration
+from aixgo.config.hooks import HookSpecs
+from aixgo.config.options import Options
 from aixgo.errors import by_code
+
+__all__ = ["AgentName", "AgentSpec", "Input", "Limits", "OnFull", "Options", "Output", "Retry"]
 
 AgentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
 """1 to 32 characters of A-Z, a-z, 0-9, '_' and '-': the name is a token of the agent's subjects."""
@@ -27,25 +23,6 @@ AgentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
 
 OnFull = Literal["wait", "error"]
 """What a publisher of an event does that finds no room for it."""
-
-
-class Options(BaseModel):
-    """Base of every document model: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _a_switch_is_not_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse `true` where a number is wanted; Python takes it for 1."""
-        if isinstance(value, bool) and info.field_name is not None:
-            wanted = cls.model_fields[info.field_name].annotation
-            kinds = {wanted, *get_args(wanted)}
-            if kinds & {int, float} and bool not in kinds:
-                raise ValueError(f"needs a number, not {str(value).lower()}")
-        return value
 
 
 class Retry(Options):
@@ -175,6 +152,8 @@ class AgentSpec(Options):
     """Ceilings of one run."""
     session: SessionSpec = SessionSpec()
     """What it remembers of the sessions that its callers name."""
+    hooks: HookSpecs = HookSpecs()
+    """What looks at the agent's steps before and after them, and may change or refuse them."""
 
     @property
     def model_name(self) -> str:

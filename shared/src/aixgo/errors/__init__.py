@@ -36,6 +36,7 @@
     │   ├── NotSupported                the agent's style cannot do this (execute on a producer)
     │   ├── NotReady            (retry) the agent has not finished starting
     │   ├── DeadlineExceeded            the call's deadline passed
+    │   ├── Refused                     a hook or a person does not want it; becomes a result
     │   ├── Cancelled                   the run was cancelled
     │   ├── DepthExceeded               calls nest deeper than the limit
     │   ├── AgentTimeout        (retry) an execution took longer than the agent's own `timeout`
@@ -135,6 +136,7 @@ from .calls import (
     NotSupported,
     ParkSwallowed,
     ProcessDied,
+    Refused,
     RemoteError,
     ReplayMismatch,
     SessionChanged,
@@ -235,6 +237,7 @@ __all__ = [
     "PermissionDenied",
     "ProcessDied",
     "RateLimited",
+    "Refused",
     "RemoteError",
     "ReplayMismatch",
     "RequestTimeout",

@@ -53,6 +53,30 @@ class DeadlineExceeded(CallError):
     code = "deadline_exceeded"
 
 
+class Refused(CallError):
+    """A hook, a guard or a person does not want a step, or the agent's message or answer.
+
+    A handler that lets it pass ends with a result that says so, not with an error: the `reason` as
+    its data, and `refused` in its metadata.
+
+    Attributes:
+        reason: why, for people and models.
+        hook: which hook refused it; empty when the handler did.
+        point: where, such as `before_tool`; empty when the handler did.
+    """
+
+    code = "refused"
+
+    def __init__(self, reason: str, *, hook: str = "", point: str = "") -> None:
+        self.reason, self.hook, self.point = reason, hook, point
+        super().__init__(f"refused: {reason}")
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the metadata of the result says."""
+        return {"reason": self.reason, "hook": self.hook, "point": self.point}
+
+
 class Cancelled(CallError):
     """The run was cancelled."""
 

@@ -33,6 +33,7 @@ from aixgo.errors import (
     InboxFull,
     NotReady,
     NotSupported,
+    Refused,
 )
 from aixgo.hosting.discovery import Endpoint
 from aixgo.hosting.exits import at_work
@@ -85,6 +86,7 @@ class AgentService:
             spec=spec,
             default_model=wiring.default_model,
             tools=agent.tools,
+            hooks=agent.declaration.hooks,
         )
         self._seconds = spec.timeout or spec.limits.timeout
         self._name = spec.name
@@ -262,10 +264,7 @@ class AgentService:
             with limit:
                 if request.kind == "event" and request.usage is not None:
                     ctx.check_tokens()
-                try:
-                    value = await self.role.execute(Message(request), ctx)
-                except BaseExceptionGroup as group:
-                    raise _core(group, ctx) from group
+                value = await self._answer_to(request, ctx)
                 result = self._result(request, ctx, value, began)
                 if request.kind == "event" and self.wiring.publishes:
                     event = replace(
@@ -309,10 +308,24 @@ class AgentService:
             if ctx.tokens is not None:
                 await ctx.finish()
 
+    async def _answer_to(self, request: Envelope, ctx: Context) -> Any:
+        """Return what the role answers; what is refused on the way is an answer too."""
+        try:
+            try:
+                if ctx.hooking is None:
+                    return await self.role.execute(Message(request), ctx)
+                return await ctx.handled(Message(request), self.role.execute)
+            except BaseExceptionGroup as group:
+                raise _core(group, ctx) from group
+        except Refused as refused:
+            return Reply(refused.reason, meta={"refused": refused.facts})
+
     def _result(self, request: Envelope, ctx: Context, value: Any, began: float) -> Envelope:
         """Return the result of what a role returned: a `Reply`, or its data alone."""
         ctx.check_end()
         data, meta = (value.data, value.meta) if isinstance(value, Reply) else (value, {})
+        if ctx.hooking is not None and ctx.hooking.notes:
+            meta = {**meta, "notes": ctx.hooking.notes}
         if isinstance(data, Message):
             payload = data.envelope.payload
             meta = {**data.meta, **meta}

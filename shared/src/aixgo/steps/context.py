@@ -29,13 +29,15 @@ from aixgo.calls.parking import Awaited, Parked
 from aixgo.calls.results import raise_for_status, result_of
 from aixgo.calls.token_stream import TokenWriter
 from aixgo.clock import now
-from aixgo.envelope import Usage
+from aixgo.envelope import Envelope, Usage
 from aixgo.errors import AixgoError, RemoteError, ToolFailed
-from aixgo.message import Message
+from aixgo.message import Message, Reply
 from aixgo.models.bus import GATEWAY, BusModel, ModelTask
+from aixgo.models.port import Model
 from aixgo.payloads import to_meta, to_payload, to_seconds
-from aixgo.steps.execution import JSON_NULL, Execution
+from aixgo.steps.execution import JSON_NULL, AgentRuntime, Execution
 from aixgo.steps.gather import Gather
+from aixgo.steps.hooking import HookedModel, Hooking
 from aixgo.steps.model_steps import ModelSteps
 from aixgo.steps.model_transport import StepTransport
 from aixgo.steps.overrides import in_force, overridden
@@ -65,6 +67,14 @@ class Context(Execution):
     """The run as one execution of a handler sees it. Made by the runtime; never kept."""
 
     __aixgo_context__ = True
+
+    hooking: Hooking | None = None
+    """What looks at the steps; None for most agents."""
+
+    def __init__(self, runtime: AgentRuntime, request: Envelope, attempt: int) -> None:
+        super().__init__(runtime, request, attempt)
+        if runtime.hooks:
+            self.hooking = Hooking(self, runtime.hooks)
 
     # -- steps ---------------------------------------------------------------------------------
 
@@ -97,13 +107,30 @@ class Context(Execution):
         """
         if timeout is not None:
             to_seconds(timeout, f"timeout of the call of {agent!r}")
-        return self._call(
-            agent,
-            self._path(agent, key),
-            to_payload(data),
-            timeout,
-            self._carried(meta),
-        )
+        payload, sent = to_payload(data), self._carried(meta)
+        if self.hooking is not None:
+            return self._hooked_call(agent, self._path(agent, key), payload, timeout, sent)
+        return self._call(agent, self._path(agent, key), payload, timeout, sent)
+
+    async def _hooked_call(
+        self,
+        agent: str,
+        path: str,
+        payload: msgspec.Raw,
+        timeout: float | None,
+        meta: dict[str, Any],
+    ) -> Message:
+        assert self.hooking is not None
+        given = msgspec.json.decode(payload)
+        data = await self.hooking.look("before_call", path, given, name=agent)
+        if data is not given:
+            payload = to_payload(data)
+        answer = await self._call(agent, path, payload, timeout, meta)
+        said = answer.data
+        changed = await self.hooking.look("after_call", path, said, name=agent, given=data)
+        if changed is said:
+            return answer
+        return Message(msgspec.structs.replace(answer.envelope, payload=to_payload(changed)))
 
     def _carried(self, meta: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return the metadata of a call: what it is given, and for whom the run works."""
@@ -179,7 +206,29 @@ class Context(Execution):
             to_seconds(timeout, f"timeout of tool {name!r}")
         path = self._path(f"tool/{name}", key)
         payload = to_payload({} if arguments is None else arguments)
+        if self.hooking is not None:
+            return self._hooked_tool(tool, name, path, payload, timeout)
         return self._tool(tool, name, path, payload, timeout)
+
+    async def _hooked_tool(
+        self,
+        wanted: AnyTool | str,
+        name: str,
+        path: str,
+        payload: msgspec.Raw,
+        timeout: float | None,
+    ) -> Any:
+        assert self.hooking is not None
+        given = msgspec.json.decode(payload)
+        arguments = await self.hooking.look("before_tool", path, given, name=name)
+        if arguments is not given:
+            payload = to_payload(arguments)
+        value = await self._tool(wanted, name, path, payload, timeout)
+        if not self._runtime.hooks.at("after_tool"):
+            return value
+        said = msgspec.json.decode(to_payload(value))
+        changed = await self.hooking.look("after_tool", path, said, name=name, given=arguments)
+        return value if changed is said else changed
 
     async def _tool(
         self,
@@ -373,8 +422,17 @@ class Context(Execution):
             Cancelled: the run was cancelled instead.
             InvalidPayload: the question is too large, or no JSON.
         """
-        path = self._path("ask", key)
-        asked = Awaited.asking(self.agent, path, question, options, schemas or {})
+        return await self.ask_at(self._path("ask", key), question, options, schemas or {})
+
+    async def ask_at(
+        self,
+        path: str,
+        question: Any,
+        options: Sequence[str],
+        schemas: Mapping[str, Mapping[str, Any]],
+    ) -> Any:
+        """Ask a person at a path that is taken already; see `ask_human`."""
+        asked = Awaited.asking(self.agent, path, question, options, schemas)
         answer = await self._space.results.get(self.agent, self.run_id, path)
         if answer is None:
             raise self.parked(Parked(awaited=[asked]))
@@ -447,7 +505,11 @@ class Context(Execution):
     def _model_path(self, key: str) -> str:
         return self._path("model", key)
 
-    def _model_at(self, path: str) -> BusModel:
+    def _model_at(self, path: str) -> Model:
+        model = self._bus_model(path)
+        return model if self.hooking is None else HookedModel(model, self.hooking, path)
+
+    def _bus_model(self, path: str) -> BusModel:
         async def ask(task: ModelTask) -> Message:
             if self._request.overrides:
                 task = await self._overridden(path, task)
@@ -488,3 +550,31 @@ class Context(Execution):
     def add_usage(self, usage: Usage) -> None:
         """Count what this handler itself used; only the model gateway has such a thing to say."""
         self._usage = self._usage + usage
+
+    # -- the agent's own message and answer ------------------------------------------------------
+
+    async def handled(
+        self, message: Message, handle: Callable[[Message, Context], Awaitable[Any]]
+    ) -> Any:
+        """Return what the handler of the agent answers; its hooks look at both.
+
+        Raises:
+            Refused: a hook does not want the message or the answer.
+        """
+        hooking = self.hooking
+        if hooking is None:
+            return await handle(message, self)
+        place, given = self._path("hook", "agent"), message.data
+        data = await hooking.look("before_agent", place, given)
+        if data is not given:
+            changed = msgspec.structs.replace(message.envelope, payload=to_payload(data))
+            message = Message(changed)
+        value = await handle(message, self)
+        if not self._runtime.hooks.at("after_agent"):
+            return value
+        answer, meta = (value.data, value.meta) if isinstance(value, Reply) else (value, {})
+        if isinstance(answer, Message):
+            answer, meta = answer.data, {**answer.meta, **meta}
+        said = msgspec.json.decode(to_payload(answer))
+        final = await hooking.look("after_agent", place, said, given=data)
+        return value if final is said else Reply(final, meta=meta)

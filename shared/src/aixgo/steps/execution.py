@@ -24,6 +24,7 @@ from aixgo.clock import now
 from aixgo.config.agents import AgentSpec
 from aixgo.envelope import NO_USAGE, Envelope, Usage, fingerprint, new_id
 from aixgo.errors import DepthExceeded, ParkSwallowed, TokensExceeded
+from aixgo.hooks.chain import NO_HOOKS, Hooks
 from aixgo.message import Message
 from aixgo.steps.mismatch import check_taken, mismatch
 from aixgo.steps.scopes import Scope, branch
@@ -47,6 +48,7 @@ class AgentRuntime:
     default_model: str = ""
     publishes: bool = False
     tools: Toolbox = NO_TOOLS
+    hooks: Hooks = NO_HOOKS
 
 
 class Execution:
@@ -165,6 +167,16 @@ class Execution:
     def place(self, name: str, key: str) -> str:
         """Return the path of the next step called `name` here, or of the one named by `key`."""
         return self._path(name, key)
+
+    async def kept(self, path: str) -> bytes | None:
+        """Return what was recorded at a path as JSON, if this is a repeated execution."""
+        standing = await self._standing(self.agent, path)
+        return None if standing is None else (await self._space.payloads.fetch(standing)).body
+
+    async def keep(self, path: str, payload: msgspec.Raw) -> bytes:
+        """Record a value of any size; returns the JSON that stands, this or an earlier one."""
+        standing = await self._settle(path, payload)
+        return (await self._space.payloads.fetch(standing)).body
 
     @property
     def waited_for(self) -> str:

@@ -13,6 +13,7 @@ from aixgo.calls.json_schema import misfit
 from aixgo.errors import (
     DeadlineExceeded,
     InvalidPayload,
+    Refused,
     RemoteError,
     ToolFailed,
     ToolUnavailable,
@@ -73,6 +74,8 @@ class Acting:
                 ToolUnavailable,
                 key=key,
             )
+        except Refused as error:
+            return _shortened(f"Error: refused: {error.reason}")
         except ToolFailed as error:
             return _shortened(f"Error: the tool failed ({error.cause}): {error.text}")
         except (RemoteError, DeadlineExceeded) as error:  # of an agent that is used as a tool
