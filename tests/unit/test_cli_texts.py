@@ -13,7 +13,7 @@ from aixgo.cli._failures import exit_code_of
 from aixgo.cli._live import LiveSteps
 from aixgo.cli._question_texts import answer_in
 from aixgo.cli._terminal import note, one_line, write, write_json
-from aixgo.cli._texts import cost, tokens
+from aixgo.cli._texts import cost, looked_at, tokens
 from aixgo.envelope import NO_USAGE, Usage
 from aixgo.errors import ConfigError, InvalidPayload, Unreachable
 from aixgo.printable import printable, printable_json
@@ -38,6 +38,23 @@ def test_a_cost_is_nothing_only_when_that_is_known(usage: Usage, shown: str) -> 
 def test_tokens_are_counted_in_words() -> None:
     assert tokens(Usage(prompt_tokens=1)) == "1 token"
     assert tokens(Usage(prompt_tokens=1000, completion_tokens=234)) == "1,234 tokens"
+
+
+@pytest.mark.parametrize(
+    ("meta", "shown"),
+    [
+        ({}, []),
+        (
+            {"refused": {"reason": "no", "hook": "size", "point": "before_agent"}},
+            ["refused (size before agent)"],
+        ),
+        ({"refused": {"reason": "no", "hook": "", "point": ""}}, ["refused"]),
+        ({"notes": ["odd", "long"]}, ["noted: odd; long"]),
+        ({"refused": "yes", "notes": "all"}, []),
+    ],
+)
+def test_what_hooks_said_of_a_result_is_shown(meta: dict[str, object], shown: list[str]) -> None:
+    assert looked_at(meta) == shown
 
 
 @given(st.text())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aixgo.cli._live import LiveStep
 from aixgo.cli._terminal import one_line
-from aixgo.cli._texts import confidence, tokens
+from aixgo.cli._texts import confidence, looked_at, tokens
 from aixgo.config.durations import format_duration
 from aixgo.runs.watch import StepFinished, ToolAsked
 
@@ -16,6 +16,7 @@ def ended(step: LiveStep) -> str:
     category = step.meta.get("category")
     parts = [str(category)] if category else []
     parts += confidence(step.meta)
+    parts += looked_at(step.meta)
     if step.usage.total_tokens:
         parts.append(tokens(step.usage))
     parts.append(format_duration(step.seconds))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from aixgo.cli._terminal import one_line
 from aixgo.config.durations import format_duration
 from aixgo.envelope import NO_USAGE, Usage
 from aixgo.errors import AixgoError, ConfigError, RemoteError, code_of
@@ -52,6 +54,7 @@ class Outcome:
         elif category := meta.get("category"):
             parts.append(f"category {category}")
         parts += confidence(meta)
+        parts += looked_at(meta)
         parts += [tokens(self.usage), f"cost {cost(self.usage)}", format_duration(self.seconds)]
         return " · ".join(parts)
 
@@ -86,6 +89,19 @@ def confidence(meta: Any) -> list[str]:
     """Return `confidence 0.93`; nothing when a result does not say it."""
     value = meta.get("confidence")
     return [f"confidence {value:.2f}"] if isinstance(value, int | float) else []
+
+
+def looked_at(meta: Any) -> list[str]:
+    """Return what hooks said of a result: that it is a refusal, and their notes."""
+    refused, notes = meta.get("refused"), meta.get("notes")
+    parts = []
+    if isinstance(refused, Mapping):
+        point = str(refused.get("point", "")).replace("_", " ")
+        where = " ".join(part for part in (str(refused.get("hook", "")), point) if part)
+        parts.append(one_line(f"refused ({where})" if where else "refused", 100))
+    if isinstance(notes, list) and notes:
+        parts.append(one_line(f"noted: {'; '.join(map(str, notes))}", 200))
+    return parts
 
 
 def tokens(usage: Usage) -> str:
