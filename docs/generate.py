@@ -37,6 +37,9 @@ SECTIONS = (
     ("Input", "`inputs[]`"),
     ("Output", "`outputs[]`"),
     ("PollOptions", "`http` of a producer"),
+    ("LevelRule", "`levels[]` of a logger"),
+    ("FileOptions", "`file` of a logger"),
+    ("PostOptions", "`http` of a logger"),
 )
 
 TOLD = ("ServerUse", "McpServer", "OwnMcpServer")

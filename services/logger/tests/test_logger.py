@@ -115,10 +115,24 @@ async def test_a_reply_of_another_agent_passes_through_a_logger_unchanged(
         ({"level": "loud"}, ["level", "'debug'"]),
         ({"max_chars": 0}, ["max_chars", "1"]),
         ({"format": "xml"}, ["format"]),
+        ({"min_level": "loud"}, ["min_level"]),
+        ({"log": False}, ["log: false", "file or http"]),
+        ({"level_from": "severity["}, ["level_from", "JSON path"]),
+        ({"levels": [{"level": "error"}]}, ["a rule says when"]),
+        ({"levels": [{"level": "error", "matches": "("}]}, ["regular expression"]),
+        ({"levels": [{"level": "error", "field": "a["}]}, ["levels.0.field", "JSON path"]),
+        ({"levels": [{"level": "loud", "source": "x"}]}, ["level"]),
+        ({"file": {"path": ""}}, ["path"]),
+        ({"file": {"path": "x", "max_size": "1kB"}}, ["1,024 bytes", "64kB"]),
+        ({"file": {"path": "x", "max_size": 0, "keep": 3}}, ["keep belongs"]),
+        ({"file": {"path": "x", "rotate": "weekly"}}, ["rotate"]),
+        ({"http": {"url": "ftp://x"}}, ["url", "https://"]),
+        ({"http": {"url": "http://127.0.0.1/"}}, ["127.0.0.1", "allow_hosts"]),
+        ({"http": {"url": "https://x.test", "method": "PUT"}}, ["method"]),
     ],
 )
 def test_a_wrong_option_is_refused(options: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
-        Agent("journal", role="logger", **options)
+        Agent("journal", role="logger", **options).build()
     for word in words:
         assert word in str(caught.value)

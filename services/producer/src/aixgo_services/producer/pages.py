@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
-from pydantic import Field, JsonValue, SecretStr
+from pydantic import Field, JsonValue
 
-from aixgo.config.agents import Options
-from aixgo.config.durations import PositiveDuration
-from aixgo.errors import AddressBlocked, ConfigError, ToolUnavailable
-from aixgo.tools.http import HttpOptions, RequestTemplate
-from aixgo.tools.kinds import WrongKey
-from aixgo.tools.net.answers import Answers, ResultPath, hidden_headers
-from aixgo.tools.net.options import MAX_BODY_BYTES, guard_of
-from aixgo.web.secrets import Secrets
+from aixgo.errors import ConfigError
+from aixgo.tools.net.answers import ResultPath
+from aixgo.tools.net.outbound import AddressOptions, Outbound
 
 _CURSOR = "{cursor}"
 
 
-class PollOptions(Options):
+class PollOptions(AddressOptions):
     """A server that is asked for events."""
 
     url: str = Field(min_length=1, max_length=8_000, repr=False)
     """Address; `{cursor}` in its path or query is where the last answer ended."""
     method: Literal["GET", "POST"] = "GET"
     """Method of the request; it should change nothing, because it is repeated."""
-    headers: dict[str, SecretStr] = Field(default={})
-    """Sent with every request. Write secrets as `${VAR}`."""
     query: dict[str, str | int | float | bool] = Field(default={}, repr=False)
     """Added to the query of the URL; a value with `{cursor}` is left out while there is none."""
     body: JsonValue = Field(default=None, repr=False)
@@ -53,17 +43,6 @@ class PollOptions(Options):
     reverse: bool = False
     """Publish the items of an answer from the last to the first, for a server that lists the newest
     first."""
-    timeout: PositiveDuration = 30.0
-    """Time for one request."""
-    connect_timeout: PositiveDuration = 10.0
-    """Time to get a connection, within `timeout`."""
-    max_body: int = Field(default=MAX_BODY_BYTES, ge=1_024, le=64 * 1024 * 1024)
-    """Longest answer in bytes, unpacked; a longer one is an error."""
-    allow_hosts: tuple[str, ...] = ()
-    """Hosts, addresses and networks that may be connected to although their addresses are not
-    public, such as `api.internal` or `10.1.0.0/16`."""
-    allow_private: bool = False
-    """Whether all private and loopback addresses may be connected to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,37 +80,16 @@ class Pages:
         self._what, self._options = what, options
         self.most, self.has_cursor = options.pages, bool(options.cursor)
         self._check()
-        request = HttpOptions(
-            type="http",
-            name=agent,
-            url=options.url,
+        self._server = Outbound(
+            what,
+            options,
             method=options.method,
-            headers=options.headers,
             query=options.query,
             body=options.body,
-            parameters={"cursor": {}} if self.has_cursor else {},
-            connect_timeout=options.connect_timeout,
-            max_body=options.max_body,
-            allow_hosts=options.allow_hosts,
-            allow_private=options.allow_private,
-            idempotency_header="",
+            places=["cursor"] if self.has_cursor else [],
+            given=["cursor"] if options.start is not None else [],
         )
-        # imported here, before anything runs: only who polls pays for an HTTP client
-        from aixgo.tools.net.web import Web
-
-        try:
-            given = {"cursor"} if options.start is not None else set()
-            self._request = RequestTemplate(request, what, given)
-            guard = guard_of(request, what)
-        except WrongKey as error:
-            raise ConfigError(f"{what}: {error.key}: {error}") from error
-        try:
-            guard.check_host(urlsplit(self._request.origin).hostname or "")
-        except AddressBlocked as error:
-            raise ConfigError(str(error)) from error
-        secrets = Secrets(self._request.secrets)
-        hidden = Secrets(hidden_headers(self._request.constant_headers))
-        self._answers = Answers(what, self._request.origin, secrets=secrets, hidden=hidden)
+        self.open = self._server.opened
         self._items, self._id, self._cursor = (
             ResultPath(path, f"{what}: {key}") if path else None
             for key, path in (
@@ -139,14 +97,6 @@ class Pages:
                 ("id", options.id),
                 ("cursor", options.cursor),
             )
-        )
-        self._web = Web(
-            what,
-            guard,
-            once=False,
-            max_body=options.max_body,
-            connect_timeout=options.connect_timeout,
-            secrets=secrets,
         )
 
     def _check(self) -> None:
@@ -178,15 +128,6 @@ class Pages:
             if getattr(options, key) and not options.items:
                 raise ConfigError(f"{what}: {key} belongs to `items`; add that, or leave it out")
 
-    @asynccontextmanager
-    async def open(self) -> AsyncGenerator[None, None]:
-        """Keep connections until the block is left."""
-        await self._web.open()
-        try:
-            yield
-        finally:
-            await self._web.close()
-
     async def ask(self, cursor: Any, etag: str) -> Page | None:
         """Return the answer to one request; None when the server says that nothing has changed.
 
@@ -195,20 +136,13 @@ class Pages:
         """
         options = self._options
         cursor = options.start if cursor is None else cursor
-        call = self._request.call({} if cursor is None else {"cursor": cursor})
-        if etag:
-            call = replace(call, headers={**call.headers, "If-None-Match": etag})
-        try:
-            async with asyncio.timeout(options.timeout):
-                reply = await self._web.send(call, remaining=options.timeout, follow=True)
-        except TimeoutError:
-            raise ToolUnavailable(
-                f"{self._what}: {self._request.origin} gave no whole answer within "
-                f"{options.timeout:g} s; raise `timeout`, or ask for less"
-            ) from None
+        reply = await self._server.send(
+            {} if cursor is None else {"cursor": cursor},
+            headers={"If-None-Match": etag} if etag else None,
+        )
         if reply.status == 304:
             return None
-        return self._page(self._answers.value(reply, call.method), _etag(reply.headers))
+        return self._page(self._server.value(reply), _etag(reply.headers))
 
     def _page(self, value: Any, etag: str) -> Page:
         items = [value] if self._items is None else self._items.take(value, self._what)
