@@ -36,10 +36,6 @@ SECTIONS = (
     ("Limits", "`limits`"),
     ("Input", "`inputs[]`"),
     ("Output", "`outputs[]`"),
-    ("PollOptions", "`http` of a producer"),
-    ("LevelRule", "`levels[]` of a logger"),
-    ("FileOptions", "`file` of a logger"),
-    ("PostOptions", "`http` of a logger"),
 )
 
 TOLD = ("ServerUse", "McpServer", "OwnMcpServer")
@@ -68,7 +64,7 @@ def tables(schema: dict[str, Any]) -> str:
     parts = ["### The document\n\n" + table(schema)]
     parts += [f"### {title}\n\n{table(definitions[name])}" for name, title in SECTIONS]
     for kind in kinds.values():
-        role = kind["properties"]["role"]["const"]
+        role = kind["properties"]["role"].get("const", "module:Class")
         own = {key: value for key, value in kind["properties"].items() if key not in common}
         chosen = [f"`{key}: {value['const']}`" for key, value in own.items() if "const" in value]
         head = " with ".join([f"### Role `{role}`", *chosen])
@@ -108,7 +104,8 @@ def nested(what: str, own: dict[str, Any], definitions: dict[str, Any]) -> Itera
     """Yield the tables of the models inside of the keys of a role or a kind."""
     for key, value in own.items():
         items = value.get("items", {})
-        inside = [one.get("$ref") for one in items.get("anyOf", ())]
+        choices = [*items.get("anyOf", ()), *value.get("anyOf", ())]
+        inside = [one["$ref"] for one in choices if "$ref" in one]
         reference = items.get("$ref") or value.get("$ref") or (inside[-1] if inside else None)
         extra = value.get("additionalProperties")
         if not reference and isinstance(extra, dict):

@@ -33,7 +33,8 @@ class Agent:
         name: token of the agent's subjects: 1 to 32 characters of A-Z, a-z, 0-9, '_' and '-'.
         handler: the behaviour, or the text `module:function` that names it; the role is then
             `custom`.
-        role: an installed role, such as `react` or `classifier`.
+        role: an installed role, such as `react` or `classifier`; or a subclass of `Role`, or the
+            text `module:Class` that names one.
         tools: what the agent may use with `ctx.tool`, if its role uses tools: functions with
             `@tool`, other objects that keep the `Tool` protocol, sources of tools, and mappings as
             in a document (`{"type": "http", "name": …}`).
@@ -52,7 +53,7 @@ class Agent:
         name: str = "",
         handler: Handler | str | None = None,
         *,
-        role: str = "",
+        role: str | type[Role] = "",
         model: str = "",
         prompt: str = "",
         temperature: float | None = None,
@@ -73,7 +74,7 @@ class Agent:
             raise ConfigError("an agent needs a name: Agent(name='triage', …)")
         given: dict[str, Any] = {
             "name": name,
-            "role": role or None,
+            "role": (role if isinstance(role, str) else _path_of(role)) or None,
             "handler": handler if isinstance(handler, str) else None,
             "model": model or None,
             "prompt": prompt or None,
@@ -92,7 +93,9 @@ class Agent:
         }
         given = {key: value for key, value in given.items() if value not in (None, ())} | options
         declaration, problems = declare(
-            given, handler=None if isinstance(handler, str) else handler
+            given,
+            handler=None if isinstance(handler, str) else handler,
+            behaviour=role if isinstance(role, type) else None,
         )
         if declaration is None:
             match problems:
@@ -165,6 +168,19 @@ class Agent:
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, role={self.spec.role!r})"
+
+
+def _path_of(role: type[Role]) -> str:
+    """Return what a class of the user's own is called, as a document would name it.
+
+    Raises:
+        ConfigError: it is not a role.
+    """
+    if not (isinstance(role, type) and issubclass(role, Role)):
+        raise ConfigError(
+            f"the role {role!r:.80} is neither the name of a role nor a subclass of aixgo.Role"
+        )
+    return f"{role.__module__}:{role.__qualname__}"
 
 
 def _edges(values: Sequence[str | dict[str, Any]], key: str) -> tuple[Any, ...]:

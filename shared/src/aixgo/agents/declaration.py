@@ -15,11 +15,11 @@ from pydantic import ValidationError
 
 from aixgo.agents.agent_tools import TOOL_KEYS, ToolsOfAgent
 from aixgo.agents.handler import Handler, HandlerRole, HandlerShape
-from aixgo.agents.role import Listening, Role, find_role, known_roles
+from aixgo.agents.role import ROLES, Listening, Role, find_role, known_roles
 from aixgo.config.agents import AgentSpec, Options
 from aixgo.config.problems import Invalid, Problem, UnknownKey, Wrong
-from aixgo.config.reference import imported
-from aixgo.errors import ConfigError, by_code
+from aixgo.config.reference import broken, imported
+from aixgo.errors import AixgoError, ConfigError, by_code
 from aixgo.hooks.chain import NO_HOOKS, Hooks, WrongHook
 from aixgo.tools.declared import DeclaredTools
 from aixgo.tools.toolbox import NO_TOOLS, Toolbox
@@ -67,6 +67,12 @@ class Declaration:
         """
         return self.build().output_schema() if self.shape is None else self.shape.output_schema
 
+    @property
+    def service(self) -> str:
+        """Name of the service that serves it: the installed role, or its own name."""
+        own = self.spec.role == CUSTOM or self.spec.role not in ROLES
+        return self.spec.name if own else self.spec.role
+
     def listens(self) -> tuple[Listening, ...]:
         """Return the messages of other systems that the agent takes.
 
@@ -83,8 +89,14 @@ class Declaration:
         """
         if self.shape is not None:
             return HandlerRole(self.spec, self.options, self.shape)
-        role = self.role(self.spec, self.options)
-        role.equip(self.tools)
+        try:
+            role = self.role(self.spec, self.options)
+            role.equip(self.tools)
+        except AixgoError:
+            raise
+        except Exception as error:
+            what = f"agent {self.spec.name!r}: its role {self.spec.role!r} cannot be built"
+            raise broken(what, error, "mend the class") from error
         return role
 
 
@@ -92,6 +104,7 @@ def declare(
     given: Mapping[str, Any],
     *,
     handler: Handler | None = None,
+    behaviour: type[Role] | None = None,
     tools: DeclaredTools | None = None,
     directory: str | os.PathLike[str] | None = None,
 ) -> tuple[Declaration | None, list[Problem]]:
@@ -100,12 +113,15 @@ def declare(
     Args:
         given: every key of one flat declaration: those of `AgentSpec` and the role's own.
         handler: the behaviour, when it is an object already and not a `handler: module:name`.
+        behaviour: the same when it is a class.
         tools: those that the agent may name; the ones of a document.
         directory: where modules of handlers are looked for first.
     """
     problems: list[Problem] = []
     declared = DeclaredTools(directory) if tools is None else tools
-    role, handler = _behaviour(given, handler, directory, problems)
+    role = behaviour
+    if role is None or handler is not None or "handler" in given:
+        role, handler = _behaviour(given, handler, directory, problems)
     if role is HandlerRole:
         given = {**given, "role": CUSTOM}
     common = frozenset(AgentSpec.model_fields)
@@ -113,7 +129,9 @@ def declare(
     spec = _validated(AgentSpec, common, given, problems, directory)
     if role is None:
         return None, problems
-    model = role.options_for(given)
+    model = _model(role, given, problems)
+    if model is None:
+        return None, problems
     own = frozenset(model.model_fields)
     box, given = _toolbox(role, own, given, declared, problems)
     if role.takes_tools:
@@ -133,6 +151,28 @@ def declare(
         return None, problems
     made = Declaration(spec=spec, options=options, role=role, tools=box, hooks=hooks, shape=shape)
     return made, problems
+
+
+def _model(
+    role: type[Role], given: Mapping[str, Any], problems: list[Problem]
+) -> type[Options] | None:
+    """Return the model of the role's own keys; None when the class has none that can be used."""
+    try:
+        model = role.options_for(given)
+    except Exception as error:  # noqa: BLE001 - it is the user's own code
+        wrong = broken(f"the keys of the role {given.get('role')!r}", error, "mend the class")
+        problems.append(Wrong(("role",), str(wrong)))
+        return None
+    if isinstance(model, type) and issubclass(model, Options):
+        return model
+    problems.append(
+        Wrong(
+            ("role",),
+            f"the options of the role {given.get('role')!r} are {model!r:.80}, which is not a "
+            "subclass of aixgo.config.agents.Options; mend `options_model`",
+        )
+    )
+    return None
 
 
 def _hooks(spec: AgentSpec, problems: list[Problem]) -> Hooks:
@@ -185,7 +225,7 @@ def _behaviour(
         )
     else:
         try:
-            return find_role(role), None
+            return find_role(role, directory), None
         except ConfigError as error:
             problems.append(Wrong(("role",), str(error), error))
     return None, None

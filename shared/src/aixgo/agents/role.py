@@ -7,6 +7,7 @@ pointing to a subclass of `Role`. Nothing here names a role.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
@@ -15,7 +16,8 @@ import msgspec
 
 from aixgo.config.agents import AgentSpec, Options
 from aixgo.config.installed import Installed
-from aixgo.errors import NotSupported, UnknownRole
+from aixgo.config.reference import imported, is_reference
+from aixgo.errors import ConfigError, NotSupported, UnknownRole
 from aixgo.message import Message
 from aixgo.steps.context import Context
 from aixgo.tools.toolbox import NO_TOOLS, Toolbox
@@ -240,13 +242,24 @@ def known_roles() -> list[str]:
     return list(ROLES)
 
 
-def find_role(name: str) -> type[Role]:
-    """Return the class of an installed role.
+def find_role(name: str, directory: str | os.PathLike[str] | None = None) -> type[Role]:
+    """Return the class of a role: an installed one by its name, another one as `module:Class`.
+
+    Args:
+        directory: where the module of a class is looked for first.
 
     Raises:
         UnknownRole: no installed package offers it.
-        ConfigError: its package is broken; says why.
+        ConfigError: its package or its module is broken; says why.
     """
+    if is_reference(name):
+        found = imported(name, directory)
+        if not (isinstance(found, type) and issubclass(found, Role)):
+            what = (
+                f"a function is named by `handler: {name}`" if callable(found) else "it is a value"
+            )
+            raise ConfigError(f"{name!r} is not a subclass of aixgo.Role; {what}")
+        return found
     if name not in ROLES:
         raise UnknownRole(name, known_roles())
     return ROLES[name]

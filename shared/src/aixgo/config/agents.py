@@ -110,7 +110,8 @@ class AgentSpec(Options):
     name: AgentName
     """Token of the agent's subjects, unique in the system."""
     role: str = ""
-    """Role that defines the behaviour; `custom`, or none, for an agent with its own handler."""
+    """Role that defines the behaviour: an installed one, or `module:Class` for a class of your own.
+    `custom`, or none, for an agent with its own handler."""
     handler: str = ""
     """`module:function` of the agent's own handler. The module is looked for in the document's
     directory first, then among the installed packages."""

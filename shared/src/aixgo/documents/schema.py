@@ -45,7 +45,7 @@ def document_schema(roles: Mapping[str, type[Role]] | None = None) -> dict[str, 
     own = {model: definitions[_name_of(parts[(model, "validation")])] for model in models}
     tools = tool_schema.definitions(kinds, own)
     of_tools = tool_schema.of_agents(tools)
-    agents = _custom(own[AgentSpec], of_tools)
+    agents = _custom(own[AgentSpec], of_tools) | _own(own[AgentSpec], of_tools)
     orchestrations: dict[str, Any] = {}
     named: dict[str, Any] = {}
     for name, role in roles.items():
@@ -124,6 +124,25 @@ def _custom(common: dict[str, Any], of_tools: dict[str, Any]) -> dict[str, dict[
             "additionalProperties": False,
             "required": ["name", "handler"],
             "properties": {**common["properties"], "role": role, **of_tools},
+        }
+    }
+
+
+def _own(common: dict[str, Any], of_tools: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    about = "Behaves as the class does that its role names: a subclass of `aixgo.Role`."
+    properties = {key: value for key, value in common["properties"].items() if key != "handler"}
+    role = {
+        "type": "string",
+        "pattern": r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$",
+        "description": "`module:Class`; its options are further keys.",
+    }
+    return {
+        "OwnRoleAgent": {
+            "title": "Agent with a role of its own",
+            "description": about,
+            "type": "object",
+            "required": ["name", "role"],
+            "properties": {**properties, "role": role, **of_tools},
         }
     }
 

@@ -68,6 +68,7 @@ class UnknownRole(ConfigError):
         super().__init__(
             f"no installed package offers the role {role[:60]!r}; {hint}installed: "
             f"{', '.join(known) or 'none'}"
+            + ("" if near else "; a class of your own is `module:Class`")
         )
 
 

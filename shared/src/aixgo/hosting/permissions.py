@@ -76,8 +76,7 @@ def users(app: App) -> list[User]:
     found = [_admin(names), _client(app), _upkeep(app)]
     services: dict[str, list[Agent]] = {}
     for agent in app.agents.values():
-        service = agent.name if agent.spec.role == CUSTOM else agent.spec.role
-        services.setdefault(service, []).append(agent)
+        services.setdefault(agent.declaration.service, []).append(agent)
     return found + [_service(app, name, agents) for name, agents in services.items()]
 
 
