@@ -49,7 +49,7 @@ SURFACE = (
     Part(
         "aixgo.config.agents",
         "For authors of roles and patterns: options, and what every agent declares.",
-        ("AgentName", "AgentSpec", "Limits", "Options", "Retry"),
+        ("AgentName", "AgentSpec", "Limits", "Options", "Retry", "SessionSpec"),
     ),
     Part("aixgo.config.retention", "How long results are kept.", ("Retention",)),
     Part(
@@ -67,6 +67,8 @@ SURFACE = (
         ("Service", "Signals", "run", "run_service", "signals"),
     ),
     Part("aixgo.runs", "Looking into runs, and forking them."),
+    Part("aixgo.stores.sessions", "What agents remember, and the port of its stores."),
+    Part("aixgo.steps.session", "What `ctx.session` is.", ("SessionSteps",)),
     Part("aixgo.broker", "The broker port, for authors of adapters and tools."),
     Part("aixgo.broker.open", "From an address to a broker.", ("open_broker",)),
     Part("aixgo.subjects", "The names that `subjects.md` lists.", ("Names",)),

@@ -37,6 +37,7 @@ from aixgo.errors import (
 )
 from aixgo.message import Message
 from aixgo.payloads import to_meta, to_payload, to_seconds
+from aixgo.stores.sessions import Sessions
 from aixgo.stores.sessions.port import SESSION, USER, checked
 from aixgo.subjects import CALLS, Names, token
 from aixgo.telemetry import names as attribute
@@ -347,6 +348,14 @@ class Client:
         from aixgo.runs.runs import Runs
 
         return Runs(self._caller, source=self._source)
+
+    @property
+    def sessions(self) -> Sessions:
+        """The sessions of the namespace: list, look inside, restore, fork, remove.
+
+        On a server with permissions only the admin may remove.
+        """
+        return Sessions(self.space.sessions)
 
     def watch(self, run_id: str) -> AbstractAsyncContextManager[RunEvents]:
         """Listen to a run from now on; begin before the run does, to miss nothing.

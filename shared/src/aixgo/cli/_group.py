@@ -14,6 +14,7 @@ VERBS = (
     "service",
     "call",
     "runs",
+    "sessions",
     "dlq",
     "models",
     "validate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from aixgo.stores.sessions.port import Conversation, Entry, SessionStore, Stored, Summary
+from aixgo.stores.sessions.port import Conversation, Entry, Key, SessionStore, Stored, Summary
+from aixgo.stores.sessions.sessions import Sessions
 
-__all__ = ["Conversation", "Entry", "SessionStore", "Stored", "Summary"]
+__all__ = ["Conversation", "Entry", "Key", "SessionStore", "Sessions", "Stored", "Summary"]
