@@ -37,7 +37,7 @@ class Desk:
     async def __call__(self, *arguments: str, code: int = 0) -> str:
         done = await asyncio.to_thread(self._aixgo, *arguments)
         assert done.returncode == code, done.stderr
-        return str(done.stderr if code else done.stdout)
+        return str(done.stderr + done.stdout if code else done.stdout)
 
     async def sessions(self, *arguments: str, code: int = 0) -> str:
         return await self("sessions", *arguments, code=code)

@@ -23,7 +23,7 @@ from aixgo.stores.sessions.port import (
 
 
 class Sessions:
-    """The sessions of a namespace: `client.sessions`.
+    """The sessions of a namespace: `Client.sessions`.
 
     A place in a conversation is the number of an entry, counted from 1 over all that were ever
     added, or the name of a checkpoint, or the id of an entry.
