@@ -155,7 +155,7 @@ def test_all_mistakes_are_reported_together_in_the_order_of_the_document() -> No
         "names are unique",
         "f.yaml:5:33: agents.1.tempature: unknown key 'tempature'; did you mean 'temperature'?",
         "f.yaml:6:1: extra: unknown key 'extra'; known: agents, deployment, mcp_servers, "
-        "models, name, namespace, orchestration, retention, tools, version",
+        "models, name, namespace, orchestration, retention, sessions, tools, version",
     ]
 
 

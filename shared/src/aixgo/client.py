@@ -24,6 +24,7 @@ from aixgo.calls.revive import replay as replay_letter
 from aixgo.calls.space import Space
 from aixgo.clock import LONGEST_SECONDS, now
 from aixgo.config.agents import OnFull
+from aixgo.config.sessions import SessionSettings
 from aixgo.envelope import Envelope, decode, encode, fingerprint, new_id
 from aixgo.errors import (
     AixgoError,
@@ -38,6 +39,7 @@ from aixgo.errors import (
 from aixgo.message import Message
 from aixgo.payloads import to_meta, to_payload, to_seconds
 from aixgo.stores.sessions import Sessions
+from aixgo.stores.sessions.open import open_sessions
 from aixgo.stores.sessions.port import SESSION, USER, checked
 from aixgo.subjects import CALLS, Names, token
 from aixgo.telemetry import names as attribute
@@ -535,7 +537,12 @@ async def _together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 @asynccontextmanager
 async def connect(
-    broker: str, *, namespace: str = "default", source: str = "client", **options: Any
+    broker: str,
+    *,
+    namespace: str = "default",
+    source: str = "client",
+    sessions: str = "",
+    **options: Any,
 ) -> AsyncGenerator[Client, None]:
     """Open a client of a running system.
 
@@ -544,6 +551,8 @@ async def connect(
 
     Args:
         broker: address of the broker; `options` are those of `open_broker`.
+        sessions: address of the store of `Client.sessions`, such as `redis://…` or
+            `postgresql://…`, where that is not the broker.
 
     Raises:
         Unreachable, AuthenticationFailed, ServerTooOld, JetStreamDisabled: each says what to do.
@@ -552,4 +561,7 @@ async def connect(
     async with open_broker(broker, name=source, **options) as opened:
         with suppress(BrokerError):  # only to compare clocks, for the deadlines of its calls
             await opened.stream_info(names.stream(CALLS))
-        yield Client(opened, names, source=source)
+        client = Client(opened, names, source=source)
+        async with open_sessions(SessionSettings.at(sessions), names) as store:
+            client.space.sessions = store or client.space.sessions
+            yield client

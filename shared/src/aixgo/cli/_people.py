@@ -30,15 +30,20 @@ def group(name: str, about: str) -> typer.Typer:
 
 
 @asynccontextmanager
-async def opened(broker: str, namespace: str) -> AsyncGenerator[Client, None]:
+async def opened(
+    broker: str, namespace: str, *, sessions: str = ""
+) -> AsyncGenerator[Client, None]:
     """Open a client of the system that the options name.
+
+    Args:
+        sessions: address of their store, where that is not the broker.
 
     Raises:
         ConfigError: there is no such address or namespace.
     """
     address, space = server_of(broker), namespace_of(namespace)
     logs.configure("error")
-    async with connect(address, namespace=space, source="aixgo-cli") as client:
+    async with connect(address, namespace=space, source="aixgo-cli", sessions=sessions) as client:
         yield client
         tell_foreign(client.space.foreign)
 

@@ -46,6 +46,17 @@ At = Annotated[
     ),
 ]
 
+Store = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        envvar="AIXGO_SESSIONS",
+        help="Address of the Redis or PostgreSQL server that the document names in `sessions`.",
+        show_default=False,
+    ),
+]
+
 _SHOWN_CHARS = 2_000
 """Of a message that is shown; `--json` has all of it."""
 
@@ -53,6 +64,7 @@ _SHOWN_CHARS = 2_000
 @verbs.command("ls")
 def ls(
     broker: Server = "",
+    store: Store = "",
     namespace: Space = "default",
     agent: OfAgent = "",
     user: User = "",
@@ -61,7 +73,7 @@ def ls(
     """List conversations, the last used first."""
 
     async def work() -> list[Summary]:
-        async with opened(broker, namespace) as client:
+        async with opened(broker, namespace, sessions=store) as client:
             return list(await client.sessions.list(agent=agent, user=user))
 
     found = run_process(work())
@@ -94,13 +106,14 @@ def show(
     session: Name,
     every: All = False,
     broker: Server = "",
+    store: Store = "",
     namespace: Space = "default",
     json: Json = False,
 ) -> None:
     """Show a conversation."""
 
     async def work() -> Conversation:
-        async with opened(broker, namespace) as client:
+        async with opened(broker, namespace, sessions=store) as client:
             return await client.sessions.get(agent, session)
 
     found = run_process(work())
@@ -125,12 +138,13 @@ def checkpoint(
     session: Name,
     name: Annotated[str, typer.Argument(metavar="NAME", help="How the place is called.")],
     broker: Server = "",
+    store: Store = "",
     namespace: Space = "default",
 ) -> None:
     """Give the end of a conversation a name, to go back to."""
 
     async def work() -> None:
-        async with opened(broker, namespace) as client:
+        async with opened(broker, namespace, sessions=store) as client:
             await client.sessions.checkpoint(agent, session, name)
 
     run_process(work())
@@ -143,12 +157,13 @@ def restore(
     session: Name,
     to: Place,
     broker: Server = "",
+    store: Store = "",
     namespace: Space = "default",
 ) -> None:
     """Go back to a place of a conversation; it goes on from there, and nothing is lost."""
 
     async def work() -> Conversation:
-        async with opened(broker, namespace) as client:
+        async with opened(broker, namespace, sessions=store) as client:
             await client.sessions.restore(agent, session, _place(to))
             return await client.sessions.get(agent, session)
 
@@ -162,12 +177,13 @@ def fork(
     new: Annotated[str, typer.Argument(metavar="NEW", help="Name of the new session.")],
     at: At = "",
     broker: Server = "",
+    store: Store = "",
     namespace: Space = "default",
 ) -> None:
     """Begin another session with what this one has."""
 
     async def work() -> Conversation:
-        async with opened(broker, namespace) as client:
+        async with opened(broker, namespace, sessions=store) as client:
             place = _place(at) if at else None
             return await client.sessions.fork(agent, session, new, at=place)
 
@@ -185,6 +201,7 @@ def rm(
     ] = "",
     yes: Yes = False,
     broker: Server = "",
+    store: Store = "",
     namespace: Space = "default",
 ) -> None:
     """Remove a conversation, or all of a user; nothing brings them back. Asks on a terminal."""
@@ -195,7 +212,7 @@ def rm(
         typer.confirm(f"Remove {what} in namespace {namespace!r} for ever?", abort=True)
 
     async def work() -> int:
-        async with opened(broker, namespace) as client:
+        async with opened(broker, namespace, sessions=store) as client:
             if user:
                 return await client.sessions.delete_user(user)
             return int(await client.sessions.delete(agent, session))

@@ -12,6 +12,7 @@ from aixgo.agents.agent import Agent
 from aixgo.config.agents import AgentName, Options
 from aixgo.config.deployment import Deployment
 from aixgo.config.retention import Retention
+from aixgo.config.sessions import SessionSettings
 from aixgo.config.suggest import did_you_mean
 from aixgo.documents.source import Loc, Tree
 from aixgo.errors import ConfigError
@@ -41,6 +42,8 @@ class Header(Options):
     """The default model, and what the providers need."""
     retention: Retention = Retention()
     """How long the results of finished runs are kept."""
+    sessions: SessionSettings = SessionSettings()
+    """Where conversations are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,7 @@ class Document:
     models: ModelSettings
     agents: tuple[Agent, ...]
     retention: Retention = field(default_factory=Retention)
+    sessions: SessionSettings = field(default_factory=SessionSettings)
     tools: DeclaredTools = field(default_factory=DeclaredTools, repr=False, compare=False)
     orchestrations: tuple[str, ...] = ()
     tree: Tree | None = field(default=None, repr=False, compare=False)

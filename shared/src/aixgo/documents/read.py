@@ -70,6 +70,7 @@ def parse_document(
         deployment=header.deployment,
         models=header.models,
         retention=header.retention,
+        sessions=header.sessions,
         agents=tuple(agents),
         tools=tools,
         orchestrations=tuple(reader.orchestrations),

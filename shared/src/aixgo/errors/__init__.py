@@ -66,6 +66,8 @@
     │   ├── OutcomeUnknown      (retry) a request was sent, and its end was not seen
     │   ├── ToolTimeout         (retry) an execution of a tool took longer than its `timeout`
     │   └── ToolFailed                  a tool failed for good; the failure is recorded
+    ├── StoreError                      a store outside of the broker refuses what it was asked
+    │   └── StoreUnavailable    (retry) it cannot be reached at this moment
     └── ModelError
         ├── RateLimited         (retry) 429; carries retry_after
         ├── ModelUnavailable    (retry) 5xx, connection refused or lost
@@ -172,6 +174,7 @@ from .models import (
 from .patterns import (
     PatternError,
 )
+from .stores import StoreError, StoreUnavailable
 from .tools import (
     AddressBlocked,
     OutcomeUnknown,
@@ -246,6 +249,8 @@ __all__ = [
     "SessionChanged",
     "SessionExists",
     "SessionOfAnother",
+    "StoreError",
+    "StoreUnavailable",
     "StreamFull",
     "StreamNotFound",
     "StreamRefused",

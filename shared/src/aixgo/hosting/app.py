@@ -22,6 +22,7 @@ from aixgo.calls.upkeep.sessions import ExpiredSessions
 from aixgo.client import Client
 from aixgo.config.retention import Retention
 from aixgo.config.servers import Access
+from aixgo.config.sessions import SessionSettings
 from aixgo.config.suggest import did_you_mean
 from aixgo.envelope import new_id
 from aixgo.errors import ConfigError, NotReady
@@ -33,6 +34,7 @@ from aixgo.hosting.process import DRAIN_SECONDS
 from aixgo.models.bus import GATEWAY
 from aixgo.models.port import Model
 from aixgo.payloads import to_seconds
+from aixgo.stores.sessions.open import open_sessions
 from aixgo.subjects import Names
 
 if TYPE_CHECKING:
@@ -78,6 +80,7 @@ class App:
         model: a `Model` that the gateway uses instead of providers, such as a `ScriptedModel`.
         ack_wait: seconds after which a dead instance's work goes to another one.
         retention: how long results of finished runs are kept.
+        sessions: where conversations are kept.
         power_safe: fewer writes for the same safety, on a server with `sync_interval: always`: the
             queue of calls is written behind, and what it must not lose is noted before.
 
@@ -96,8 +99,10 @@ class App:
         model: Model | None = None,
         ack_wait: float = ACK_WAIT_SECONDS,
         retention: Retention | None = None,
+        sessions: SessionSettings | None = None,
         power_safe: bool = False,
     ) -> None:
+        self.sessions = sessions or SessionSettings()
         self.retention, self.power_safe = retention or Retention(), power_safe
         self.access: Access | None = None
         """How it signs in at the address of a server; a document says it."""
@@ -123,6 +128,7 @@ class App:
             models=document.models,
             model=model,
             retention=document.retention,
+            sessions=document.sessions,
             power_safe=document.deployment.power_safe,
         )
         app.access = document.deployment.access
@@ -339,6 +345,7 @@ class System(Client):
         self._recovery = Recovery(self.space)
         self._expired = ExpiredSessions(self.space)
         self._keeps_up = upkeep
+        self._stores = AsyncExitStack()
         self._upkeep: list[asyncio.Task[None]] = []
         self._guard: Callable[[], None] | None = None
 
@@ -347,8 +354,14 @@ class System(Client):
 
         Raises:
             NotReady: one is not, within `START_SECONDS`.
+            StoreUnavailable, StoreError: of the store of its sessions.
         """
         self._guard = guard(asyncio.get_running_loop())
+        if self._keeps_up or set(self.services) - {GATEWAY}:  # the gateway remembers nothing
+            opening = open_sessions(self.app.sessions, self.names)
+            store = await self._stores.enter_async_context(opening)
+            if store is not None:
+                self.space.sessions = store
         for service in self.services.values():
             await service.start()
         await self._discovery.start()
@@ -383,6 +396,7 @@ class System(Client):
         await asyncio.gather(*(service.stop(grace) for service in first))
         if GATEWAY in self.services:
             await self.services[GATEWAY].stop(grace)
+        await self._stores.aclose()
         release, self._guard = self._guard, None
         if release is not None:
             release()

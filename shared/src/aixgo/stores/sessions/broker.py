@@ -108,13 +108,23 @@ class BrokerSessions:
             return empty(key)
         if upto is None and found.head.over(now()):
             return empty(key)
-        wanted = found.head.newest if upto is None else min(upto, found.head.newest)
-        records = await self._records(key, wanted)
-        if upto is None or upto >= found.since:
-            records = [record for record in records if record.sequence > found.since]
-        if upto is not None:
-            records = [record for record in records if record.sequence <= upto]
-        return Conversation(summary=_summary(found.head), entries=list(_entries(records)))
+        records = await self._records(key, found.sequence)
+        # whose entries these are says the head that was read with them: it may have begun anew
+        head_subject = self._names.session_head(*key)
+        found = next(
+            (_found(one) for one in reversed(records) if one.subject == head_subject), None
+        )
+        if found is None:
+            return empty(key)
+        since = found.since if upto is None or upto >= found.since else 0
+        entries = [
+            record
+            for record in records
+            if record.subject != head_subject
+            and record.sequence > since
+            and (upto is None or record.sequence <= upto)
+        ]
+        return Conversation(summary=_summary(found.head), entries=list(_entries(entries)))
 
     async def find(self, *, agent: str = "", user: str = "") -> Sequence[Summary]:
         """Return summaries; see `SessionStore.find`."""
@@ -236,13 +246,13 @@ class BrokerSessions:
         return stored.sequence
 
     async def _records(self, key: Key, wanted: int) -> Sequence[Record]:
-        """Return the records of the entries, those up to `wanted` included."""
-        subject, pauses = self._names.session_log(*key), Pauses(0.01, 0.25)
+        """Return the records of a conversation from a replica that is as far as `wanted`."""
+        subject, pauses = self._names.session_all(*key), Pauses(0.01, 0.25)
         loop = asyncio.get_running_loop()
         until = loop.time() + BEHIND_SECONDS
         while True:
             records = await self._log.read(self._stream, subject)
-            if (records and records[-1].sequence >= wanted) or not wanted:
+            if records and records[-1].sequence >= wanted:
                 return records
             if loop.time() >= until:
                 log.warning("session.short", extra={"agent": key.agent, "wanted": wanted})
