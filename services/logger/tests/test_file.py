@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ import pytest
 
 from aixgo import Agent, Message
 from aixgo.testing.local import Running, run_local
-from aixgo.testing.waiting import eventually
+from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
 from aixgo_services.logger.file import FileOptions, FileSink, RotatingFile
 from aixgo_services.logger.lines import Record
-from aixgo_services.logger.sink import SinkUnavailable
+from aixgo_services.logger.sink import Entry, SinkUnavailable, Together, settle
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -120,17 +121,52 @@ async def test_many_at_once_share_a_write(running: Running, path: Path) -> None:
     assert writes < 100
 
 
-async def test_an_execution_that_ends_early_takes_no_line_of_another_along(path: Path) -> None:
+async def test_an_execution_that_ends_while_it_writes_for_others_writes_nothing_twice(
+    path: Path,
+) -> None:
     sink = FileSink("journal", FileOptions(path=str(path)))
-    record = [Record(level=20, fields={"n": n}) for n in range(3)]
-    puts = [asyncio.ensure_future(sink.put(one)) for one in record]
-    await asyncio.sleep(0)  # the first one is about to write for all
+    began, go_on = threading.Event(), threading.Event()
+    write = sink._file.write
+
+    def slow(*args: Any) -> None:
+        began.set()
+        go_on.wait(PATIENCE_SECONDS)
+        write(*args)
+
+    sink._file.write = slow  # type: ignore[method-assign,assignment] # as a disk that takes its time
+    puts = [asyncio.ensure_future(sink.put(Record(level=20, fields={"n": n}))) for n in range(3)]
+    await eventually(began.is_set)
     puts[0].cancel()
-    await asyncio.gather(*puts[1:])
+    go_on.set()
+    await asyncio.gather(*puts, return_exceptions=True)
     await sink.close()
-    written = [line["n"] for line in lines(path)]
-    assert set(written) >= {1, 2}
-    assert len(written) == len(set(written))
+    assert [line["n"] for line in lines(path)] == [0, 1, 2]
+
+
+async def test_a_batch_that_is_not_written_is_left_to_those_who_wait() -> None:
+    batches: list[list[Any]] = []
+    released, stuck = asyncio.Event(), asyncio.Event()
+
+    async def write(batch: list[Entry]) -> None:
+        batches.append([entry.record.fields["n"] for entry in batch])
+        if len(batches) == 1:
+            await released.wait()
+        elif len(batches) == 2:
+            stuck.set()
+            await asyncio.Event().wait()
+        settle(batch)
+
+    together = Together(write, most=10)
+    puts = [
+        asyncio.ensure_future(together.put(Record(level=20, fields={"n": n}))) for n in range(5)
+    ]
+    await eventually(lambda: batches)
+    released.set()
+    await stuck.wait()
+    puts[1].cancel()  # it writes for the others
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await asyncio.gather(*puts[2:])
+    assert batches == [[0], [1, 2, 3, 4], [2, 3, 4]]
 
 
 # -- crashes and full disks --------------------------------------------------------------------

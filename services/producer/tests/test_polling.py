@@ -13,12 +13,14 @@ import pytest
 from aiohttp import web
 
 from aixgo import Agent, ConfigError, Message
+from aixgo.agents.role import Remembered
 from aixgo.broker.open import open_broker
 from aixgo.broker.port import Broker
 from aixgo.errors import Disconnected
 from aixgo.hosting.app import System
 from aixgo.testing.local import run_local
 from aixgo.testing.waiting import eventually
+from aixgo_services.producer.outlet import Outlet
 from aixgo_services.producer.polling import Every
 
 Answer = Callable[[web.BaseRequest], web.StreamResponse]
@@ -183,6 +185,16 @@ async def test_a_count_ends_it_in_the_middle_of_an_answer(shop: Shop, broker: Br
     assert heard == [1, 2]
 
 
+async def test_a_count_ends_it_between_pages(shop: Shop, broker: Broker) -> None:
+    heard: list[Any] = []
+    shop.answer, shop.orders = shop.two_after, list(range(9))
+    given = {"query": {"after": "{cursor}"}, "cursor": "$.next", "pages": 3}
+    async with polled(shop, broker, heard, given, count=2) as system:
+        await ended(system)
+        await eventually(lambda: len(heard) == 2)
+    assert len(shop.asked) == 1
+
+
 # -- cursors -----------------------------------------------------------------------------------
 
 
@@ -238,6 +250,41 @@ async def test_three_instances_ask_once_and_publish_once(shop: Shop, broker: Bro
         await eventually(lambda: len(heard) == 50)
     assert heard == list(range(50))
     assert len(shop.asked) <= took / 0.2 + 3, "one of the three asks at each tick"
+
+
+async def test_of_two_that_want_to_ask_at_the_same_moment_one_does(
+    shop: Shop, broker: Broker
+) -> None:
+    heard: list[Any] = []
+    shop.orders = [1]
+    together = asyncio.Barrier(2)
+    async with (
+        polled(shop, broker, heard, {}, interval="1h") as one,
+        polled(shop, broker, heard, {}, interval="1h") as other,
+    ):
+        await eventually(lambda: heard == [1])
+        recalled: list[Any] = []
+        for system in (one, other):
+            feed = system.services["orders"]._feed
+            assert feed is not None
+            known = await feed.recall()
+            value = {**known.value, "at": 0.0}  # a poll is due
+
+            async def recall(value: Any = value, revision: int = known.revision) -> Remembered:
+                recalled.append(1)
+                await together.wait()
+                return Remembered(value=value, revision=revision)
+
+            feed.recall = recall  # type: ignore[method-assign] # both decide on the same record
+        role: Any = one.services["orders"].role
+        feeds: list[Any] = [system.services["orders"]._feed for system in (one, other)]
+        works = [asyncio.ensure_future(role._work(Outlet(role.spec, feed, None))) for feed in feeds]
+        asked = len(shop.asked)
+        await eventually(lambda: len(recalled) >= 4)  # and both look again
+        for work in works:
+            work.cancel()
+        await asyncio.wait(works)
+    assert len(shop.asked) == asked + 1
 
 
 async def test_an_instance_that_dies_in_an_answer_leaves_the_rest_to_the_next(

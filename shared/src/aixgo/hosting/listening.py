@@ -68,8 +68,7 @@ async def from_stream(
 
     async def on_delivery(delivery: Delivery) -> None:
         if ended.done():
-            await delivery.nak()
-            return
+            return  # unanswered, so it is handed back when the consumption stops
         key = f"{delivery.stream}.{delivery.sequence}"
         heard = Heard(subject=delivery.subject, data=delivery.data, key=key)
         try:
@@ -77,7 +76,6 @@ async def from_stream(
         except Exception as error:  # noqa: BLE001 - `from_stream` raises it
             if not ended.done():
                 ended.set_exception(error)
-            await delivery.nak()
             return
         await delivery.ack()
         if not going_on and not ended.done():

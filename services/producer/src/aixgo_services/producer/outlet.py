@@ -93,7 +93,7 @@ class Outlet:
             try:
                 return await act()
             except AixgoError as error:
-                if not error.retryable or isinstance(error, WrongSequence):
+                if not error.retryable:
                     raise
                 attempt += 1
                 delay = backoff(self._retry, attempt)
