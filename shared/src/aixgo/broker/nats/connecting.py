@@ -25,6 +25,7 @@ from aixgo.errors import (
     ServerTooOld,
     Unreachable,
 )
+from aixgo.pauses import Pauses
 
 log = logging.getLogger("aixgo.broker.nats")
 
@@ -112,7 +113,8 @@ async def with_patience(attempt: Callable[[], Awaitable[Client]], seconds: float
         AuthenticationFailed, ServerTooOld, ConfigError: from the attempt.
     """
     loop = asyncio.get_running_loop()
-    until, pause = loop.time() + seconds, FIRST_PAUSE_SECONDS
+    until = loop.time() + seconds
+    pauses = Pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=True)
     told = False
     while True:
         try:
@@ -126,8 +128,7 @@ async def with_patience(attempt: Callable[[], Awaitable[Client]], seconds: float
             if not told:
                 log.warning("broker.awaited", extra={"seconds": seconds, "reason": str(error)})
                 told = True
-        await asyncio.sleep(min(pause * random.uniform(0.5, 1.0), left))
-        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        await asyncio.sleep(min(pauses.take(), left))
 
 
 async def connect(

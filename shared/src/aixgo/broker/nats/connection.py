@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -35,6 +34,7 @@ from aixgo.errors import (
     PermissionDenied,
     RequestTimeout,
 )
+from aixgo.pauses import Pauses
 
 log = logging.getLogger("aixgo.broker.nats")
 
@@ -159,7 +159,7 @@ class Connection:
 
     async def _replace(self) -> None:
         """Build a new client: nats-py closes for good on most errors that a server sends."""
-        pause = REBUILD_PAUSE_SECONDS
+        pauses = Pauses(REBUILD_PAUSE_SECONDS, LONGEST_REBUILD_PAUSE_SECONDS, jitter=True)
         while True:
             try:
                 client = await self._new_client()
@@ -168,8 +168,7 @@ class Connection:
             else:
                 self._adopt(client, "reconnected")
                 return
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(2 * pause, LONGEST_REBUILD_PAUSE_SECONDS)
+            await pauses.wait()
 
     def _restored(self, kind: str) -> None:
         assert self._client is not None
@@ -310,7 +309,7 @@ class Connection:
             RequestTimeout: no answer within the bound.
         """
         deadline = self._loop.time() + within
-        pause, attempts = FIRST_PAUSE_SECONDS, 0
+        pauses, attempts = Pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=True), 0
         while True:
             attempts += 1
             try:
@@ -321,15 +320,14 @@ class Connection:
                     subject, data, timeout=min(attempt, left), headers=headers, fragile=True
                 )
             except (RequestTimeout, Disconnected) as error:
-                if self._loop.time() + pause >= deadline:
+                if self._loop.time() + pauses.next >= deadline:
                     raise RequestTimeout(
                         f"no answer on {subject!r} within {within:g} s and {attempts} attempts; "
                         f"last: {error}"
                     ) from error
             else:
                 return answer, attempts
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            await pauses.wait()
 
     async def flush(self, timeout: float) -> None:
         """Return when the server has read everything sent before, over lost connections.

@@ -8,7 +8,6 @@ heartbeats or a refusal the next generation begins, and stragglers of the old on
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -22,6 +21,7 @@ from aixgo.broker.nats.subscriptions import retire
 from aixgo.broker.nats.wire import DESCRIPTION, STATUS
 from aixgo.broker.port import BusMessage, Delivery
 from aixgo.errors import BrokerError, ConnectionClosed, Disconnected
+from aixgo.pauses import Pauses
 
 EXPIRES_SECONDS, HEARTBEAT_SECONDS = 30.0, 2.0
 """An idle request ends after the former, and says at intervals of the latter that it lives."""
@@ -93,7 +93,7 @@ class Pull:
         self._generation = 0
         self._inbox: Listener | None = None
         self._older: set[Listener] = set()
-        self._pause = FIRST_PAUSE_SECONDS
+        self._pauses = Pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=True)
         self._later: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._refused = False
@@ -236,7 +236,7 @@ class Pull:
         delivery = NatsDelivery(self._connection, message, self._open.discard)
         if current:
             self._heard = self._loop.time()
-            self._pause = FIRST_PAUSE_SECONDS
+            self._pauses.reset()
             self._refused = False
             self._asked = max(self._asked - 1, 0)
         if self._stopping:
@@ -266,9 +266,7 @@ class Pull:
                 "its worker goes on as soon as it is declared again (`aixgo provision`)",
             )
         if self._later is None:
-            pause = self._pause * random.uniform(0.5, 1.0)
-            self._later = self._loop.call_later(pause, self._ask_again)
-            self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+            self._later = self._loop.call_later(self._pauses.take(), self._ask_again)
 
     def _ask_again(self) -> None:
         self._later = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -151,7 +150,7 @@ class McpServer:
 
     async def _run(self) -> None:
         """Connect, stay until the connection is gone, and begin again."""
-        pauses, told = Pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS), False
+        pauses, told = Pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=True), False
         while True:
             self._gone.clear()
             try:
@@ -187,7 +186,7 @@ class McpServer:
             if not told:
                 told = True
                 log.warning("mcp.away", extra={"server": self.name, "error": self._why})
-            await asyncio.sleep(pauses.take() * random.uniform(0.5, 1.0))
+            await pauses.wait()
 
     async def _until_gone(self, client: Client) -> None:
         """Return when a use or a look has found that the connection is gone."""
