@@ -10,7 +10,6 @@ Any process may do this, at any time, more than one at once: whatever is removed
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterable
 
@@ -18,8 +17,8 @@ from aixgo.broker.port import StreamInfo
 from aixgo.calls.backlog import Backlog, backlogs
 from aixgo.calls.space import Space
 from aixgo.calls.upkeep.lease import lease
+from aixgo.calls.upkeep.rounds import make_rounds
 from aixgo.clock import now
-from aixgo.errors import PermissionDenied, code_of
 from aixgo.subjects import EVENTS
 
 log = logging.getLogger("aixgo.calls")
@@ -47,25 +46,18 @@ class Handled:
         sources: agents that publish; events of one without subscribers are not needed.
     """
 
+    what, calm = "events", CALM_SECONDS
+
     def __init__(self, space: Space, sources: Iterable[str] = ()) -> None:
         self._space, self._broker, self._names = space, space.broker, space.names
         self._stream, self._sources = space.names.stream(EVENTS), frozenset(sources)
-        self._pause = CALM_SECONDS
+        self.pause = CALM_SECONDS
         self._warned = float("-inf")
         self._looked = float("-inf")
 
     async def run(self) -> None:
         """Make room whenever it is short, until cancelled."""
-        while True:
-            await asyncio.sleep(self._pause)
-            try:
-                await self.look()
-            except PermissionDenied as error:
-                log.warning("events.not_swept_here", extra={"error": str(error)})
-                return
-            except Exception as error:  # whatever it is, the next look may succeed
-                log.warning("events.not_swept", extra={"error": code_of(error)}, exc_info=error)
-                self._pause = CALM_SECONDS
+        await make_rounds(self)
 
     async def look(self) -> int:
         """Remove what may go if room is short; cheap when it is not. Returns how many.
@@ -75,10 +67,10 @@ class Handled:
         """
         info = await self._broker.stream_info(self._stream)
         if info is None:
-            self._pause = CALM_SECONDS
+            self.pause = CALM_SECONDS
             return 0
         most = info.config.max_bytes
-        self._pause = BUSY_SECONDS if most and info.bytes * 2 > most else CALM_SECONDS
+        self.pause = BUSY_SECONDS if most and info.bytes * 2 > most else CALM_SECONDS
         if not most or info.bytes <= most * PRESSED:
             await self._name_the_absent(info)
             return 0

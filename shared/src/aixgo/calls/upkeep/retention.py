@@ -14,7 +14,6 @@ under compare-and-set, and a run that begins after the border was chosen has no 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -25,10 +24,11 @@ from aixgo.broker.port import Expect, Record, StreamInfo
 from aixgo.calls.pages import PAGE, pages
 from aixgo.calls.space import Space
 from aixgo.calls.upkeep.lease import lease
+from aixgo.calls.upkeep.rounds import make_rounds
 from aixgo.calls.upkeep.unfinished import Unfinished
 from aixgo.clock import now
 from aixgo.config.retention import Retention
-from aixgo.errors import PermissionDenied, WrongSequence, code_of
+from aixgo.errors import WrongSequence
 from aixgo.subjects import RESULTS, run_of
 
 log = logging.getLogger("aixgo.calls")
@@ -78,6 +78,8 @@ class Sweeper:
         subscribers: agents that handle events.
     """
 
+    what, calm = "results", _LONGEST_PAUSE_SECONDS
+
     def __init__(self, space: Space, settings: Retention, subscribers: Iterable[str] = ()) -> None:
         self._space, self._settings = space, settings
         self._broker, self._names = space.broker, space.names
@@ -87,20 +89,11 @@ class Sweeper:
         self._seen: tuple[float, int] | None = None
         self._growth = 0.0
         self._tidied = now()
-        self._pause = _SHORTEST_PAUSE_SECONDS
+        self.pause = _SHORTEST_PAUSE_SECONDS
 
     async def run(self) -> None:
         """Sweep whenever something is due, until cancelled."""
-        while True:
-            await asyncio.sleep(self._pause)
-            try:
-                await self.look()
-            except PermissionDenied as error:
-                log.warning("results.not_swept_here", extra={"error": str(error)})
-                return
-            except Exception as error:  # whatever it is, the next sweep may succeed
-                log.warning("results.not_swept", extra={"error": code_of(error)}, exc_info=error)
-                self._pause = _LONGEST_PAUSE_SECONDS
+        await make_rounds(self)
 
     async def look(self) -> Swept:
         """Remove what is due now; cheap when nothing is.
@@ -110,7 +103,7 @@ class Sweeper:
         """
         info = await self._broker.stream_info(self._stream)
         if info is None:
-            self._pause = _LONGEST_PAUSE_SECONDS
+            self.pause = _LONGEST_PAUSE_SECONDS
             return Swept()
         await self._tidy()
         border = await self._border(info)
@@ -119,7 +112,7 @@ class Sweeper:
             async with lease(self._space.leases, _LEASE, _LEASE_SECONDS) as ours:
                 if ours:
                     swept = await self._sweep(info, border)
-        self._pause = self._next(info, swept)
+        self.pause = self._next(info, swept)
         return swept
 
     async def _tidy(self) -> None:
@@ -151,7 +144,7 @@ class Sweeper:
             # nothing but runs that are not over would be written anew each time
             useless = swept.removed < swept.moved
             return (
-                min(self._pause * 2, _LONGEST_PAUSE_SECONDS) if useless else _SHORTEST_PAUSE_SECONDS
+                min(self.pause * 2, _LONGEST_PAUSE_SECONDS) if useless else _SHORTEST_PAUSE_SECONDS
             )
         wanted = (most - info.bytes) / self._growth / 4
         return min(max(wanted, _SHORTEST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)

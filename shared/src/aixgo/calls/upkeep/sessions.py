@@ -6,12 +6,11 @@ time, more than one at once.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from aixgo.calls.space import Space
 from aixgo.calls.upkeep.lease import lease
-from aixgo.errors import PermissionDenied, code_of
+from aixgo.calls.upkeep.rounds import make_rounds
 
 log = logging.getLogger("aixgo.calls")
 
@@ -25,22 +24,16 @@ LEASE, LEASE_SECONDS = "sessions", 60
 class ExpiredSessions:
     """Removes the conversations of a namespace that have expired."""
 
+    what, pause, calm = "sessions", PAUSE_SECONDS, PAUSE_SECONDS
+
     def __init__(self, space: Space) -> None:
         self._space = space
 
     async def run(self) -> None:
         """Sweep again and again, until cancelled."""
-        while True:
-            await asyncio.sleep(PAUSE_SECONDS)
-            try:
-                await self.sweep()
-            except PermissionDenied as error:
-                log.warning("sessions.not_swept_here", extra={"error": str(error)})
-                return
-            except Exception as error:  # whatever it is, the next sweep may succeed
-                log.warning("sessions.not_swept", extra={"error": code_of(error)}, exc_info=error)
+        await make_rounds(self)
 
-    async def sweep(self) -> int:
+    async def look(self) -> int:
         """Remove what has expired, unless another process is at it; returns how many."""
         async with lease(self._space.leases, LEASE, LEASE_SECONDS) as ours:
             removed = await self._space.sessions.sweep() if ours else 0
