@@ -20,6 +20,7 @@ from aixgo_services.react.loop import Loop
 from aixgo_services.react.offer import Offer, offer_of, recorded_offer
 from aixgo_services.react.options import ReactOptions
 from aixgo_services.react.verification import Verifier
+from aixgo_services.react.window import Window
 
 _FORM = (
     "Your final answer, once you need no more tools, is JSON and nothing else: no explanation, no "
@@ -79,6 +80,12 @@ class React(Role):
             self._confirmation.check(offer.by_name)
         shape = self._shape
         free = shape is not None and not offer.definitions and self._verifier is None
+        said, session = ChatMessage(role="user", content=text), ctx.session
+        context = self._settings.context
+        before = await session.history(
+            summarised=context.strategy == "summarise", pinned=context.pinned
+        )
+        messages = [*self._system(told=not free), *before, said]
         loop = Loop(
             spec=self.spec,
             options=self._settings,
@@ -87,11 +94,9 @@ class React(Role):
             acting=Acting(ctx, offer, self._confirmation),
             verifier=self._verifier,
             seconds=self.spec.timeout or self.spec.limits.timeout,
+            window=Window(ctx, context, offer, session, len(messages) - 1),
             response=shape.response if shape is not None and free else None,
         )
-        said, session = ChatMessage(role="user", content=text), ctx.session
-        before = await session.history()
-        messages = [*self._system(told=not free), *before, said]
         answer = await loop.run(messages)
         meta: dict[str, object] = {
             "finish_reason": answer.choices[0].finish_reason,
@@ -104,7 +109,7 @@ class React(Role):
         value: Any = answer.text
         if shape is not None:
             value = await ctx.model.mend(
-                messages,
+                loop.sent,
                 answer,
                 output=shape,
                 key="answer",

@@ -13,6 +13,7 @@ from aixgo_services.react.acting import Acting, sayable
 from aixgo_services.react.offer import Offer
 from aixgo_services.react.options import ReactOptions
 from aixgo_services.react.verification import Verifier
+from aixgo_services.react.window import Window
 
 Limit = Literal["iterations", "tokens", "time"]
 
@@ -33,6 +34,7 @@ class Loop:
         response: the form of the answers, of an agent that has no tools and no verifier.
         iterations: answers of the model up to now.
         limit: which limit the last answer was forced by; None for none.
+        sent: the conversation that the last answer was given to.
     """
 
     spec: AgentSpec
@@ -42,9 +44,11 @@ class Loop:
     acting: Acting
     verifier: Verifier | None
     seconds: float
+    window: Window
     response: ResponseSchema | None = None
     iterations: int = 0
     limit: Limit | None = None
+    sent: list[ChatMessage] = field(default_factory=list, init=False)
     _last: ChatResponse | None = field(default=None, init=False)
 
     async def run(self, messages: list[ChatMessage]) -> ChatResponse:
@@ -81,13 +85,15 @@ class Loop:
             if self.limit is not None:
                 choice = "none"
                 messages.append(ChatMessage(role="user", content=_ANSWER_NOW))
+        self.sent = await self.window.fit(messages)
         self._last = await self.ctx.model.chat(
-            messages,
+            self.sent,
             tools=self.offer.definitions,
             tool_choice=choice,
             stream=self.options.stream,
             response=self.response,
         )
+        self.window.learn(self.sent, self._last.usage.prompt_tokens)
         return self._last
 
     def _reached(self) -> Limit | None:

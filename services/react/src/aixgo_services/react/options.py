@@ -39,6 +39,22 @@ class GuidedConfig(Options):
     """The same as the agent's own `require_confirmation`."""
 
 
+class ContextOptions(Options):
+    """How much a request to the model may have, and what goes when it is too much."""
+
+    max_tokens: int | None = Field(default=None, ge=200)
+    """Tokens of one request: prompt, tools, what was said before and the message; the answer is not
+    counted. They are estimated, rather too many than too few, and corrected by what the model
+    counted of the run's requests before. Without it everything is sent."""
+    strategy: Literal["trim", "summarise"] = "trim"
+    """`trim` leaves out the oldest exchanges. `summarise` puts a summary, by the agent's model, in
+    their place, which the session remembers. In a long run old uses of tools are left out."""
+    keep: int = Field(default=2, ge=0)
+    """Messages at the end that are always sent as they are."""
+    pinned: int = Field(default=0, ge=0)
+    """Messages at the beginning of the conversation that are always sent as they are."""
+
+
 class ReactOptions(Options):
     """What a react agent takes besides `model`, `prompt`, `tools` and what every agent has."""
 
@@ -54,6 +70,8 @@ class ReactOptions(Options):
     arguments to use."""
     guided_config: GuidedConfig = GuidedConfig()
     """A second look at each answer."""
+    context: ContextOptions = ContextOptions()
+    """What is sent of a long conversation."""
     output: Output = None
     """What the answer must be: a JSON schema, or a type as `module:Type`. The agent then answers
     with data that satisfies it, instead of text."""

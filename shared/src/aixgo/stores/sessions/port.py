@@ -31,7 +31,7 @@ SLACK_SECONDS = 3_600.0
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
-Kind = Literal["messages", "checkpoint", "restored"]
+Kind = Literal["messages", "checkpoint", "restored", "summary"]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -42,7 +42,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         at: Unix seconds.
         kind: `messages`; a `checkpoint`, which gives a point a `name`; `restored`: the conversation
             is again what it was right after the entry `to` (from its beginning on, if that is
-            empty).
+            empty); or a `summary` of everything up to the entry `to`.
         run: that added it.
     """
 
@@ -137,8 +137,33 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
     def messages(self) -> list[ChatMessage]:
-        """Return the messages that count, oldest first."""
-        return [message for entry in self.standing() for message in entry.messages]
+        """Return the messages that count, oldest first; summaries are not among them."""
+        return [message for message, _ in self.placed()]
+
+    def placed(self, *, summarised: bool = False, pinned: int = 0) -> list[tuple[ChatMessage, str]]:
+        """Return the messages that count, each with the id of its entry.
+
+        Args:
+            summarised: put the newest summary in the place of what it is a summary of; its id is
+                that of the last entry that it stands for.
+            pinned: messages at the beginning that are not replaced.
+        """
+        standing = self.standing()
+        found = [
+            (message, entry.id)
+            for entry in standing
+            if entry.kind == "messages"
+            for message in entry.messages
+        ]
+        summary = next((one for one in reversed(standing) if one.kind == "summary"), None)
+        if not summarised or summary is None:
+            return found
+        covered = [index for index, (_, id_) in enumerate(found) if id_ == summary.to]
+        if not covered:
+            return found
+        after = max(covered[-1] + 1, pinned)
+        said = [(message, summary.to) for message in summary.messages]
+        return [*found[:pinned], *said, *found[after:]]
 
     def digest(self) -> str:
         """Return what is equal for equal conversations: a digest of the ids of their entries."""
