@@ -41,6 +41,7 @@ SURFACE = (
     Part("aixgo.errors", "Every error; see the tree at the top of the module."),
     Part("aixgo.hooks", "For authors of hooks."),
     Part("aixgo.tools", "For authors of tools and tool kinds."),
+    Part("aixgo.tools.mcp", "Tools of MCP servers, in Python.", ("McpOptions", "McpServer")),
     Part(
         "aixgo.agents.role",
         "For authors of roles.",
@@ -50,6 +51,11 @@ SURFACE = (
         "aixgo.config.agents",
         "For authors of roles and patterns: options, and what every agent declares.",
         ("AgentName", "AgentSpec", "Limits", "Options", "Retry", "SessionSpec"),
+    ),
+    Part(
+        "aixgo.config.durations",
+        "For authors of roles and patterns: times in options.",
+        ("Duration", "PositiveDuration"),
     ),
     Part("aixgo.config.retention", "How long results are kept.", ("Retention",)),
     Part(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import sys
@@ -43,13 +44,11 @@ def test_pages_and_examples_import_public_names_only() -> None:
     ]
     blocks += [path.read_text() for path in ROOT.glob("examples/**/*.py")]
     imports = [
-        (module, name.split(" as ")[0].strip())
+        (node.module or "", alias.name)
         for block in blocks
-        for module, names in re.findall(
-            r"^from (aixgo\S*) import (?:\(\n)?([^)\n]+(?:\n[^)\n]+)*)", block, re.M
-        )
-        for name in re.split(r",\s*", names.partition("\n\n")[0].partition("\nfrom")[0])
-        if name.strip().isidentifier()
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "aixgo"
+        for alias in node.names
     ]
     assert imports
     private = [(module, name) for module, name in imports if name not in PUBLIC.get(module, ())]

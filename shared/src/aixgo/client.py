@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -17,9 +17,9 @@ from aixgo.broker.port import Broker
 from aixgo.calls.caller import Caller
 from aixgo.calls.dead_letters import DeadLetters
 from aixgo.calls.events import publish_event
-from aixgo.calls.json_schema import misfit
 from aixgo.calls.presence import present
-from aixgo.calls.results import raise_for_status, result_of
+from aixgo.calls.questions import Question, give_answer, open_questions
+from aixgo.calls.results import raise_for_status
 from aixgo.calls.revive import replay as replay_letter
 from aixgo.calls.space import Space
 from aixgo.clock import LONGEST_SECONDS, now
@@ -30,11 +30,8 @@ from aixgo.errors import (
     AixgoError,
     BrokerError,
     DeadlineExceeded,
-    InvalidPayload,
-    NoQuestion,
     NoResponders,
     RequestTimeout,
-    code_of,
 )
 from aixgo.message import Message
 from aixgo.payloads import to_meta, to_payload, to_seconds
@@ -49,52 +46,13 @@ if TYPE_CHECKING:  # who only calls does not load them
     from aixgo.runs.runs import Runs
     from aixgo.runs.watch import RunEvents
 
+__all__ = ["DEFAULT_TIMEOUT", "Client", "Question", "Traffic", "connect"]
+
 log = logging.getLogger("aixgo.client")
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 300.0
 """Seconds that a call waits when it names no timeout."""
-
-_TO_THE_END_SECONDS = 10.0
-"""For a cancelled `answer` to wake the run that it answered; upkeep does it later otherwise."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """What a run asks a person; times are Unix seconds, `until` the end of the run."""
-
-    run_id: str
-    step: str
-    agent: str
-    question: Any
-    options: tuple[str, ...]
-    since: float
-    until: float | None
-    schemas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """JSON schema of the value in an answer `{option: value}`, by option."""
-
-    def check(self, answer: Any) -> None:
-        """Refuse what is not an answer to it.
-
-        Raises:
-            InvalidPayload: it is none of the options, or its value does not fit.
-        """
-        told = isinstance(answer, dict) and len(answer) == 1
-        chosen = next(iter(answer)) if told else answer
-        if self.options and chosen not in self.options:
-            raise InvalidPayload(
-                f"{answer!r:.200} is not an answer to {self.question!r:.500}; choose one of: "
-                f"{', '.join(self.options)}, or {{option: value}} to say more"
-            )
-        schema = self.schemas.get(chosen) if isinstance(chosen, str) else None
-        if schema is None:
-            return
-        wrong = misfit(answer[chosen] if told else None, schema)
-        if wrong:
-            raise InvalidPayload(
-                f"the value of {chosen!r} does not fit the tool's type: {wrong}; answer with "
-                f"{{{chosen!r}: value}}"
-            )
 
 
 @dataclass(slots=True)
@@ -387,28 +345,7 @@ class Client:
 
     async def questions(self, run_id: str = "") -> list[Question]:
         """Return what people are asked, oldest first: of one run, or of all."""
-        # a server that was killed may bring back a call that has ended, until a sweep finds it
-        calls = [
-            call
-            for call in await self.space.parking.all(run_id)
-            if any(step.question is not None for step in call.awaited)
-            and not await self._has_ended(call.request)
-        ]
-        return [
-            Question(
-                run_id=call.request.run,
-                step=step.step,
-                agent=step.agent,
-                question=step.question,
-                options=step.options,
-                since=call.since,
-                until=call.until,
-                schemas=step.schemas,
-            )
-            for call in sorted(calls, key=lambda call: call.since)
-            for step in call.awaited
-            if step.question is not None
-        ]
+        return await open_questions(self.space, run_id)
 
     async def answer(self, run_id: str, answer: Any, *, step: str = "") -> None:
         """Answer the question of a run; the run goes on. The first answer counts.
@@ -423,27 +360,7 @@ class Client:
             InvalidPayload: the answer is none of the question's options, or its value does not
                 fit.
         """
-        found = await self.questions(run_id)
-        asked = [one for one in found if step in ("", one.step)]
-        if len(asked) != 1:
-            raise NoQuestion(run_id, [one.step for one in found], step)
-        (question,) = asked
-        question.check(answer)
-        frame = Envelope(
-            id=new_id(), kind="call", source=self._source, run=run_id, step=question.step
-        )
-        result = result_of(frame, question.agent, "done", payload=to_payload(answer))
-        await _to_the_end(self._settle(question, result))
-
-    async def _settle(self, question: Question, result: Envelope) -> None:
-        """Store the answer to a question, and wake what waits for it."""
-        await self.space.results.settle(question.agent, result, ends=True)
-        for call in await self.space.parking.all(question.run_id):
-            if any(awaited.step == question.step for awaited in call.awaited):
-                await self.space.parking.wake(question.run_id, call.request.step)
-
-    async def _has_ended(self, request: Envelope) -> bool:
-        return await self.space.results.stands(request.target, request.run, request.step)
+        await give_answer(self.space, run_id, answer, step=step, source=self._source)
 
     async def agents(self) -> list[str]:
         """Return the names of the agents that an instance serves now, sorted."""
@@ -512,20 +429,6 @@ def _for_whom(meta: Mapping[str, Any] | None, session: str, user: str) -> dict[s
     """
     named = {key: checked(name, key) for key, name in ((SESSION, session), (USER, user)) if name}
     return {**(meta or {}), **named}
-
-
-async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Await what must not be done by half: a cancelled caller waits for it, up to a limit."""
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        _, late = await asyncio.wait([task], timeout=_TO_THE_END_SECONDS)
-        if late:
-            task.cancel()
-        elif not task.cancelled() and (error := task.exception()) is not None:
-            log.warning("answer.not_given", extra={"error": code_of(error)}, exc_info=error)
-        raise
 
 
 async def _together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

@@ -108,6 +108,11 @@ def bucket_subject(bucket: str, key: str) -> str:
     return f"$KV.{bucket}.{key}"
 
 
+def bucket_key(subject: str) -> str:
+    """Return the key of a bucket in a subject that `bucket_subject` built."""
+    return subject.split(".", 2)[2]
+
+
 class StepSubject(NamedTuple):
     """What the subject of something about one step says."""
 

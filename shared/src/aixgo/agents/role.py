@@ -22,6 +22,21 @@ from aixgo.message import Message
 from aixgo.steps.context import Context
 from aixgo.tools.toolbox import NO_TOOLS, Toolbox
 
+__all__ = [
+    "EXTERNAL",
+    "ROLES",
+    "External",
+    "Feed",
+    "Heard",
+    "Listening",
+    "NoOptions",
+    "Remembered",
+    "Role",
+    "Style",
+    "find_role",
+    "known_roles",
+]
+
 Style = Literal["request", "reactive", "hybrid"]
 
 

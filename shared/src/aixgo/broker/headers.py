@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from aixgo.broker.port import FARTHEST, whole_seconds
+from aixgo.broker.checks import FARTHEST, whole_seconds
 from aixgo.clock import rfc3339
 from aixgo.errors import ConfigError
 

@@ -12,114 +12,46 @@ of a client library leaves an adapter.
 
 from __future__ import annotations
 
-import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Protocol, Self
 
-import msgspec
+from aixgo.broker.declarations import (
+    Change,
+    ConsumerConfig,
+    ConsumerInfo,
+    StreamConfig,
+    StreamInfo,
+)
+from aixgo.broker.messages import NO_HEADERS, Appended, BusMessage, Expect, Headers, Record
 
-from aixgo.errors import ConfigError, StreamRefused
-
-Headers = Mapping[str, str]
-"""Headers of a message, by name."""
-NO_HEADERS: Headers = {}
-
-FARTHEST = 9_214_646_400.0
-"""Unix seconds of the year 2262, the last that a nats-server's clock knows."""
-
-
-def check_slots(slots: int) -> None:
-    """Check how many handlers of a consumption may run at once.
-
-    Raises:
-        ConfigError: fewer than 1.
-    """
-    if slots < 1:
-        raise ConfigError(f"slots is {slots}; a consumption needs at least 1")
-
-
-def whole_seconds(subject: str, ttl: float) -> int:
-    """Return the time to live of a message as a stream keeps it; rather longer than shorter.
-
-    Raises:
-        StreamRefused: it is below 1 s, or not a number of seconds that ends.
-    """
-    if not 1 <= ttl < FARTHEST:
-        raise StreamRefused(
-            f"time to live of a message for {subject!r} is {ttl:g} s; streams count whole seconds "
-            "from 1 on, and 0 keeps it"
-        )
-    return math.ceil(ttl)
+__all__ = [
+    "NO_HEADERS",
+    "Admin",
+    "Appended",
+    "Broker",
+    "BrokerEvent",
+    "Bus",
+    "BusMessage",
+    "Change",
+    "ConsumerConfig",
+    "ConsumerInfo",
+    "Consumption",
+    "Delivery",
+    "Expect",
+    "Headers",
+    "Log",
+    "Record",
+    "StreamConfig",
+    "StreamInfo",
+    "Subscription",
+    "Upkeep",
+]
 
 
-def check_timeout(timeout: float) -> None:
-    """Check how long an answer is waited for.
-
-    Raises:
-        ConfigError: it is not a number of seconds.
-    """
-    if not timeout >= 0:  # nor is nan
-        raise ConfigError(f"timeout is {timeout:g} s; give 0 s or more")
-
-
-def check_sequence(sequence: int) -> None:
-    """Check the sequence of a record.
-
-    Raises:
-        ValueError: it is below 1.
-    """
-    if sequence < 1:
-        raise ValueError(f"sequence is {sequence}; the first record of a stream is 1")
-
-
-# -- what travels ------------------------------------------------------------------------------
-
-
-class BusMessage(msgspec.Struct, frozen=True, gc=False):
-    """A message that a subscription received."""
-
-    subject: str
-    data: bytes
-    reply: str = ""
-    headers: Headers = NO_HEADERS
-
-
-class Record(msgspec.Struct, frozen=True, gc=False):
-    """A message as a stream keeps it; `time` is Unix seconds."""
-
-    stream: str
-    subject: str
-    sequence: int
-    data: bytes
-    time: float = 0.0
-    headers: Headers = NO_HEADERS
-
-
-class Appended(msgspec.Struct, frozen=True, gc=False):
-    """The broker's word that a stream keeps a message.
-
-    `duplicate` says that it kept one with the same message id already.
-    """
-
-    stream: str
-    sequence: int
-    duplicate: bool = False
-
-
-class Expect(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The condition of an append (compare-and-set).
-
-    Attributes:
-        subject_sequence: sequence of the newest record of the subject; 0: there must be none.
-        subject_filter: look at this filter (wildcards allowed) instead of the message's own
-            subject.
-    """
-
-    subject_sequence: int
-    subject_filter: str = ""
+# -- what is held -----------------------------------------------------------------------------
 
 
 class Delivery(Protocol):
@@ -194,100 +126,6 @@ class Consumption(Protocol):
         Every delivery that nobody answered is handed back (nak). Idempotent.
         """
         ...
-
-
-# -- declarations ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamConfig:
-    """Declaration of a stream. 0 means no limit; field names follow NATS.
-
-    `republish` copies what is stored to other subjects: (source filter, destination), both ending
-    in the same wildcard tail. With `persist` `async` an append is acknowledged before it is written
-    to the disk, so a server that dies forgets the newest ones; a stream is created with it or
-    without, and it is not for replicated streams or those in memory.
-    """
-
-    name: str
-    subjects: tuple[str, ...]
-    retention: Literal["limits", "workqueue"] = "limits"
-    storage: Literal["file", "memory"] = "file"
-    discard: Literal["old", "new"] = "old"
-    discard_new_per_subject: bool = False
-    max_bytes: int = 0
-    max_messages: int = 0
-    max_messages_per_subject: int = 0
-    max_message_size: int = 0
-    max_age: float = 0.0
-    duplicate_window: float = 120.0
-    allow_direct: bool = True
-    allow_rollup: bool = False
-    allow_ttl: bool = False
-    allow_schedules: bool = False
-    marker_ttl: float = 0.0
-    deny_delete: bool = False
-    deny_purge: bool = False
-    replicas: int = 1
-    persist: Literal["default", "async"] = "default"
-    republish: tuple[str, str] | None = None
-    description: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConsumerConfig:
-    """Declaration of a durable pull consumer with explicit acknowledgement.
-
-    `max_deliver` and `max_ack_pending` of -1 mean no limit. `filters` empty means everything.
-    `deliver` says whether it begins with what the stream keeps already, or after its declaration.
-    """
-
-    name: str
-    filters: tuple[str, ...] = ()
-    deliver: Literal["all", "new"] = "all"
-    ack_wait: float = 30.0
-    max_deliver: int = -1
-    max_ack_pending: int = 1000
-    max_waiting: int = 512
-    description: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """What a declaration did: `created`, `updated` (with field → (old, new)) or `unchanged`."""
-
-    what: str
-    action: Literal["created", "updated", "unchanged"]
-    fields: Mapping[str, tuple[object, object]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamInfo:
-    """State of a stream at this moment."""
-
-    config: StreamConfig
-    messages: int
-    bytes: int
-    first_sequence: int
-    last_sequence: int
-    consumers: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConsumerInfo:
-    """State of a consumer: queued, delivered but unanswered, idle pulls, redelivered.
-
-    Everything up to the sequence `ack_floor` is answered.
-    """
-
-    stream: str
-    config: ConsumerConfig
-    pending: int
-    ack_pending: int
-    waiting: int
-    redelivered: int
-    ack_floor: int = 0
-    paused_until: float | None = None
 
 
 # -- roles -------------------------------------------------------------------------------------

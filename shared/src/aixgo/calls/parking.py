@@ -31,7 +31,7 @@ from aixgo.clock import is_sensible, now
 from aixgo.envelope import UNREADABLE, Envelope, encode, new_id
 from aixgo.errors import InvalidPayload
 from aixgo.payloads import to_payload
-from aixgo.subjects import PARKED, Names, is_token, step_token
+from aixgo.subjects import PARKED, Names, bucket_key, is_token, step_token
 
 _QUESTION_BYTES = 64 * 1024
 """Of a question to a person; it is kept beside the parked call, in one record with it."""
@@ -213,7 +213,7 @@ class Parking:
         for record in await self._broker.read(names.parked_stream, names.parked_in(run)):
             if not record.data:
                 continue
-            call = self._read(record.subject.split(".", 2)[2], record.data)
+            call = self._read(bucket_key(record.subject), record.data)
             if call is None:
                 self._foreign.add(record)
                 continue
@@ -248,7 +248,7 @@ class Parking:
         async with aclosing(every_call) as every:
             async for page in every:
                 for record in page:
-                    call = self._read(record.subject.split(".", 2)[2], record.data)
+                    call = self._read(bucket_key(record.subject), record.data)
                     if call is None:
                         continue
                     request = call.request

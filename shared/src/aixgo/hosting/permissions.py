@@ -39,6 +39,16 @@ from aixgo.subjects import (
     stream_of_bucket,
 )
 
+__all__ = [
+    "ADMIN",
+    "CLIENT",
+    "UPKEEP",
+    "User",
+    "configuration",
+    "inbox_of",
+    "users",
+]
+
 ADMIN, CLIENT, UPKEEP = "admin", "client", "upkeep"
 """Users besides those of the services: who provisions and looks after dead letters, who sends
 messages, and who removes old results (`aixgo service --upkeep`)."""

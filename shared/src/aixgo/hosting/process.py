@@ -23,6 +23,17 @@ from aixgo.errors import ConfigError, MissingExtra
 from aixgo.hosting.http import health_server
 from aixgo.telemetry import logs, otel
 
+__all__ = [
+    "DRAIN_SECONDS",
+    "HEALTH_PORT",
+    "WAIT_SECONDS",
+    "Service",
+    "Signals",
+    "run",
+    "run_service",
+    "signals",
+]
+
 log = logging.getLogger("aixgo.hosting.process")
 T = TypeVar("T")
 

@@ -8,6 +8,10 @@ from typing import Any
 from aixgo.hosting.app import App, System
 from aixgo.hosting.process import DRAIN_SECONDS, HEALTH_PORT, WAIT_SECONDS, run_service
 
+__all__ = [
+    "serve",
+]
+
 
 async def serve(
     app: App,

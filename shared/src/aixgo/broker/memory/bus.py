@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
+from aixgo.broker.checks import check_timeout
 from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.connection import BURST, Connection
 from aixgo.broker.memory.matching import check_filter, check_subject
 from aixgo.broker.memory.subscription import MemorySubscription
-from aixgo.broker.port import BusMessage, Headers, check_timeout
+from aixgo.broker.port import BusMessage, Headers
 from aixgo.errors import NoResponders, RequestTimeout
 
 

@@ -7,22 +7,14 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
 from aixgo.broker import headers as names
+from aixgo.broker.checks import check_sequence, check_slots, check_timeout, whole_seconds
 from aixgo.broker.headers import scheduled
 from aixgo.broker.memory import headers as h
 from aixgo.broker.memory.connection import BURST, RETRY_SECONDS, Connection
 from aixgo.broker.memory.consumption import Handler, MemoryConsumption
 from aixgo.broker.memory.follow import Follower
 from aixgo.broker.memory.matching import check_filter, check_subject, is_wild
-from aixgo.broker.port import (
-    Appended,
-    Expect,
-    Headers,
-    Record,
-    check_sequence,
-    check_slots,
-    check_timeout,
-    whole_seconds,
-)
+from aixgo.broker.port import Appended, Expect, Headers, Record
 from aixgo.errors import ConsumerNotFound, RequestTimeout, WrongSequence
 
 HEADER_ROOM = 128

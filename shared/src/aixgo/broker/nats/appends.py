@@ -9,6 +9,7 @@ from contextlib import suppress
 import msgspec
 
 from aixgo.broker import headers as h
+from aixgo.broker.checks import check_timeout, whole_seconds
 from aixgo.broker.nats.connection import Connection
 from aixgo.broker.nats.reads import Reads
 from aixgo.broker.nats.refusals import (
@@ -20,7 +21,7 @@ from aixgo.broker.nats.refusals import (
 from aixgo.broker.nats.replies import no_stream
 from aixgo.broker.nats.streams import Streams
 from aixgo.broker.nats.wire import check_subject, encode_headers
-from aixgo.broker.port import Appended, Expect, Headers, check_timeout, whole_seconds
+from aixgo.broker.port import Appended, Expect, Headers
 from aixgo.errors import (
     BrokerError,
     NoResponders,

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 from weakref import WeakSet
 
+from aixgo.broker.checks import check_slots, check_timeout
 from aixgo.broker.headers import scheduled
 from aixgo.broker.nats.api import Api
 from aixgo.broker.nats.appends import Appends
@@ -38,8 +39,6 @@ from aixgo.broker.port import (
     StreamConfig,
     StreamInfo,
     Subscription,
-    check_slots,
-    check_timeout,
 )
 from aixgo.config.servers import parse_servers
 from aixgo.errors import BrokerError, ConfigError, PayloadTooLarge

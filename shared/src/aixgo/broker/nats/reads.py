@@ -8,6 +8,7 @@ from contextlib import suppress
 import msgspec
 
 from aixgo.broker import headers as h
+from aixgo.broker.checks import check_sequence
 from aixgo.broker.nats.api import (
     API_SECONDS,
     ATTEMPT_SECONDS,
@@ -21,7 +22,7 @@ from aixgo.broker.nats.configs import unix_time
 from aixgo.broker.nats.connection import Connection
 from aixgo.broker.nats.refusals import NO_MESSAGE, refused_api
 from aixgo.broker.nats.wire import DESCRIPTION, STATUS, check_filter, check_subject, parse_headers
-from aixgo.broker.port import BusMessage, Headers, Record, check_sequence
+from aixgo.broker.port import BusMessage, Headers, Record
 from aixgo.errors import Disconnected, NoResponders, PermissionDenied, RequestTimeout, StreamRefused
 
 BATCH = 512

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from aixgo.broker import Expect, Record
+from aixgo.broker.headers import LAST_SEQUENCE, SEQUENCE, STREAM, SUBJECT
 from aixgo.errors import BadSubject, StreamNotFound, WrongSequence
 from aixgo.testing.broker_checks._stage import Stage
 from aixgo.testing.expect import Collected, equal, expect, refused
@@ -139,10 +140,10 @@ async def only_what_is_stored_is_republished(stage: Stage) -> None:
     copies = await live.exactly(3)
     equal("bodies", [copy.data for copy in copies], [b"1", b"2", b"3"])
     equal("subjects", [copy.subject for copy in copies], [f"live-{name}.{t}" for t in "aba"])
-    equal("sequences", [copy.headers["Nats-Sequence"] for copy in copies], ["1", "2", "3"])
-    before = [copy.headers["Nats-Last-Sequence"] for copy in copies]
+    equal("sequences", [copy.headers[SEQUENCE] for copy in copies], ["1", "2", "3"])
+    before = [copy.headers[LAST_SEQUENCE] for copy in copies]
     equal("sequences before it on the subject", before, ["0", "0", "1"])
-    origin = (copies[0].headers["Nats-Stream"], copies[0].headers["Nats-Subject"])
+    origin = (copies[0].headers[STREAM], copies[0].headers[SUBJECT])
     equal("origin", origin, (stream.name, f"{name}.a"))
     equal("own header", copies[0].headers.get("mine"), "kept")
 
