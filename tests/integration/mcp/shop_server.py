@@ -9,11 +9,13 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Annotated
 
 from mcp.server import MCPServer
-from mcp.server.mcpserver import Context
+from mcp.server.mcpserver import Context, Elicit, Resolve
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
+from pydantic import BaseModel
 
 FOLDER = Path(sys.argv[1])
 server = MCPServer("shop", log_level="WARNING")
@@ -73,6 +75,26 @@ async def learn(ctx: Context) -> str:
 def environment() -> list[str]:
     """Say which variables there are."""
     return sorted(os.environ)
+
+
+class Size(BaseModel):
+    """What the user says of a parcel."""
+
+    size: str
+    count: int = 1
+
+
+async def size_of(item: str) -> Elicit[Size]:
+    """Ask how large it shall be."""
+    note(f"asked for {item}")
+    return Elicit(f"Which size of {item}?", Size)
+
+
+@server.tool()
+def wrap(item: str, size: Annotated[Size, Resolve(size_of)]) -> str:
+    """Wrap an item, in a size that the user chooses."""
+    note(f"wrap {item}")
+    return f"{size.count} of {item} in {size.size}"
 
 
 if __name__ == "__main__":

@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 from aixgo import Agent, Context, Message
+from aixgo.clock import now
 from aixgo.errors import ToolUnavailable
 from aixgo.testing.local import run_local
 from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
+from aixgo.tools import NeedsAnswers, ToolContext
 from aixgo.tools.mcp import McpOptions, McpServer
 
 SERVER = Path(__file__).parent / "odd_server.py"
@@ -62,12 +64,20 @@ async def test_what_is_not_a_message_is_skipped_and_named_once(
     assert [vars(record)["text"] for record in told] == ["Welcome to the server!"]
 
 
+def in_time() -> ToolContext:
+    """Return the context of a use that may take as long as a test waits."""
+    return ToolContext(
+        run_id="r", step="s", agent="desk", tool="t", idempotency_key="k", attempt=1,
+        deadline=now() + PATIENCE_SECONDS, log=logging.LoggerAdapter(logging.getLogger("test")),
+    )  # fmt: skip
+
+
 async def test_a_list_that_changes_is_read_again_at_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with opened(odd("changes", tmp_path, effects={"typo": "read"})) as server:
         assert list(await server.tools()) == ["odd:before", "odd:change"]
-        await server.call("change", {}, PATIENCE_SECONDS)
+        await server.call("change", {}, in_time())
 
         async def changed() -> bool:
             return list(await server.tools()) == ["odd:after", "odd:change"]
@@ -133,7 +143,8 @@ async def test_a_server_that_ends_between_two_uses_is_started_again(tmp_path: Pa
         os.kill(int(first), signal.SIGKILL)
         # seen without a use
         await eventually(lambda: (tmp_path / "pid").read_text() not in {"", first})
-        result = await server.call("blocks", {}, PATIENCE_SECONDS)
+        result = await server.call("blocks", {}, in_time())
+    assert not isinstance(result, NeedsAnswers)
     assert result.content
 
 

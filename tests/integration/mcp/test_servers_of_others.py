@@ -16,6 +16,7 @@ from aixgo import Agent, Context, Message
 from aixgo.errors import OutcomeUnknown, RemoteError
 from aixgo.testing.local import run_local
 from aixgo.testing.waiting import PATIENCE_SECONDS, eventually
+from aixgo.tools import ToolContext
 from aixgo.tools.mcp import McpOptions, McpServer
 
 NPM = Path(__file__).parent / "node_modules" / ".bin"
@@ -57,11 +58,11 @@ class Watched(McpServer):
         self.begun = 0
         self.failed: list[type[BaseException]] = []
 
-    async def call(self, tool: str, arguments: dict[str, Any], seconds: float) -> Any:
+    async def call(self, tool: str, arguments: dict[str, Any], ctx: ToolContext) -> Any:
         """See `McpServer.call`."""
         self.begun += 1
         try:
-            return await super().call(tool, arguments, seconds)
+            return await super().call(tool, arguments, ctx)
         except Exception as error:
             self.failed.append(type(error))
             raise

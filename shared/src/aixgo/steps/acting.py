@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar, cast, overload
 
@@ -20,9 +21,28 @@ from aixgo.steps.scopes import Scope
 from aixgo.steps.steps_tool import PlacedSteps, is_steps_tool
 from aixgo.steps.tools import CUT, ToolStep, perform
 from aixgo.steps.tools.shared import CALLER
+from aixgo.tools.asking import MOST_ROUNDS, NeedsAnswers, needed
 from aixgo.tools.port import AnyTool, StepsTool, Tool
 
 T = TypeVar("T")
+
+
+ACCEPT, DECLINE = "accept", "decline"
+"""What a person answers to the question of a tool; `{"accept": {…}}` with what it wants to know."""
+
+
+@dataclass(kw_only=True)
+class _Use:
+    """A use of a tool, of which there are several executions when it asks people."""
+
+    executed: Tool[Any] | None
+    name: str
+    payload: msgspec.Raw
+    timeout: float | None
+
+    @property
+    def may_ask(self) -> bool:
+        return self.executed is None or self.executed.spec.asks
 
 
 class Acting(Execution):
@@ -208,17 +228,43 @@ class Acting(Execution):
         if is_steps_tool(tool):
             steps = PlacedSteps(self.call, self._use, Scope(self, path), timeout)
             return await tool.run(tool.arguments(payload), steps)
-        executed = cast(Tool[Any] | None, tool)
-        request = self._frame(self.agent, path, payload, None, {})
+        use = _Use(
+            executed=cast(Tool[Any] | None, tool), name=name, payload=payload, timeout=timeout
+        )
+        answers: dict[str, dict[str, Any] | None] = {}
+        state, place = "", path
+        for number in range(2, MOST_ROUNDS + 2):
+            body, whole = await self._used(use, place, answers, state)
+            needs = needed(body) if whole and use.may_ask else None
+            if needs is None:
+                if use.executed is None or not whole:  # cut, it is a text, whatever the tool says
+                    return msgspec.json.decode(body)
+                return use.executed.read(body)
+            answers, state = await self._answers(name, place, needs), needs.state
+            place = f"{path}/again/{number}"
+        raise ToolFailed(
+            name, "tool", MOST_ROUNDS, f"it asked for answers {MOST_ROUNDS} times without an end"
+        )
+
+    async def _used(
+        self, use: _Use, path: str, answers: Mapping[str, dict[str, Any] | None], state: str
+    ) -> tuple[bytes, bool]:
+        """Return the recorded value of one execution, and whether it is the whole of it."""
+        tools, executed = self._runtime.tools, use.executed
+        result = await self._standing(self.agent, path)
+        request = self._frame(self.agent, path, use.payload, None, {})
         if result is None:
-            assert executed is not None
+            if executed is None:
+                executed = use.executed = cast(Tool[Any], await tools.resolve(use.name))
             step = ToolStep(
                 caller=self._caller,
                 tool=executed,
                 request=request,
-                timeout=timeout or executed.spec.timeout,
+                timeout=use.timeout or executed.spec.timeout,
                 check=partial(self._take, request),
                 meta=self.meta,
+                answers=answers,
+                state=state,
             )
             try:
                 result = await perform(step)
@@ -230,11 +276,26 @@ class Acting(Execution):
         except RemoteError as error:
             failure = result.error
             text = str(error) if failure is None else failure.message
-            raise ToolFailed(name, error.cause, error.attempts, text) from error
-        body = result.body
-        if executed is None or CUT in result.meta:  # the latter is a text, whatever the tool says
-            return msgspec.json.decode(body)
-        return executed.read(body)
+            raise ToolFailed(use.name, error.cause, error.attempts, text) from error
+        return result.body, CUT not in result.meta
+
+    async def _answers(
+        self, name: str, place: str, needs: NeedsAnswers
+    ) -> dict[str, dict[str, Any] | None]:
+        """Return what people say to the questions of a tool; None for what they decline."""
+        answers: dict[str, dict[str, Any] | None] = {}
+        for number, (key, question) in enumerate(needs.questions.items(), 1):
+            said = await self.ask_at(
+                f"{place}/ask/{number}",
+                f"The tool {name!r} asks: {question.text}",
+                (ACCEPT, DECLINE),
+                {ACCEPT: question.schema} if question.schema else {},
+            )
+            if isinstance(said, dict) and isinstance(said.get(ACCEPT), dict):
+                answers[key] = said[ACCEPT]
+            else:
+                answers[key] = {} if said == ACCEPT and not question.schema else None
+        return answers
 
     async def ask_human(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aixgo.config.tools import ToolOptions
 from aixgo.errors import ToolFailed, ToolNotDone, ToolUnavailable
 from aixgo.tools.agent import AgentTool
+from aixgo.tools.asking import NeedsAnswers, ToolQuestion
 from aixgo.tools.chain import Chain, Link
 from aixgo.tools.function import FunctionTool, tool
 from aixgo.tools.json_arguments import JsonArguments
@@ -37,6 +38,7 @@ __all__ = [
     "FunctionTool",
     "JsonArguments",
     "Link",
+    "NeedsAnswers",
     "NotDone",
     "Resolution",
     "Steps",
@@ -47,6 +49,7 @@ __all__ = [
     "ToolKind",
     "ToolNotDone",
     "ToolOptions",
+    "ToolQuestion",
     "ToolSource",
     "ToolSpec",
     "ToolUnavailable",

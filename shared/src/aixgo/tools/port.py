@@ -55,6 +55,7 @@ class ToolSpec:
         concurrency: executions at once in this process; 0 for no limit.
         max_result: longest value as JSON, in bytes, 0 for no limit; a longer one becomes a text
             that is cut and says so.
+        asks: it may return `NeedsAnswers` instead of a value.
 
     Raises:
         ConfigError: a tool that acts has a `cache`.
@@ -70,6 +71,7 @@ class ToolSpec:
     cache: float = 0.0
     concurrency: int = 0
     max_result: int = MAX_RESULT_BYTES
+    asks: bool = False
 
     def __post_init__(self) -> None:
         if self.cache and self.effect != "read":
@@ -93,6 +95,9 @@ class ToolContext:
         attempt: executions of the step so far, this one included, as far as they are recorded.
         deadline: Unix seconds at which this execution is ended.
         log: every record carries the agent, the run, the step and the tool.
+        answers: of people, by the names of the questions that the execution before this one asked;
+            None for a question that was declined.
+        state: what that execution wanted to be given back.
     """
 
     run_id: str
@@ -103,6 +108,8 @@ class ToolContext:
     attempt: int
     deadline: float
     log: logging.LoggerAdapter[logging.Logger]
+    answers: Mapping[str, dict[str, Any] | None] = field(default_factory=dict)
+    state: str = ""
 
     @property
     def remaining(self) -> float:
@@ -153,7 +160,7 @@ class Tool(Protocol[T_co]):
         ...
 
     async def execute(self, arguments: Arguments, ctx: ToolContext) -> Any:
-        """Do it; returns a JSON-able value.
+        """Do it; returns a JSON-able value, or with `spec.asks` perhaps a `NeedsAnswers`.
 
         Raises:
             ToolNotDone: nothing happened, for sure.

@@ -22,7 +22,8 @@ from aixgo.subjects import step_token
 from aixgo.telemetry import names as attribute
 from aixgo.telemetry import tracing
 from aixgo.telemetry.logs import FactsLogger
-from aixgo.tools import Tool, ToolContext
+from aixgo.tools import NeedsAnswers, Tool, ToolContext
+from aixgo.tools.asking import marked
 from aixgo.tools.port import Arguments
 
 log = logging.getLogger("aixgo.tools")
@@ -37,6 +38,7 @@ class ToolStep:
         timeout: seconds for one execution of the tool.
         check: refuses a record that was made for another request (`ReplayMismatch`).
         meta: the run's metadata, as far as the agent was given it.
+        answers, state: of the execution before it, when that asked people.
     """
 
     caller: Caller
@@ -45,6 +47,8 @@ class ToolStep:
     timeout: float
     check: Callable[[Envelope], object]
     meta: Mapping[str, Any] = field(default_factory=dict)
+    answers: Mapping[str, dict[str, Any] | None] = field(default_factory=dict)
+    state: str = ""
 
     @property
     def agent(self) -> str:
@@ -111,6 +115,8 @@ class ToolStep:
             attempt=attempt,
             deadline=deadline,
             log=FactsLogger(logging.getLogger(f"aixgo.tools.{self.tool.spec.name}"), self.fields),
+            answers=self.answers,
+            state=self.state,
         )
 
     async def execute(self, arguments: Arguments, ctx: ToolContext) -> Any:
@@ -155,7 +161,10 @@ class ToolStep:
         limit = asyncio.timeout(ctx.remaining)
         try:
             async with limit:
-                return await self.tool.execute(arguments, ctx)
+                value = await self.tool.execute(arguments, ctx)
+            if self.tool.spec.asks and isinstance(value, NeedsAnswers):
+                return marked(value)
+            return value
         except TimeoutError as error:
             if not limit.expired():
                 raise

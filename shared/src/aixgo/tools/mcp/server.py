@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from aixgo.errors import ConfigError, OutcomeUnknown, ToolNotDone, ToolUnavailable, text_of
 from aixgo.pauses import Pauses
+from aixgo.tools.asking import NeedsAnswers
+from aixgo.tools.mcp.elicitation import Use, questions_of, responses_of
 from aixgo.tools.mcp.options import McpOptions
 from aixgo.tools.mcp.program import environment, running
 from aixgo.tools.mcp.tool import McpTool
+from aixgo.tools.port import ToolContext
 
 if TYPE_CHECKING:
     from mcp import Client
-    from mcp_types import CallToolResult
+    from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult, ErrorData
 
 log = logging.getLogger("aixgo.tools.mcp")
 
@@ -30,6 +33,9 @@ REFRESH_SECONDS = 30.0
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 15.0
 """Back-off of a server that cannot be reached."""
+
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.05, 1.0
+"""Back-off of a use that the server has not finished and asks nothing for."""
 
 MOST_TOOLS = 1_000
 """Of a server; what it has besides is left out, with a warning."""
@@ -45,8 +51,7 @@ _CLOSED = -32000
 class McpServer:
     """A source of tools (`aixgo.tools.ToolSource`).
 
-    A server that asks its user something in the middle of a use (elicitation) is told that this is
-    not supported: let the agent ask with `ask_human` before it uses the tool.
+    What a server asks its user (elicitation) becomes a question of the run to a person.
     """
 
     def __init__(self, options: McpOptions) -> None:
@@ -59,6 +64,9 @@ class McpServer:
         self._tools: dict[str, McpTool] = {}
         self._said: set[tuple[Any, ...]] = set()
         self._why = "it is still being connected to"
+        self._uses: set[Use] = set()
+        self._alone: asyncio.Lock | None = None
+        """Of a server that asks in the middle of uses: only of one use it is known that it asks."""
 
     @property
     def name(self) -> str:
@@ -103,7 +111,9 @@ class McpServer:
                 raise self._unavailable()
         return self._tools
 
-    async def call(self, tool: str, arguments: dict[str, Any], seconds: float) -> CallToolResult:
+    async def call(
+        self, tool: str, arguments: dict[str, Any], ctx: ToolContext
+    ) -> CallToolResult | NeedsAnswers:
         """See `Connection.call`."""
         import anyio
         from mcp import MCPError
@@ -111,14 +121,15 @@ class McpServer:
         client = self._client
         if client is None:
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(seconds, CONNECT_SECONDS)):
+                async with asyncio.timeout(min(ctx.remaining, CONNECT_SECONDS)):
                     await self._there.wait()
             client = self._client
         if client is None:
             raise self._unavailable()
         try:
-            # the step has a limit of its own, which says more
-            return await client.call_tool(tool, arguments, read_timeout_seconds=seconds + 5.0)
+            if client.session.discover_result is None:
+                return await self._use_with_handshake(client, tool, arguments, ctx)
+            return await self._use(client, tool, arguments, ctx)
         except anyio.ClosedResourceError as error:  # nothing was written
             self._gone.set()
             raise self._unavailable() from error
@@ -139,6 +150,68 @@ class McpServer:
                 f"the connection to the MCP server {self.name!r} ({self.where}) was lost while it "
                 f"worked on {tool!r}: {type(error).__name__} {text_of(error)}"
             ) from error
+
+    async def _use(
+        self, client: Client, tool: str, arguments: dict[str, Any], ctx: ToolContext
+    ) -> CallToolResult | NeedsAnswers:
+        """Use a tool; what the server has to know of people ends the use."""
+        from mcp import MCPError
+        from mcp_types import CallToolResult
+
+        pauses = Pauses(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
+        responses, state, anew = responses_of(ctx.answers), ctx.state or None, False
+        while True:
+            try:
+                # the step has a limit of its own, which says more
+                result = await client.session.call_tool(
+                    tool,
+                    arguments,
+                    ctx.remaining + 5.0,
+                    input_responses=responses,
+                    request_state=state,
+                    allow_input_required=True,
+                )
+            except MCPError as error:
+                if error.code not in _NOT_BEGUN or state is None or state != ctx.state:
+                    raise
+                # a process that is no more kept it: from the beginning, with the same answers
+                responses, state, anew = None, None, True
+                continue
+            if isinstance(result, CallToolResult):
+                return result
+            responses, state = None, result.request_state
+            if not result.input_requests:
+                await pauses.wait()  # it is not done yet
+                continue
+            questions = questions_of(tool, result.input_requests)
+            if not anew or not questions.keys() <= ctx.answers.keys():
+                return NeedsAnswers(questions=questions, state=state or "")
+            responses, anew = responses_of({key: ctx.answers[key] for key in questions}), False
+
+    async def _use_with_handshake(
+        self, client: Client, tool: str, arguments: dict[str, Any], ctx: ToolContext
+    ) -> CallToolResult | NeedsAnswers:
+        """Use a tool in the middle of which the server may ask."""
+        use = Use(ctx.answers, ctx.state)
+        async with self._alone or nullcontext():
+            self._uses.add(use)
+            try:
+                result = await client.session.call_tool(tool, arguments, ctx.remaining + 5.0)
+            finally:
+                self._uses.discard(use)
+        return use.needs or result
+
+    async def _asked(self, context: Any, params: ElicitRequestParams) -> ElicitResult | ErrorData:
+        """Answer a server that asks in the middle of a use."""
+        from mcp_types import INVALID_REQUEST, ErrorData
+
+        if self._alone is None:
+            self._alone = asyncio.Lock()
+        if len(self._uses) == 1:
+            (use,) = self._uses
+            return use.answer(params)
+        said = f"{len(self._uses)} uses are under way, and it is not known which of them asks"
+        return ErrorData(code=INVALID_REQUEST, message=f"{said}; use the tool again")
 
     def _unavailable(self) -> ToolUnavailable:
         return ToolUnavailable(
@@ -260,7 +333,11 @@ class McpServer:
                 )
             async with asyncio.timeout(CONNECT_SECONDS):
                 client = await stack.enter_async_context(
-                    Client(transport, message_handler=self._on_message)
+                    Client(
+                        transport,
+                        message_handler=self._on_message,
+                        elicitation_callback=self._asked,
+                    )
                 )
             yield client
 

@@ -11,6 +11,7 @@ import msgspec
 
 from aixgo.config.tools import Effect
 from aixgo.errors import ToolNotDone
+from aixgo.tools.asking import NeedsAnswers
 from aixgo.tools.json_arguments import JsonArguments
 from aixgo.tools.mcp.options import McpOptions
 from aixgo.tools.port import Arguments, Resolution, ToolContext, ToolSpec, Unknown
@@ -27,8 +28,10 @@ _DESCRIPTION_CHARS = 4_000
 class Connection(Protocol):
     """The way to the server."""
 
-    async def call(self, tool: str, arguments: dict[str, Any], seconds: float) -> CallToolResult:
-        """Use a tool of the server.
+    async def call(
+        self, tool: str, arguments: dict[str, Any], ctx: ToolContext
+    ) -> CallToolResult | NeedsAnswers:
+        """Use a tool of the server, with the answers that it asked for before.
 
         Raises:
             ToolUnavailable: the server is away, so nothing happened.
@@ -57,6 +60,7 @@ class McpTool:
             input_schema=self._arguments.schema,
             concurrency=options.concurrency,
             max_result=options.max_result,
+            asks=True,
         )
 
     def arguments(self, payload: msgspec.Raw) -> Arguments:
@@ -65,7 +69,9 @@ class McpTool:
 
     async def execute(self, arguments: Arguments, ctx: ToolContext) -> Any:
         """See `Tool.execute`."""
-        result = await self._connection.call(self.theirs, dict(arguments), ctx.remaining)
+        result = await self._connection.call(self.theirs, dict(arguments), ctx)
+        if isinstance(result, NeedsAnswers):
+            return result
         value = value_of(result)
         if result.is_error:
             text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
