@@ -18,6 +18,7 @@ from aixgo.config.tools import ToolBasics, ToolOptions
 from aixgo.documents import document_schema
 from aixgo.hosting.app import App
 from aixgo.hosting.permissions import configuration, users
+from aixgo.models.providers import ROWS
 
 DOCS = Path(__file__).parent
 DEPLOY = DOCS.parent / "deploy"
@@ -29,6 +30,7 @@ SECTIONS = (
     ("Tls", "`deployment.access.tls`"),
     ("ModelSettings", "`models`"),
     ("ProviderSettings", "`models.providers.<name>`"),
+    ("CapabilityChanges", "`models.providers.<name>.capabilities.<model>`"),
     ("Price", "`models.providers.<name>.prices.<model>`"),
     ("Retention", "`retention`"),
     ("Agent", "Every agent"),
@@ -194,8 +196,27 @@ def wanted() -> dict[Path, str]:
         DOCS / "schema" / "aixgo.schema.json": schema_text(schema),
         page: f"{before}{BEGIN}\n\n{tables(schema)}\n{END}{after}",
         DOCS / "reference" / "python.md": python_reference.page(),
+        DOCS / "how-to" / "models.md": models_page(),
         DEPLOY / "nats" / "permissions.conf": permissions(),
     }
+
+
+def models_page() -> str:
+    """Return the page about models, with the table of providers as the rows have it."""
+    text = (DOCS / "how-to" / "models.md").read_text()
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    lines = [
+        "| provider | through | key | JSON by | embeddings | highest temperature | lacks |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in ROWS:
+        through = "the OpenAI format" if row.adapter == "openai_compatible" else row.adapter
+        keys = ", ".join(f"`{name}`" for name in row.key_env)
+        embeds = "no" if row.embeddings == "none" else "yes"
+        lacks = ", ".join(f"`{name}`" for name in sorted(row.lacks))
+        cells = (f"`{row.name}`", through, keys, f"`{row.schemas}`", embeds)
+        lines.append(f"| {' | '.join(cells)} | {row.max_temperature:g} | {lacks} |")
+    return f"{before}{BEGIN}\n\n{chr(10).join(lines)}\n\n{END}{after}"
 
 
 def permissions() -> str:

@@ -79,6 +79,8 @@ async def test_a_request_is_the_captured_one(
         asked, *wanted["messages"] = wanted["messages"]
         assert told["content"].startswith(asked["content"])
         assert msgspec.json.encode(schema).decode() in told["content"]
+    if (name, case) == ("deepseek", "chat_plain"):
+        del wanted["seed"]  # which its API does not have
     assert body == wanted
 
 

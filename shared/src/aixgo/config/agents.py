@@ -131,6 +131,9 @@ class AgentSpec(Options):
     """Sampling temperature of its model calls."""
     max_tokens: int | None = Field(default=None, ge=1)
     """Longest answer of one of its model calls, in tokens."""
+    on_unsupported: Literal["error", "drop"] | None = None
+    """What becomes of a field that its model does not take, such as `temperature`: an `error`, or
+    it is left out and logged (`drop`); without it, what the section `models` says."""
     timeout: PositiveDuration | None = None
     """Time for one execution, whatever the caller's deadline; without it `limits.timeout` holds."""
     interval: Duration | None = None

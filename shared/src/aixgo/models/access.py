@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from aixgo.errors import AixgoError, BadModelRequest, ConfigError, MissingKey
 from aixgo.models.providers import DEFAULT_LOCATION, LOCATION_ENV, PROJECT_ENV, Provider
-from aixgo.models.settings import ProviderSettings, checked_base_url
+from aixgo.models.settings import OnUnsupported, ProviderSettings, checked_base_url
 from aixgo.web.headers import header_name, sendable_value
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Setup:
         http: the hub's pool of connections, opened on first use.
         environment: where keys and addresses are looked up that the settings do not have.
         own: the key of the agent whose calls these are.
+        on_unsupported: what becomes of what a model does not take.
     """
 
     provider: Provider
@@ -61,6 +62,7 @@ class Setup:
     http: Callable[[], Http]
     environment: Mapping[str, str] = field(repr=False)
     own: OwnKey | None = None
+    on_unsupported: OnUnsupported = "error"
 
     @property
     def adapter(self) -> str:

@@ -135,6 +135,7 @@ class ModelHub:
             http=self._connections,
             environment=self._environment,
             own=own,
+            on_unsupported=settings.on_unsupported or general.on_unsupported,
         )
         adapter: Model = import_module(ADAPTERS[setup.adapter]).opened(setup)
         attempts = settings.max_attempts or general.max_attempts

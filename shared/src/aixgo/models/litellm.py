@@ -15,16 +15,26 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
-from aixgo.errors import AixgoError, ConfigError, MissingExtra, ModelTimeout, ModelUnavailable
+from aixgo.errors import (
+    AixgoError,
+    ConfigError,
+    MissingExtra,
+    ModelError,
+    ModelTimeout,
+    ModelUnavailable,
+)
 from aixgo.models.access import Setup
 from aixgo.models.access import credentials as checked
-from aixgo.models.openai_compatible import last_chunk, no_embeddings
+from aixgo.models.capabilities import Fitting
+from aixgo.models.openai_compatible import in_one_piece, last_chunk, no_embeddings
 from aixgo.models.port import ChatChunk, ChatRequest, ChatResponse, EmbedRequest, EmbedResponse
-from aixgo.models.providers import Provider, split_model
+from aixgo.models.providers import Dialect, Provider, Schemas, split_model
+from aixgo.models.settings import CapabilityChanges, OnUnsupported
 from aixgo.models.wires import litellm as wire
+from aixgo.models.wires.forced import as_tool, from_tool
 from aixgo.web.secrets import Secrets
 
 _SWITCHES = {
@@ -93,6 +103,9 @@ def opened(setup: Setup) -> LiteLLM:
         project=project,
         location=location,
         credentials=settings.credentials.get_secret_value() if settings.credentials else "",
+        schemas=settings.schemas,
+        capabilities=settings.capabilities,
+        on_unsupported=setup.on_unsupported,
         timeout=setup.timeout,
     )
 
@@ -108,6 +121,9 @@ class LiteLLM:
         project: cloud project (Vertex AI).
         location: cloud region (Vertex AI).
         credentials: a service account's JSON or its path (Vertex AI).
+        schemas: how models are asked for JSON, instead of the provider's way.
+        capabilities: what models can do where the table is wrong, by the beginning of their names.
+        on_unsupported: what becomes of what a model does not take, where a request says nothing.
         timeout: seconds for a call whose request has none, streams included.
     """
 
@@ -121,13 +137,20 @@ class LiteLLM:
         project: str = "",
         location: str = "",
         credentials: str = "",
+        schemas: Schemas | None = None,
+        capabilities: Mapping[str, CapabilityChanges] | None = None,
+        on_unsupported: OnUnsupported = "error",
         timeout: float = 120.0,
     ) -> None:
         self._provider = provider
         api_key, headers = checked(provider.name, api_key, headers)
         self._secrets = Secrets((api_key, credentials, *headers.values()))
         self._timeout = timeout
-        self._options: dict[str, Any] = {"max_retries": 0, "drop_params": True}
+        self._fitting = Fitting(
+            provider, changes=capabilities, schemas=schemas, on_unsupported=on_unsupported
+        )
+        # what it does not know of a model is an error before anything is sent
+        self._options: dict[str, Any] = {"max_retries": 0, "drop_params": False}
         if api_key:
             self._options["api_key"] = api_key
         if base_url:
@@ -146,29 +169,24 @@ class LiteLLM:
     async def chat(self, request: ChatRequest) -> ChatResponse:
         """Return the whole answer."""
         seconds = self._seconds(request.timeout)
-        try:
-            async with asyncio.timeout(seconds):
-                litellm = await self._litellm()
-                answer = await litellm.acompletion(**self._chat_call(request, seconds))
-        except Exception as error:  # noqa: BLE001 - litellm's classes differ per provider
-            raise self._translated(error, request.model, seconds) from None
-        return wire.chat_response(request, answer)
+        deadline = asyncio.get_running_loop().time() + seconds
+        request = self._fitting.chat(request)
+        asked, answer = await self._completion(request, deadline, seconds, {})
+        return _answered(asked, wire.chat_response(asked.sent, answer))
 
     @asynccontextmanager
     async def stream(self, request: ChatRequest) -> AsyncGenerator[AsyncIterator[ChatChunk], None]:
         """Yield the answer in pieces; the last chunk carries the whole response."""
         seconds = self._seconds(request.timeout)
         deadline = asyncio.get_running_loop().time() + seconds
-        call = self._chat_call(request, seconds)
-        call |= {"stream": True, "stream_options": {"include_usage": True}}
+        request = self._fitting.chat(request, stream=True)
+        if not self._fitting.streams(request):
+            yield in_one_piece(await self.chat(request))
+            return
+        streamed = {"stream": True, "stream_options": {"include_usage": True}}
+        asked, pieces = await self._completion(request, deadline, seconds, streamed)
         try:
-            async with asyncio.timeout_at(deadline):
-                litellm = await self._litellm()
-                pieces = await litellm.acompletion(**call)
-        except Exception as error:  # noqa: BLE001 - litellm's classes differ per provider
-            raise self._translated(error, request.model, seconds) from None
-        try:
-            async with aclosing(self._chunks(request, pieces, deadline, seconds)) as chunks:
+            async with aclosing(self._chunks(asked, pieces, deadline, seconds)) as chunks:
                 yield chunks
         finally:
             # an abandoned stream keeps its socket; what closing it says is of no interest
@@ -181,7 +199,7 @@ class LiteLLM:
         Raises:
             UnsupportedByModel: the provider has no embeddings.
         """
-        if self._provider.embeddings == "none":
+        if not self._fitting.of(request.model).embeddings:
             raise no_embeddings(self._provider.name)
         seconds = self._seconds(request.timeout)
         call = self._options | {
@@ -217,14 +235,33 @@ class LiteLLM:
     def _seconds(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else timeout
 
-    def _chat_call(self, request: ChatRequest, seconds: float) -> dict[str, Any]:
-        # litellm edits what it is given (it takes keywords out of tool schemas, for example)
-        fields = copy.deepcopy(wire.chat_fields(request, self._provider))
-        return self._options | fields | {"timeout": seconds}
+    async def _completion(
+        self, request: ChatRequest, deadline: float, seconds: float, more: dict[str, Any]
+    ) -> tuple[_Asked, Any]:
+        """Return what was asked in the end, and litellm's answer.
+
+        What litellm says that a model does not take is left out where that may be.
+        """
+        dialect = Dialect(schemas=self._fitting.of(request.model).schemas)
+        while True:
+            asked = _Asked(request, as_tool(request, dialect))
+            # litellm edits what it is given (it takes keywords out of tool schemas, for example)
+            fields = copy.deepcopy(wire.chat_fields(asked.sent, self._provider, dialect))
+            call = self._options | fields | {"timeout": seconds} | more
+            try:
+                async with asyncio.timeout_at(deadline):
+                    litellm = await self._litellm()
+                    return asked, await litellm.acompletion(**call)
+            except Exception as error:  # noqa: BLE001 - litellm's classes differ per provider
+                failed = self._translated(error, request.model, seconds)
+            if not isinstance(failed, ModelError):
+                raise failed
+            request = self._fitting.after_refusal(request, failed)
 
     async def _chunks(
-        self, request: ChatRequest, pieces: Any, deadline: float, seconds: float
+        self, asked: _Asked, pieces: Any, deadline: float, seconds: float
     ) -> AsyncGenerator[ChatChunk, None]:
+        request, forced = asked.sent, asked.sent is not asked.request
         answer = wire.ChunkReader(request)
         while True:
             try:
@@ -234,14 +271,15 @@ class LiteLLM:
                 break
             except Exception as error:  # noqa: BLE001 - litellm's classes differ per provider
                 raise self._translated(error, request.model, seconds) from None
-            if text := answer.feed(piece):
+            if (text := answer.feed(piece)) and not forced:
                 yield ChatChunk(text=text)
         if not answer.finished or not _said_why(pieces):
             raise ModelUnavailable(
                 f"{request.model}: the stream ended in the middle of the answer; try again",
                 provider=self._provider.name,
             )
-        yield last_chunk(answer.passed, answer.response())
+        passed = "" if forced else answer.passed
+        yield last_chunk(passed, _answered(asked, answer.response()))
 
     def _translated(self, error: Exception, model: str, seconds: float) -> Exception:
         """Return our error; the cause is left behind, because its attributes hold the prompt."""
@@ -258,6 +296,17 @@ class LiteLLM:
                 status=wire.status_in(error),
             )
         return wire.classified(error, self._provider, split_model(model)[1], self._secrets)
+
+
+class _Asked(NamedTuple):
+    """A request, and what was sent for it: itself, or its schema as a tool."""
+
+    request: ChatRequest
+    sent: ChatRequest
+
+
+def _answered(asked: _Asked, response: ChatResponse) -> ChatResponse:
+    return response if asked.sent is asked.request else from_tool(asked.request, response)
 
 
 def _said_why(pieces: Any) -> bool:

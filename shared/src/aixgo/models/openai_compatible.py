@@ -24,22 +24,26 @@ from aixgo.errors import (
     UnsupportedByModel,
 )
 from aixgo.models.access import Setup, credentials
+from aixgo.models.capabilities import Fitting
 from aixgo.models.http import Events, Http, Reply, Target, ok
 from aixgo.models.port import ChatChunk, ChatRequest, ChatResponse, EmbedRequest, EmbedResponse
 from aixgo.models.providers import (
     PROVIDERS,
     Dialect,
+    Feature,
     Provider,
     Schemas,
     dialect_of,
     quirk_of,
     split_model,
 )
+from aixgo.models.settings import CapabilityChanges, OnUnsupported
 from aixgo.models.wires.chat import ChatStream, decode_chat
 from aixgo.models.wires.chat_request import chat_body
 from aixgo.models.wires.classify import from_status, sanitised
 from aixgo.models.wires.embeddings import decode_embeddings, decode_features, embed_body
-from aixgo.models.wires.responses import ResponsesStream, decode_responses, responses_body
+from aixgo.models.wires.forced import as_tool, from_tool
+from aixgo.models.wires.responses import LACKS, ResponsesStream, decode_responses, responses_body
 from aixgo.models.wires.sse import SseParser
 from aixgo.web.retry_after import retry_after_of
 from aixgo.web.secrets import Secrets
@@ -64,11 +68,12 @@ class Wire(NamedTuple):
     body: Callable[..., dict[str, Any]]
     decode: Callable[[ChatRequest, bytes], ChatResponse]
     stream: Callable[[ChatRequest], ChatStream | ResponsesStream]
+    lacks: frozenset[Feature] = frozenset()
 
 
 WIRES: dict[str, Wire] = {
     "chat": Wire("/chat/completions", chat_body, decode_chat, ChatStream),
-    "responses": Wire("/responses", responses_body, decode_responses, ResponsesStream),
+    "responses": Wire("/responses", responses_body, decode_responses, ResponsesStream, LACKS),
 }
 
 
@@ -83,6 +88,8 @@ def opened(setup: Setup) -> OpenAICompatible:
         wire=settings.wire,
         schemas=settings.schemas,
         stream_options=settings.stream_options,
+        capabilities=settings.capabilities,
+        on_unsupported=setup.on_unsupported,
         timeout=setup.timeout,
         http=setup.http(),
     )
@@ -100,6 +107,8 @@ class OpenAICompatible:
             api.openai.com needs it.
         schemas: how models are asked for JSON, instead of the provider's way.
         stream_options: whether streams ask for their usage, instead of the provider's way.
+        capabilities: what models can do where the table is wrong, by the beginning of their names.
+        on_unsupported: what becomes of what a model does not take, where a request says nothing.
         timeout: seconds for a call whose request has none, streams included.
         http: connections shared with other adapters; then `close` leaves them open.
 
@@ -117,13 +126,18 @@ class OpenAICompatible:
         wire: Literal["auto", "chat", "responses"] = "auto",
         schemas: Schemas | None = None,
         stream_options: bool | None = None,
+        capabilities: Mapping[str, CapabilityChanges] | None = None,
+        on_unsupported: OnUnsupported = "error",
         timeout: float = 120.0,
         http: Http | None = None,
     ) -> None:
         self._base_url = base_url.strip().rstrip("/")
         self._provider = provider
         self._wire = wire
-        self._schemas, self._stream_options = schemas, stream_options
+        self._stream_options = stream_options
+        self._fitting = Fitting(
+            provider, changes=capabilities, schemas=schemas, on_unsupported=on_unsupported
+        )
         self._timeout = timeout
         self._http = http or Http()
         self._owns_http = http is None
@@ -139,26 +153,32 @@ class OpenAICompatible:
 
     async def chat(self, request: ChatRequest) -> ChatResponse:
         """Return the whole answer."""
-        request, wire = self._limited(request), self._wire_for(request)
+        wire = self._wire_for(request)
+        request = self._fitting.chat(self._limited(request), lacks=wire.lacks)
         target = self._target(wire.path, request.timeout)
         dialect = self._dialect(request)
         while True:
-            body = _encode(wire.body(request, dialect, stream=False))
+            asked = as_tool(request, dialect)
+            body = _encode(wire.body(asked, dialect, stream=False))
             try:
                 reply = await self._http.post(target, body)
                 self._raise_for_status(reply, request.model)
-                answer = self._whole(wire, request, reply.body)
+                answer = self._whole(wire, asked, reply.body)
             except ModelError as error:
                 self._secrets.cleaned(error)
-                dialect = simpler(dialect, request, error)
+                request, dialect = self._simpler(request, dialect, error)
             else:
                 self._learn(request, dialect)
-                return answer
+                return answer if asked is request else from_tool(request, answer)
 
     @asynccontextmanager
     async def stream(self, request: ChatRequest) -> AsyncGenerator[AsyncIterator[ChatChunk], None]:
         """Yield the answer in pieces; the last chunk carries the whole response."""
-        request, wire = self._limited(request), self._wire_for(request)
+        wire = self._wire_for(request)
+        request = self._fitting.chat(self._limited(request), lacks=wire.lacks, stream=True)
+        if not self._fitting.streams(request):
+            yield in_one_piece(await self.chat(request))
+            return
         async with aclosing(self._chunks(request, wire)) as chunks:
             yield chunks
 
@@ -170,15 +190,15 @@ class OpenAICompatible:
         """
         provider = self._provider
         _, model = split_model(request.model)
+        if not self._fitting.of(request.model).embeddings:
+            raise no_embeddings(provider.name)
         match provider.embeddings:
-            case "openai" | "litellm":
+            case "openai" | "litellm" | "none":
                 url, body, decode = "/embeddings", embed_body(request), decode_embeddings
             case "feature_extraction":
                 root = self._base_url.removesuffix(provider.base_path)
                 url = f"{root}/hf-inference/models/{model}/pipeline/feature-extraction"
                 body, decode = {"inputs": request.input}, decode_features
-            case _:
-                raise no_embeddings(provider.name)
         with self._safe():
             reply = await self._http.post(self._target(url, request.timeout), _encode(body))
             self._raise_for_status(reply, request.model)
@@ -212,10 +232,26 @@ class OpenAICompatible:
         found = self._dialects.get(model)
         if found is None:
             found = dialect_of(
-                self._provider, model, schemas=self._schemas, stream_options=self._stream_options
+                self._provider,
+                model,
+                schemas=self._fitting.of(request.model).schemas,
+                stream_options=self._stream_options,
             )
             self._note(model, found)
         return found
+
+    def _simpler(
+        self, request: ChatRequest, dialect: Dialect, error: ModelError
+    ) -> tuple[ChatRequest, Dialect]:
+        """Return how to ask without what a server refuses, or what to ask without it.
+
+        Raises:
+            ModelError: the error, when it is about something else.
+        """
+        try:
+            return request, simpler(dialect, request, error)
+        except ModelError:
+            return self._fitting.after_refusal(request, error), dialect
 
     def _learn(self, request: ChatRequest, dialect: Dialect) -> None:
         """Keep the dialect that this model took, so that the next request is right at once."""
@@ -254,22 +290,26 @@ class OpenAICompatible:
         with self._safe():
             dialect, passed = self._dialect(request), False
             while True:
-                body = _encode(wire.body(request, dialect, stream=True))
+                asked = as_tool(request, dialect)
+                body = _encode(wire.body(asked, dialect, stream=True))
                 try:
                     async with (
                         self._http.events(target, body) as events,
-                        aclosing(self._pieces(request, wire, events)) as pieces,
+                        aclosing(self._pieces(asked, wire, events)) as pieces,
                     ):
                         async for chunk in pieces:
                             if not passed:
                                 passed = True
                                 self._learn(request, dialect)
-                            yield chunk
+                            if asked is request:
+                                yield chunk
+                            elif chunk.response is not None:
+                                yield last_chunk("", from_tool(request, chunk.response))
                     return
                 except (BadModelRequest, UnsupportedByModel) as error:
                     if passed:
                         raise
-                    dialect = simpler(dialect, request, error)
+                    request, dialect = self._simpler(request, dialect, error)
 
     async def _pieces(
         self, request: ChatRequest, wire: Wire, events: Events | Reply
@@ -351,6 +391,11 @@ def last_chunk(passed: str, response: ChatResponse) -> ChatChunk:
     if text.startswith(passed):
         return ChatChunk(text=text[len(passed) :], response=response)
     return ChatChunk(text=text, again=True, response=response)
+
+
+async def in_one_piece(response: ChatResponse) -> AsyncGenerator[ChatChunk, None]:
+    """Yield an answer that was not streamed."""
+    yield last_chunk("", response)
 
 
 def no_embeddings(provider: str) -> UnsupportedByModel:

@@ -55,6 +55,11 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         timeout: seconds for the whole call with retries, streams included; None for the default
             of the gateway.
         stream: publish tokens while they come (the result is the same).
+        parallel_tools: whether the model may call several tools at once; None leaves it to the
+            provider.
+        on_unsupported: what becomes of a field that the model does not take: `error` is
+            `UnsupportedByModel` before anything is sent, `drop` leaves out what is a preference
+            (never tools, images or messages); empty for what the settings say.
         base_url: of an OpenAI-compatible server, instead of the provider's own.
         extra: further fields for the provider, passed as they are.
     """
@@ -71,6 +76,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     response: ResponseSchema | None = None
     timeout: float | None = None
     stream: bool = False
+    parallel_tools: bool | None = None
+    on_unsupported: Literal["", "error", "drop"] = ""
     base_url: str = ""
     extra: dict[str, Any] = {}
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, SecretStr, field_validator, model_va
 
 from aixgo.config.agents import Options
 from aixgo.config.durations import PositiveDuration
-from aixgo.models.providers import PROVIDERS, split_model
+from aixgo.models.providers import PROVIDERS, Schemas, split_model
 
 DEFAULT_TIMEOUT = 120.0
 """Seconds for a call with all its attempts: a long answer of a slow model, not a hanging one."""
@@ -59,6 +59,37 @@ class Price(Options):
     """Prompt tokens that the provider had cached; the same as `input` if not given."""
 
 
+OnUnsupported = Literal["error", "drop"]
+"""What becomes of what a request asks and its model does not take."""
+
+
+class CapabilityChanges(Options):
+    """What is different about some models of a provider from what is known of them."""
+
+    tools: bool = True
+    """They can call tools."""
+    parallel_tools: bool = True
+    """They can be told to call one tool at a time."""
+    images: bool = True
+    """They read images."""
+    streaming: bool = True
+    """They answer in pieces."""
+    embeddings: bool = True
+    """They embed texts."""
+    temperature: bool = True
+    """They take another temperature than their default."""
+    max_temperature: float = Field(default=2.0, ge=0, le=2)
+    """The highest temperature that they take."""
+    top_p: bool = True
+    """They take `top_p`."""
+    stop: bool = True
+    """They take texts at which they stop."""
+    seed: bool = True
+    """They take a seed."""
+    schemas: Schemas = "json_schema"
+    """How they are asked for JSON."""
+
+
 class ProviderSettings(Options):
     """What one provider needs; what is left out comes from the table or the environment."""
 
@@ -83,9 +114,16 @@ class ProviderSettings(Options):
     wire: Literal["auto", "chat", "responses"] = "auto"
     """`chat` or `responses` forces that API of OpenAI's; `auto` uses Responses where a model of
     api.openai.com needs it."""
-    schemas: Literal["json_schema", "json_object", "prompt"] | None = None
+    schemas: Schemas | None = None
     """How the models are asked for JSON: with the schema, with `json_object` and the schema in the
-    prompt, or with the prompt alone. A server that refuses the first is asked in the next way."""
+    prompt, with a tool that they must call, or with the prompt alone. A server that refuses one is
+    asked in a simpler way."""
+    capabilities: dict[str, CapabilityChanges] = Field(default_factory=dict)
+    """What models can do, where the table is wrong or does not know them, by the beginning of their
+    names (`*` for all). Keys that are left out stay as the table has them."""
+    on_unsupported: OnUnsupported | None = None
+    """What becomes of a field that a model does not take, instead of the section's
+    `on_unsupported`."""
     stream_options: bool | None = None
     """Whether streams ask for their usage; false for servers that refuse the field."""
     timeout: PositiveDuration | None = None
@@ -105,6 +143,10 @@ class ModelSettings(Options):
     """For a call with all its attempts, unless a provider or a request says otherwise."""
     max_attempts: int = Field(default=DEFAULT_ATTEMPTS, ge=1, le=20)
     """Attempts in all, the first one included."""
+    on_unsupported: OnUnsupported = "error"
+    """What becomes of a field that a model does not take, such as a temperature: `error` says so
+    before anything is sent; `drop` leaves the field out and logs it. Tools and images are never
+    left out."""
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
     """By the name before the slash. A name that is not built in needs a `base_url` (any
     OpenAI-compatible server) or `adapter: litellm`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
 
 from msgspec.structs import replace
 
@@ -43,6 +43,7 @@ class AskOptions(TypedDict, total=False):
     model: str
     temperature: float
     max_tokens: int
+    on_unsupported: Literal["", "error", "drop"]
     timeout: float
     stream: bool
     extra: dict[str, Any]
@@ -54,6 +55,7 @@ class Options(AskOptions, total=False):
     response: ResponseSchema | None
     tools: Sequence[ToolDefinition | AnyTool]
     tool_choice: str
+    parallel_tools: bool | None
 
 
 def _definition(tool: ToolDefinition | AnyTool) -> ToolDefinition:
@@ -120,6 +122,8 @@ class ModelSteps:
             tools=tuple(_definition(tool) for tool in options.get("tools", ())),
             tool_choice=options.get("tool_choice", ""),
             stream=options.get("stream", False),
+            parallel_tools=options.get("parallel_tools"),
+            on_unsupported=options.get("on_unsupported", spec.on_unsupported or ""),
             timeout=options.get("timeout"),
             base_url=spec.endpoint,
             extra=options.get("extra", {}),

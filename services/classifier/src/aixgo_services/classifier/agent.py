@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from aixgo import Context, Message, Reply, Role
 from aixgo.agents.prompt_text import model_text
@@ -34,6 +34,10 @@ class Classifier(Role):
         self._answers = Answers(options)
         self._prompt = Prompt(options, spec.prompt)
         self._temperature = TEMPERATURE if spec.temperature is None else spec.temperature
+        # its own choice of a temperature is a wish, the user's is an order
+        self._on_unsupported: Literal["", "error", "drop"] = spec.on_unsupported or (
+            "drop" if spec.temperature is None else ""
+        )
         self._max_tokens = MAX_TOKENS if spec.max_tokens is None else spec.max_tokens
 
     async def execute(self, message: Message, ctx: Context) -> Reply:
@@ -84,6 +88,7 @@ class Classifier(Role):
             output=self._answers.shape,
             key=f"vote{vote + 1}",
             temperature=self._temperature,
+            on_unsupported=self._on_unsupported,
             max_tokens=self._max_tokens,
         )
 

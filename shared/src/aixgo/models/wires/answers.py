@@ -15,8 +15,8 @@ _OWN_FIELDS = frozenset(
     {
         "model", "messages", "input", "tools", "tool_choice", "temperature", "max_tokens",
         "max_completion_tokens", "max_output_tokens", "top_p", "stop", "seed", "response_format",
-        "stream", "stream_options", "n", "timeout", "max_retries", "api_key", "api_base",
-        "base_url", "extra_headers",
+        "stream", "stream_options", "n", "parallel_tool_calls", "timeout", "max_retries", "api_key",
+        "api_base", "base_url", "extra_headers",
     }
 )  # fmt: skip
 

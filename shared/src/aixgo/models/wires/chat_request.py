@@ -22,7 +22,7 @@ def chat_body(request: ChatRequest, dialect: Dialect, *, stream: bool) -> dict[s
     if request.response is not None and dialect.schemas != "json_schema":
         conversation = told(conversation, request.response)
     body: dict[str, Any] = {"model": model, "messages": messages(conversation)}
-    body |= sampling(request, dialect)
+    body |= sampling(request)
     if request.max_tokens is not None:
         body[dialect.max_tokens_field] = request.max_tokens
     if request.seed is not None:
@@ -31,7 +31,9 @@ def chat_body(request: ChatRequest, dialect: Dialect, *, stream: bool) -> dict[s
         body["tools"] = [{"type": "function", "function": function(tool)} for tool in request.tools]
         if request.tool_choice:
             body["tool_choice"] = tool_choice(request.tool_choice)
-    if request.response is not None and dialect.schemas != "prompt":
+        if request.parallel_tools is not None:
+            body["parallel_tool_calls"] = request.parallel_tools
+    if request.response is not None and dialect.schemas in {"json_schema", "json_object"}:
         body["response_format"] = _response_format(request.response, dialect)
     if stream:
         body["stream"] = True
@@ -58,8 +60,8 @@ def told(conversation: Sequence[ChatMessage], schema: ResponseSchema) -> tuple[C
     return (ChatMessage(role="system", content=instruction(schema)), *conversation)
 
 
-def sampling(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
-    """Return temperature, top_p and stop, as far as they are set and the model takes them."""
+def sampling(request: ChatRequest) -> dict[str, Any]:
+    """Return temperature, top_p and stop, as far as they are set."""
     fields: dict[str, Any] = {}
     if request.temperature is not None:
         fields["temperature"] = request.temperature
@@ -67,7 +69,7 @@ def sampling(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
         fields["top_p"] = request.top_p
     if request.stop:
         fields["stop"] = list(request.stop)
-    return {name: value for name, value in fields.items() if name not in dialect.drop}
+    return fields
 
 
 def messages(conversation: Sequence[ChatMessage]) -> list[dict[str, Any]]:

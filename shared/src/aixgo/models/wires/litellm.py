@@ -19,7 +19,7 @@ from aixgo.errors import (
     UnsupportedByModel,
 )
 from aixgo.models.port import ChatRequest, ChatResponse, Choice, EmbedRequest, EmbedResponse
-from aixgo.models.providers import PLAIN, Provider, split_model
+from aixgo.models.providers import Dialect, Provider, split_model
 from aixgo.models.wires.answers import checked, checked_vectors
 from aixgo.models.wires.assembly import Assembly, ToolCalls, whole_choice
 from aixgo.models.wires.chat_request import chat_body
@@ -50,7 +50,9 @@ _NO_MODULE = re.compile(r"No module named '[\w.]+'")
 _CLASSES = re.compile(r"\blitellm\.\w+: |\b\w+Exception - ")
 
 
-def chat_fields(request: ChatRequest, provider: Provider) -> dict[str, Any]:
+def chat_fields(
+    request: ChatRequest, provider: Provider, dialect: Dialect | None = None
+) -> dict[str, Any]:
     """Return the keywords of `acompletion` for a request.
 
     Raises:
@@ -63,7 +65,7 @@ def chat_fields(request: ChatRequest, provider: Provider) -> dict[str, Any]:
             "inside the gateway's network); give `data` and `media_type` instead of `url`",
             provider=provider_name,
         )
-    fields = chat_body(request, PLAIN, stream=False)
+    fields = chat_body(request, dialect or Dialect(), stream=False)
     fields["model"] = f"{provider.litellm_prefix}/{model}"
     if request.max_tokens is None and provider.default_max_tokens is not None:
         fields["max_tokens"] = provider.default_max_tokens

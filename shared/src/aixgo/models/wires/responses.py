@@ -11,7 +11,7 @@ from typing import Any
 
 from aixgo.models.messages import ChatMessage, Content, TextPart
 from aixgo.models.port import ChatRequest, ChatResponse, ResponseSchema
-from aixgo.models.providers import Dialect, split_model
+from aixgo.models.providers import Dialect, Feature, split_model
 from aixgo.models.wires.answers import extra_of
 from aixgo.models.wires.assembly import Assembly, arguments_in
 from aixgo.models.wires.chat_request import function, sampling, text_only, told, tool_choice
@@ -27,9 +27,12 @@ from aixgo.models.wires.reading import (
 )
 from aixgo.models.wires.sse import Event
 
+LACKS: frozenset[Feature] = frozenset({"stop", "seed"})
+"""What this API has no field for."""
+
 
 def responses_body(request: ChatRequest, dialect: Dialect, *, stream: bool) -> dict[str, Any]:
-    """Return the body of a request to `/responses`; `stop` and `seed` do not exist there."""
+    """Return the body of a request to `/responses`; it has no `stop` and no `seed` (`LACKS`)."""
     _, model = split_model(request.model)
     messages: Sequence[ChatMessage] = request.messages
     if request.response is not None and dialect.schemas != "json_schema":
@@ -38,8 +41,7 @@ def responses_body(request: ChatRequest, dialect: Dialect, *, stream: bool) -> d
     instructions = [text_only(m) for m in messages if m.role == "system"]
     if instructions:
         body["instructions"] = "\n\n".join(instructions)
-    body |= sampling(request, dialect)
-    body.pop("stop", None)
+    body |= sampling(request)
     if request.max_tokens is not None:
         body["max_output_tokens"] = request.max_tokens
     if request.tools:
@@ -48,7 +50,9 @@ def responses_body(request: ChatRequest, dialect: Dialect, *, stream: bool) -> d
         ]
         if request.tool_choice:
             body["tool_choice"] = _tool_choice(request.tool_choice)
-    if request.response is not None and dialect.schemas != "prompt":
+        if request.parallel_tools is not None:
+            body["parallel_tool_calls"] = request.parallel_tools
+    if request.response is not None and dialect.schemas in {"json_schema", "json_object"}:
         body["text"] = {"format": _format(request.response, dialect)}
     if stream:
         body["stream"] = True
