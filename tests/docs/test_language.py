@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tokenize
 from functools import cache
 from pathlib import Path
 
@@ -49,6 +50,19 @@ def error_texts() -> list[tuple[str, str]]:
     return texts
 
 
+@cache
+def comments() -> list[tuple[str, str]]:
+    """Return every docstring and comment of the sources, and where it is."""
+    texts = []
+    for path in SOURCES:
+        with path.open("rb") as file:
+            for token in tokenize.tokenize(file.readline):
+                docstring = token.type == tokenize.STRING and token.string.startswith('"""')
+                if docstring or token.type == tokenize.COMMENT:
+                    texts.append((token.string, f"{path.relative_to(ROOT)}:{token.start[0]}"))
+    return texts
+
+
 def found(text: str) -> list[str]:
     """Return which of the expressions a text has, with what to write instead."""
     return [
@@ -73,8 +87,18 @@ def test_no_page_has_one_either() -> None:
     assert wrong == []
 
 
+def test_no_docstring_and_no_comment_has_one_either() -> None:
+    wrong = [
+        f"{where}: {one}"
+        for text, where in comments()
+        for one in found(re.sub(r"`[^`]*`", "", text))
+    ]
+    assert wrong == []
+
+
 def test_such_a_word_is_found() -> None:
     assert found("nobody answers at nats://x")
     assert found("the payload is no text")
     assert not found("no server answered; there is no answer yet")
     assert len(error_texts()) > 300
+    assert len(comments()) > 3_000

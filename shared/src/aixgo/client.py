@@ -355,8 +355,8 @@ class Client:
             step: which question, when the run asks several at once.
 
         Raises:
-            NoQuestion: the run asks nothing (any more), nothing at `step`, or several things and no
-                `step` is given; names the steps of its open questions.
+            NoQuestion: the run asks nothing (or no longer), nothing at `step`, or several things
+                and no `step` is given; names the steps of its open questions.
             InvalidPayload: the answer is none of the question's options, or its value does not
                 fit.
         """

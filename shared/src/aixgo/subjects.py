@@ -70,7 +70,7 @@ def step_id(agent: str, run: str, step: str) -> str:
     """Return the three tokens that name a step: the end of every subject about it.
 
     Cached, because the parties to one call build five such subjects; for about as many steps as
-    are at work at once, because what nobody asks for again only makes the memory cold.
+    are at work at once, because what is not asked for again only makes the memory cold.
 
     Raises:
         BadSubject: one of them cannot be a token.

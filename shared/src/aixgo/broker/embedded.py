@@ -236,7 +236,7 @@ class ServerProcess:
 class EmbeddedServer:
     """Starts a nats-server of its own that ends with the block, or with this process.
 
-    Nobody else on the machine can use it: it listens on loopback and asks for a random token.
+    No other user of the machine can use it: it listens on loopback and asks for a random token.
 
     Args:
         store: folder that keeps the streams; without it they are gone with the block.

@@ -62,7 +62,7 @@ def scheduled(at: float, target: str, ttl: float) -> dict[str, str]:
 
 
 class LateHeaders(Mapping[str, str]):
-    """Headers that are read when somebody asks for one; most of them nobody ever asks for."""
+    """Headers that are read when one is asked for; most of them never are."""
 
     __slots__ = ("_found",)
 

@@ -44,7 +44,7 @@ class KeyValueLog(Log, Admin, Upkeep, Protocol):
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A value of a key, or the word that it has none any more (`DEL`, or `PURGE` with its past).
+    """A value of a key, or the word that it no longer has one (`DEL`, or `PURGE` with its past).
 
     `created` is Unix seconds.
     """
@@ -224,7 +224,7 @@ class Bucket:
         appended = await self._log.append(
             self._subject(key),
             value,
-            # so that a write whose answer was lost is not taken for somebody else's
+            # so that a write whose answer was lost is not taken for another writer's
             msg_id=f"{self._writer}.{next(self._writes)}",
             expect=None if revision is None else Expect(subject_sequence=revision),
             ttl=ttl,

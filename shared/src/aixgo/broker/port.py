@@ -123,7 +123,7 @@ class Consumption(Protocol):
     async def stop(self, grace: float = 0.0) -> None:
         """Stop pulling, give handlers `grace` seconds to finish, then cancel them.
 
-        Every delivery that nobody answered is handed back (nak). Idempotent.
+        Every delivery that is unanswered is handed back (nak). Idempotent.
         """
         ...
 
@@ -278,7 +278,7 @@ class Log(Protocol):
         ...
 
     async def at(self, stream: str, sequence: int) -> Record | None:
-        """Return the record at `sequence`; None: it is not there (yet, or any more).
+        """Return the record at `sequence`; None: it is not there yet, or no longer.
 
         Raises:
             ValueError: the sequence is below 1.

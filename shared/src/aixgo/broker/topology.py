@@ -145,7 +145,7 @@ def streams(
         StreamConfig(
             name=names.stream(EVENTS),
             subjects=(f"{p}evt.>",),
-            # what no subscriber needs any more goes when room is short: `calls.upkeep.handled`
+            # what no subscriber needs goes when room is short: `calls.upkeep.handled`
             discard="new",
             max_bytes=256 * MIB,
             max_age=7 * DAY,

@@ -2,7 +2,7 @@
 
 With `power_safe` the CALLS stream acknowledges a call before it is on the disk, so a server that
 dies forgets the newest calls. Most are sent again by a caller that waits for them, whose own call
-is queued, or noted, in its turn. Where nobody waits that could not be lost itself, the call is
+is queued, or noted, in its turn. Where no caller waits that could not be lost itself, the call is
 noted first in RESULTS, which is written at once: a run's own call, a parked call that is woken, one
 whose timer fired, and a dead letter that is replayed. `calls.upkeep.recovery` publishes again what
 is noted, has no result and is nowhere else.

@@ -1,6 +1,6 @@
 """History: what happened in a run besides its results, for people.
 
-A record is one publish that nobody waits for, and none is written on the way of a call that simply
+A record is one publish that is not waited for, and none is written on the way of a call that simply
 succeeds. So history costs next to nothing, and a record can be lost with a connection; what counts
 is in RESULTS.
 """

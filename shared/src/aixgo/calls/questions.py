@@ -93,7 +93,7 @@ async def give_answer(space: Space, run_id: str, answer: Any, *, step: str, sour
         source: who answers.
 
     Raises:
-        NoQuestion: the run asks nothing (any more), nothing at `step`, or several things.
+        NoQuestion: the run asks nothing (or no longer), nothing at `step`, or several things.
         InvalidPayload: it is not an answer to the question.
     """
     found = await open_questions(space, run_id)

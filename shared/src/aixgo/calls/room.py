@@ -1,6 +1,6 @@
 """Room for what was accepted: who may still add to a stream that is nearly full.
 
-A stream refuses the new when it is full, whoever sends it. If new runs could fill it, the steps of
+A stream refuses the new when it is full, no matter whose. If new runs could fill it, the steps of
 those that were accepted would find no room, nothing would end, and nothing would make room. So each
 kind of message has a share of a stream, and the later it comes in a run, the larger that is: a new
 run is refused first, then a call the sooner the less deep it is, then the value of a step. What
@@ -35,7 +35,7 @@ CALM_SECONDS, TIGHT_SECONDS, FULL_SECONDS = 2.0, 0.25, 0.05
 """For which the broker's word holds: below half of the room, above it, and when it says no."""
 
 UNKNOWN_SECONDS = 30.0
-"""Until somebody who may not ask, or asks for nothing, tries again."""
+"""Until a process that may not ask, or asked for nothing, tries again."""
 
 PATIENCE_SECONDS = 10.0
 """For which a new run waits for room in RESULTS: upkeep removes old results twice in that time."""

@@ -2,7 +2,7 @@
 
 The broker counts deliveries and does not say why each one came back. So a worker that hands a
 delivery back writes down why, and a delivery of which nothing is written down was lost: its process
-ended, or was cut off for so long that it went elsewhere. Only that is a death, and between two
+ended, or was cut off until it went elsewhere. Only that is a death, and between two
 deliveries that reach a worker there is one at most: a server that is cut off from its workers
 counts deliveries that none of them ever saw. A death counts against `retry.max_deaths` unless the
 call has more recorded steps than at the death before, because a call that gets on will end however

@@ -34,7 +34,7 @@ class TokenWriter:
 
         Args:
             again: the text begins again with it: the next batch says so, and nothing that waits to
-                be sent goes any more.
+                be sent goes.
         """
         if again:
             self._pieces.clear()

@@ -36,7 +36,7 @@ class Desk:
         self._lines: StdinLines | None = None
 
     def lines(self) -> StdinLines:
-        """Return the lines of stdin from now on: what a person typed before is no answer."""
+        """Return the lines of stdin from now on: what a person typed before does not count."""
         if self._lines is None:
             self._lines = StdinLines()
         elif self._person:
@@ -80,7 +80,7 @@ class Asking:
         return new
 
     def answered(self, step: str) -> None:
-        """Take that a step has its result: it needs no answer any more."""
+        """Take that a step has its result: it no longer needs an answer."""
         if step in self._answered:
             self._answered[step].set()
 

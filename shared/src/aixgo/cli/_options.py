@@ -238,7 +238,7 @@ def store_of(given: Path | None, address: str) -> dict[str, Path]:
 
 
 def seconds_of(given: str) -> float:
-    """Return the seconds that `--timeout` gives.
+    """Return the seconds that `--timeout` says.
 
     Raises:
         ConfigError: it is not a duration, or not between 1 ms and ten years.

@@ -56,7 +56,7 @@ class StdinLines:
     def _put(self, loop: asyncio.AbstractEventLoop, item: str | ConfigError | None) -> bool:
         try:
             asyncio.run_coroutine_threadsafe(self._queue.put(item), loop).result()
-        except (RuntimeError, asyncio.CancelledError):  # nothing reads any more
+        except (RuntimeError, asyncio.CancelledError):  # nothing reads from now on
             return False
         return True
 

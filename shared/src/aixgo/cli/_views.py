@@ -34,7 +34,7 @@ class View(Protocol):
         ...
 
     def go_on(self) -> None:
-        """Nothing is typed any more."""
+        """Nothing more is typed."""
         ...
 
     def end(self, outcome: Outcome) -> None:

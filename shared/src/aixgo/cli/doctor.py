@@ -46,7 +46,7 @@ ANSWER_SECONDS = 5.0
 """For a server to say who it is."""
 
 LATE_SECONDS = 3600.0
-"""A subscriber that has not handled an event for so long is absent, not slow."""
+"""A subscriber that has not handled an event for that long is absent, not slow."""
 
 OLDEST_PYTHON = (3, 11)
 

@@ -163,7 +163,7 @@ class HookSpecs(Options):
     before_agent: tuple[Hook, ...] = ()
     """Before the agent handles a message."""
     after_agent: tuple[Hook, ...] = ()
-    """After it has answered, before anybody sees the answer."""
+    """After it has answered, before the answer goes anywhere."""
     before_model: tuple[Hook, ...] = ()
     """Before a model is asked."""
     after_model: tuple[Hook, ...] = ()

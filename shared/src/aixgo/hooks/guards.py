@@ -25,7 +25,7 @@ from aixgo.payloads import to_payload
 from aixgo.tools.json_schema import findings, validator_for
 
 PATTERN_SECONDS = 1.0
-"""A regular expression may look at one value for so long; what takes longer is refused, so that no
+"""For which a regular expression may look at one value; what takes longer is refused, so that no
 text can stop a process by being hard to match."""
 
 _SHOWN = 200

@@ -228,7 +228,7 @@ def _reads(names: Names, *streams: str) -> Iterator[str]:
 
 
 def _calls(names: Names, agent: str) -> Iterator[str]:
-    """Yield what a caller of an agent does: ask, and end what nobody waits for."""
+    """Yield what a caller of an agent does: ask, and end what is no longer waited for."""
     p = names.prefix
     yield f"{p}call.{agent}.>"
     yield f"{p}run.{agent}.>"

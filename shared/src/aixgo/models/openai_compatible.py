@@ -277,7 +277,7 @@ class OpenAICompatible:
     # -- what comes ----------------------------------------------------------------------------
 
     def _whole(self, wire: Wire, request: ChatRequest, body: bytes) -> ChatResponse:
-        """Return an answer in one piece; some servers send a stream that nobody asked for."""
+        """Return an answer in one piece; some servers send a stream without being asked."""
         if not body[:_BEGINNING].lstrip().startswith((b"data:", b"event:")):
             return wire.decode(request, body)
         answer, parser = wire.stream(request), SseParser()

@@ -93,7 +93,7 @@ class Resilient(Wrapper):
             try:
                 async with self._model.stream(tries.request()) as chunks:
                     async for chunk in chunks:
-                        # a first piece without text would say it to nobody
+                        # a first piece without text would say it to no reader
                         if again and (chunk.text or chunk.response):
                             chunk, again = replace(chunk, again=True), False
                         passed = passed or bool(chunk.text)

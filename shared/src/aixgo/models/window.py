@@ -38,7 +38,7 @@ def tokens_of(text: str) -> int:
     """Return how many tokens a text has, estimated.
 
     It was compared with the tokenizers of GPT-4 and GPT-4o: for prose, code and JSON it is 0.9 to 3
-    times what they count; for Base64, which is no text, 0.7 times.
+    times what they count; for Base64, which is not prose, 0.7 times.
     """
     found = 0.0
     for piece in _PIECE.findall(text):

@@ -66,7 +66,7 @@ def entry(text: str, at: float = 0.0) -> Entry:
 
 
 async def entries_are_read_in_the_order_in_which_they_were_appended(stage: Stage) -> None:
-    """Whoever reads, whichever process appended."""
+    """Any process reads what another one appended."""
     await stage.say("one", "two")
     await stage.other.append(stage.key(), entry("three"))
     await stage.say("four")
@@ -178,7 +178,7 @@ async def a_conversation_belongs_to_the_user_with_whom_it_began(stage: Stage) ->
 
 
 async def of_two_users_that_begin_at_once_one_is_refused(stage: Stage) -> None:
-    """So nobody reads what somebody else wrote."""
+    """So no user reads what another one wrote."""
 
     async def begin(store: SessionStore, user: str) -> str:
         try:

@@ -42,7 +42,7 @@ THREAD_SECONDS = 5.0
 
 
 class Stalled(RuntimeError):
-    """Nothing can happen any more: every task waits, and there is no timer, socket or thread."""
+    """Nothing more can happen: every task waits, and there is no timer, socket or thread."""
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):

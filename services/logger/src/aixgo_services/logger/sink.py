@@ -65,7 +65,7 @@ class Together:
     """Hands records over in batches: what comes while one is written is the next one.
 
     There is no task behind it: the first one that waits writes for all, so nothing is lost with it
-    when it is cancelled, and whoever waits is the back-pressure.
+    when it is cancelled, and those that wait are the back-pressure.
 
     Args:
         write: takes a batch and settles its entries. What it raises is the error of all that it

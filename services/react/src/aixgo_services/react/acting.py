@@ -124,7 +124,7 @@ def _is_object(text: str) -> bool:
 def _arguments(text: str, tool: Offered) -> dict[str, Any] | str:
     """Return the arguments that a model wrote, or what is wrong with them.
 
-    By the schema that the model was told, before anybody is asked about them; the tool itself
+    By the schema that the model was told, before a person is asked about them; the tool itself
     checks them before it does anything.
     """
     try:

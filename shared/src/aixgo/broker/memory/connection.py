@@ -101,7 +101,7 @@ class Connection:
                 log.exception("listener of connection %r raised", self.title)
 
     def report(self, detail: str, error: BaseException) -> None:
-        """Log what somebody's code raised, and tell the listeners."""
+        """Log what a callback raised, and tell the listeners."""
         log.error("%s: %s", self.title, detail, exc_info=error)
         self.emit("error", f"{detail}: {cut(repr(error), _TEXT_CHARACTERS)}")
 

@@ -23,7 +23,7 @@ NO_LIMIT = 1 << 62
 
 
 class Puller(Protocol):
-    """Somebody who takes deliveries while it has free slots."""
+    """What takes deliveries while it has free slots."""
 
     waiting: bool
     """Whether it stands in the consumer's line; kept by the consumer."""
@@ -133,7 +133,7 @@ class Consumer:
             self._line.remove(puller)
 
     def serve(self) -> None:
-        """Deliver as long as somebody waits, something is due and the window is open."""
+        """Deliver as long as a pull waits, something is due and the window is open."""
         line, out, faults = self._line, self.out, self._faults
         if faults.paused or self.paused_until is not None:
             return

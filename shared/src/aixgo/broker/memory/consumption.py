@@ -28,7 +28,7 @@ class ConsumptionLink(Link, Protocol):
         ...
 
     def report(self, detail: str, error: BaseException) -> None:
-        """Log what somebody's code raised, and tell the listeners."""
+        """Log what a handler raised, and tell the listeners."""
         ...
 
     def forget_consumption(self, consumption: MemoryConsumption) -> None:

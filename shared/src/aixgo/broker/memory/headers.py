@@ -11,7 +11,7 @@ from aixgo.broker.port import Headers, Record
 from aixgo.errors import BadHeader, StreamRefused
 
 EMPTY: Headers = MappingProxyType({})
-"""No headers; nobody can change it for somebody else."""
+"""No headers; it cannot be changed, so all can share it."""
 
 NEVER = -1.0
 """Time to live of a record that outlives even the stream's `max_age`."""

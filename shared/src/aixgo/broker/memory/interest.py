@@ -45,7 +45,7 @@ class Listeners:
             self.plain = (*self.plain, subscription)
 
     def remove(self, subscription: MemorySubscription) -> bool:
-        """Take a subscription out; returns whether nobody is left."""
+        """Take a subscription out; returns whether none is left."""
         if not self.groups and self.plain == (subscription,):
             self.plain = ()
             return True
@@ -109,7 +109,7 @@ class Interest:
         """Return the route of a subject; callers look in `routes` and `known` first.
 
         Raises:
-            BadSubject: nobody can publish to it.
+            BadSubject: it cannot be published to.
         """
         check_subject(subject)
         return self._explore(subject)

@@ -156,7 +156,7 @@ class PatternTree(Generic[T]):
         """Return the items whose pattern matches the subject with these tokens.
 
         An item under two such patterns comes twice. The number says how many tokens decided: any
-        subject of as many tokens that begins with those gives the same.
+        subject of as many tokens that begins with those returns the same.
         """
         found: list[T] = []
         nodes = [self._root]

@@ -131,7 +131,7 @@ class Records:
     def _indexed(self) -> SubjectTree:
         """Return the index of subjects, brought up to date.
 
-        Appending must stay cheap, so it is built when somebody asks; subjects that are gone stay in
+        Appending must stay cheap, so it is built on demand; subjects that are gone stay in
         it until they are most of it.
         """
         tree, known = self._tree, len(self._subjects)

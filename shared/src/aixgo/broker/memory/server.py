@@ -149,7 +149,7 @@ class MemoryServer:
         """Give a message to everyone who listens and to its stream; returns whether any did.
 
         Raises:
-            BadSubject: nobody can publish to the subject.
+            BadSubject: the subject cannot be published to.
         """
         waiter = self.inboxes.get(subject)
         if waiter is not None:

@@ -262,7 +262,7 @@ class Stream:
         """Forget a record that a consumer is done with, if the retention says so."""
         if self.config.retention == "limits":
             return
-        if self.records.remove(sequence) is not None:  # in a work queue, nobody else's either
+        if self.records.remove(sequence) is not None:  # in a work queue it is done for all
             self._forget(sequence)
 
     # -- removing ------------------------------------------------------------------------------

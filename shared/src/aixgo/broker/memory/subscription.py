@@ -1,4 +1,4 @@
-"""One live subscription: a callback, or a bounded queue that somebody iterates."""
+"""One live subscription: a callback, or a bounded queue that is iterated."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SubscriberLink(Protocol):
         ...
 
     def report(self, detail: str, error: BaseException) -> None:
-        """Log what somebody's code raised, and tell the listeners."""
+        """Log what a callback raised, and tell the listeners."""
         ...
 
     def forget_subscription(self, subscription: MemorySubscription) -> None:
@@ -91,13 +91,13 @@ class MemorySubscription:
         self._queued = 0
         self._wake: asyncio.Future[None] | None = None
         self._ended = False  # nothing new comes
-        self._muted = False  # nothing is handed out any more
+        self._muted = False  # nothing is handed out from now on
         self._full = False
 
     # -- the server's side ---------------------------------------------------------------------
 
     def offer(self, message: BusMessage) -> None:
-        """Queue a message for the reader, or drop and count it if he is too slow."""
+        """Queue a message for the reader, or drop and count it if that is too slow."""
         if self._left > 0:
             self._left -= 1
             if not self._left:

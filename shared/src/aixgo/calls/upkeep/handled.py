@@ -33,14 +33,14 @@ WARNING_SECONDS = 60.0
 """Between two warnings of one process that subscribers are behind."""
 
 OLD_PART = 1 / 7
-"""Of the age at which events go: a subscriber that is behind for so long is named."""
+"""Of the age at which events go: a subscriber that is behind for that long is named."""
 
 LEASE, LEASE_SECONDS = "handled", 60
 """Key in the `leases` bucket, and the time for which one process does it for all."""
 
 
 class Handled:
-    """Removes events of a namespace that no subscriber needs any more.
+    """Removes events of a namespace that no subscriber needs.
 
     Args:
         sources: agents that publish; events of one without subscribers are not needed.

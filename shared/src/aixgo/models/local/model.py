@@ -1,8 +1,8 @@
 """The `local` adapter: a real small model on this machine, without a key and without a network.
 
-The first caller starts one server process for the user; everybody else on the host shares it. Who
-uses it holds a shared lock on the lease file, so the server knows, whatever dies how, when nobody
-does any more, and ends by itself after a while.
+The first caller starts one server process for the user; all others on the host share it. A process
+that uses it holds a shared lock on the lease file, so the server knows when no process uses it any
+longer, however one died, and ends by itself after a while.
 
 In the runtime directory (`AIXGO_RUNTIME_DIR`, else XDG's, else one in the temporary directory):
 `local-<model>.lease` (users), `.start` (held while a server is being started), `.json` (its pid,

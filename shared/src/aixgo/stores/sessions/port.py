@@ -98,7 +98,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         """Refuse another user than the one whose it is.
 
         Raises:
-            SessionOfAnother: it is somebody else's.
+            SessionOfAnother: it belongs to another user.
         """
         if self.user != user:
             raise SessionOfAnother(self.agent, self.session)

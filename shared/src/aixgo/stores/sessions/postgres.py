@@ -93,7 +93,7 @@ class PostgresSessions:
                         await connection.execute(_TABLES)
             yield cls(pool, namespace)
         finally:
-            pool.terminate()  # nothing is under way any more, and `close` would wait for it
+            pool.terminate()  # nothing is under way, and `close` would wait for it
 
     async def append(self, key: Key, entry: Entry, *, user: str = "", expires: float = 0.0) -> None:
         """Add an entry; see `SessionStore.append`."""

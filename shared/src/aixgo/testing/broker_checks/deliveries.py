@@ -108,7 +108,7 @@ async def in_progress_starts_the_wait_anew(stage: Stage) -> None:
         await delivery.in_progress()
         longest = max(longest, watch.seconds)
         watch.restart()
-    # on a machine that stood still for so long the heartbeat came too late, rightly
+    # on a machine that stood still for that long the heartbeat came too late, rightly
     expect(
         len(inbox.items) == 1 or longest > 0.9 * ACK_WAIT,
         f"two ack_waits of heartbeats, none over {longest:.2f} s apart, kept the delivery",
