@@ -173,3 +173,30 @@ def test_each_role_has_an_example_that_its_readme_runs() -> None:
         page = (EXAMPLES / role / "README.md").read_text()
         assert "aixgo run" in page
         assert (EXAMPLES / role / "agents.yaml").exists()
+
+
+# -- planner -----------------------------------------------------------------------------------
+
+
+async def test_the_planner_names_tools_and_searches() -> None:
+    document = EXAMPLES / "planner" / "agents.yaml"
+    steps = [
+        {"step_number": 1, "action": "Book a van", "minutes": 10, "tool": "book_van"},
+        {"step_number": 2, "action": "Tell everybody", "minutes": 5, "tool": "send_mail"},
+        {"step_number": 3, "action": "Carry", "minutes": 240, "prerequisites": [1, 2]},
+    ]
+    model = ScriptedModel([json.dumps({"steps": steps})])
+    async with run_local(document, model=model, environment={}) as system:
+        plan = (await system.call("steps", "Move our office.")).data
+        assert [one.get("tool") for one in plan["steps"]] == ["book_van", "send_mail", None]
+        assert (plan["parallel_groups"], plan["estimated_duration"]) == ([[1, 2], [3]], "250m")
+        told = model.requests[0].messages[0].text
+        assert "- book_van: Rent a van for a day." in told
+
+        ideas, scores = {"ideas": ["by van", "by hand"]}, {"scores": [8, 3]}
+        model.add(*(json.dumps(one) for one in (ideas, scores, ideas, scores)))
+        model.add(json.dumps({"steps": [{"step_number": 1, "action": "Drive"}]}))
+        model.add('{"score": 9, "problems": []}')
+        plan = (await system.call("search", "Move our office.")).data
+        assert plan["self_critique"] == {"score": 9, "problems": [], "mended": False}
+        assert model.requests[5].messages[-1].text.endswith("1. by van\n2. by van")

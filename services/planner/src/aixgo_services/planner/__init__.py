@@ -1,0 +1,1 @@
+"""The planner role: a problem in, a plan out that can be carried out."""
