@@ -23,6 +23,8 @@ SAMPLES = {
     "subject": "aixgo.docs.call.critic.0190a5f0.review_2_critic",
     "method": "status",
     "session": "u-17",
+    "key": "votes",
+    "version": 3,
 }
 
 

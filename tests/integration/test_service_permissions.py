@@ -50,6 +50,7 @@ heard: list[str] = []
 async def desk(message: Message, ctx: Context) -> str:
     """Use every kind of step: a session, a model, an agent, a value, a timer, a person, …"""
     before = await ctx.session.history()
+    await ctx.state.set("said", message.text)
     await ctx.session.append(ChatMessage(role="user", content=message.text))
     answer = await ctx.model.chat(message.text, model="scripted/x", stream=True)
     both = await ctx.gather(ctx.call("chain", answer.text), ctx.call("big", 1))

@@ -194,7 +194,7 @@ class Names:
         return f"aixgo.{self.namespace}.run.>"
 
     def kept_of(self, run: str) -> str:
-        """Filter, in RESULTS, of all that is kept of a run: results and accepted calls."""
+        """Filter, in RESULTS, of all that is kept of a run: results, accepted calls and state."""
         return f"aixgo.{self.namespace}.*.*.{token(run, 'run')}.>"
 
     def parse(self, subject: str) -> StepSubject | None:
@@ -301,6 +301,21 @@ class Names:
             tail = f"{verb}.{digest}" if is_token(verb) else digest
         return f"aixgo.{self.namespace}.dlq.{token(stream, 'stream')}.{tail}"
 
+    # -- the state of runs ---------------------------------------------------------------------
+
+    def state(self, run: str, key: str, version: int) -> str:
+        """Subject of a version of a key of a run's shared state."""
+        return f"{self.state_of(run, key)[:-1]}{version}"
+
+    def state_of(self, run: str, key: str) -> str:
+        """Filter of the versions of a key of a run's shared state."""
+        digest = hashlib.blake2b(key.encode(errors="replace"), digest_size=15).hexdigest()
+        return f"aixgo.{self.namespace}.state.{digest}.{token(run, 'run')}.*"
+
+    def states_of(self, run: str) -> str:
+        """Filter of all that is kept of a run's shared state."""
+        return f"aixgo.{self.namespace}.state.*.{token(run, 'run')}.*"
+
     # -- sessions ------------------------------------------------------------------------------
 
     def session_log(self, agent: str, session: str) -> str:
@@ -395,6 +410,7 @@ ALL: tuple[Entry, ...] = (
     Entry("timer.<agent>.<run>.<step>", TIMERS),
     Entry("wake.<agent>.<run>.<step>", TIMERS),
     Entry("dlq.<stream>.<original subject>", DLQ),
+    Entry("state.<key>.<run>.<version>", RESULTS),
     Entry("ses.<agent>.<session>.log", SESSIONS),
     Entry("ses.<agent>.<session>.head", SESSIONS),
     Entry("rpc.<agent>.<method>", "core"),

@@ -116,14 +116,14 @@ def streams(
         ),
         StreamConfig(
             name=names.stream(RESULTS),
-            subjects=(f"{p}res.>", f"{p}run.>"),
+            subjects=(f"{p}res.>", f"{p}run.>", f"{p}state.>"),
             discard="new",
             max_bytes=results_bytes,
             max_messages_per_subject=1,
             # no age: a run that is not over needs its results, however old it is; see
             # `calls.upkeep.retention`
             republish=(f"{p}res.>", f"{p}live.res.>"),
-            description="the one result of every step; the first wins. And accepted calls",
+            description="the one result of every step; the first wins. And accepted calls, state",
         ),
         StreamConfig(
             name=names.stream(HISTORY),

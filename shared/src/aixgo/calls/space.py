@@ -13,6 +13,7 @@ from aixgo.calls.parking import Parking
 from aixgo.calls.payload_store import PayloadStore
 from aixgo.calls.results import Results
 from aixgo.calls.room import Room
+from aixgo.calls.run_state import RunState
 from aixgo.stores.sessions.broker import BrokerSessions
 from aixgo.stores.sessions.port import SessionStore
 from aixgo.subjects import FEEDS, LEASES, Names
@@ -24,6 +25,7 @@ class Space:
     Attributes:
         payloads: what is too large to travel.
         results: the one result of each step.
+        state: what the agents of a run share.
         history: what happened besides.
         notes: notes of calls that a queue written behind could lose.
         parking: calls that wait for a person or a timer.
@@ -53,6 +55,7 @@ class Space:
         "results",
         "room",
         "sessions",
+        "state",
     )
 
     def __init__(self, broker: Broker, names: Names) -> None:
@@ -60,6 +63,7 @@ class Space:
         self.payloads = PayloadStore(broker, names)
         self.foreign, self.room = Foreign(), Room(broker, names)
         self.results = Results(broker, names, self.payloads, self.foreign, self.room)
+        self.state = RunState(broker, names, self.foreign, self.room)
         self.history = History(broker, names)
         self.notes = CallNotes(broker, names)
         self.parking = Parking(broker, names, self.notes, self.history, self.foreign)

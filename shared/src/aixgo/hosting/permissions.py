@@ -128,6 +128,7 @@ def _service(app: App, name: str, agents: list[Agent]) -> User:
     names, own = app.names, tuple(agent.name for agent in agents)
     called = sorted({other for agent in agents for other in _called(app, agent)})
     publish = [*_common(names), *_reads(names, RESULTS, SESSIONS)]
+    publish.append(f"{names.prefix}state.>")  # shared by the agents of a run, as its results are
     subscribe = [*_heard(names, name), "$SRV.>"]
     for agent in own:
         publish += _work(names, agent, events=bool(app.sources(agent)))
@@ -169,7 +170,7 @@ def _client(app: App) -> User:
 def _upkeep(app: App) -> User:
     names, p = app.names, app.names.prefix
     publish = [*_common(names), *_reads(names, RESULTS, CALLS, TIMERS, DLQ, EVENTS, SESSIONS)]
-    publish += [f"{p}{verb}.>" for verb in ("res", "run", "call", "timer", "ses")]
+    publish += [f"{p}{verb}.>" for verb in ("res", "run", "call", "timer", "ses", "state")]
     publish += [
         f"$JS.API.STREAM.{verb}.{names.stream(RESULTS)}" for verb in ("PURGE", "MSG.DELETE")
     ]

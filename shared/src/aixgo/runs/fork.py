@@ -168,6 +168,7 @@ def _check_effects(run: str, step: str, recorded: Sequence[Envelope]) -> None:
 
 async def _copy(space: Space, run: str, step: str, new: str, recorded: Sequence[Envelope]) -> None:
     """Record in the new run what was recorded before a step; nothing is paid for it again."""
+    copied: set[str] = set()
     for result in _taken_over(step, recorded):
         taken = replace(
             result,
@@ -181,3 +182,7 @@ async def _copy(space: Space, run: str, step: str, new: str, recorded: Sequence[
             reused=result.reused or run,
         )
         await space.results.settle(result.source, taken)
+        copied.add(result.step)
+    for version in await space.state.of_run(run):
+        if version.by in copied:
+            await space.state.write(new, version)

@@ -40,6 +40,7 @@ from aixgo.steps.model_steps import ModelSteps
 from aixgo.steps.model_transport import StepTransport
 from aixgo.steps.overrides import in_force, overridden
 from aixgo.steps.session import SessionSteps
+from aixgo.steps.state import StateSteps
 from aixgo.steps.versions import choose_version
 
 T = TypeVar("T")
@@ -238,6 +239,11 @@ class Context(Acting):
             InvalidPayload: the session or the user in the metadata is not a name.
         """
         return SessionSteps(self, self._space.sessions, self._runtime.spec.session)
+
+    @property
+    def state(self) -> StateSteps:
+        """Values that all agents of the run share."""
+        return StateSteps(self, self._space.state)
 
     @property
     def model(self) -> ModelSteps:
