@@ -57,11 +57,11 @@ async def test_an_entry_of_which_parts_are_missing_does_not_count_until_they_are
     dying, store = Dies(broker, NAMES), BrokerSessions(broker, NAMES)
     dying.left = written
     with pytest.raises(SystemExit):
-        await dying.append(KEY, entry(LARGE))
+        await dying.append(KEY, entry(LARGE, at=1.5))
     await store.append(KEY, entry("between"))
     assert len(await records(broker)) == written + 1
     assert await texts(store) == ["between"]
-    await store.append(KEY, entry(LARGE))
+    await store.append(KEY, entry(LARGE, at=1.000_001))  # its JSON is longer: parts do not fit
     assert await texts(store) == ["between", LARGE]
 
 

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from hashlib import blake2b
 from typing import Protocol
 
 import msgspec
@@ -44,7 +45,8 @@ PART_BYTES = 128 * 1024
 """Of an entry in one record, far below every message limit; the size of chunks of objects."""
 
 PART = "Aixgo-Part"
-"""Header of a record that is only a part of an entry: its number, how many there are, the id."""
+"""Header of a record that is only a part of an entry: its number, how many there are, a digest of
+all of them, the id of the entry."""
 
 BEHIND_SECONDS = 2.0
 """For which a replica may be behind; after that what it has is all there is."""
@@ -193,10 +195,12 @@ class BrokerSessions:
         if len(body) <= PART_BYTES:
             return await self._store(key, entry_id, body)
         count, sequence = -(-len(body) // PART_BYTES), 0
+        # another execution says the same at another time: parts of the two are not one entry
+        whole = blake2b(body, digest_size=12).hexdigest()
         for number in range(count):  # one after another: the last one makes it whole
             part = body[number * PART_BYTES : (number + 1) * PART_BYTES]
-            mark = f"{number + 1} {count} {entry_id}"
-            sequence = await self._store(key, f"{entry_id}.{number}", part, mark)
+            mark = f"{number + 1} {count} {whole} {entry_id}"
+            sequence = await self._store(key, f"{entry_id}.{whole}.{number}", part, mark)
         return sequence
 
     async def _store(self, key: Key, name: str, data: bytes, mark: str = "") -> int:
@@ -289,7 +293,6 @@ def _entries(records: Iterable[Record]) -> Iterator[Stored]:
             continue
         if entry is not None and entry.id not in seen:
             seen.add(entry.id)
-            parts.pop(entry.id, None)
             yield Stored(record.sequence, entry)
 
 
@@ -302,11 +305,12 @@ def _whole(record: Record, seen: set[str], parts: dict[str, dict[int, bytes]]) -
     mark = record.headers.get(PART, "")
     if not mark:
         return record.data
-    number, count, name = mark.split(" ", 2)
+    number, count, whole, name = mark.split(" ", 3)
     if name in seen:
         return None
-    had = parts.setdefault(name, {})
+    had = parts.setdefault(whole, {})
     had[int(number)] = record.data
     if len(had) < int(count):
         return None
+    del parts[whole]
     return b"".join(had[one] for one in sorted(had))
