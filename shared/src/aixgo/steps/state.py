@@ -118,7 +118,7 @@ class StateSteps:
     async def _write(self, path: str, key: str, body: msgspec.Raw, tried: Try) -> bool:
         """Write the version that was decided on, unless it is written; whether it is this step's.
 
-        So the outcome follows from two records that never change, whoever executes it how often.
+        So the outcome follows from two records that never change, in every execution of the step.
         """
         run = self._execution.run_id
         standing = await self._state.at(run, key, tried.number)
