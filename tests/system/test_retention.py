@@ -398,3 +398,27 @@ async def test_runs_that_are_over_are_not_taken_for_unfinished(running: Running)
             return await unfinished.runs(since=float("inf")) == {open_run}
 
         await eventually(only_the_open_one)
+
+
+async def test_the_state_of_a_run_goes_with_it_and_not_before(running: Running) -> None:
+    async def counts(message: Message, ctx: Context) -> int:
+        for _ in range(3):
+            await ctx.state.update("n", lambda n: (n or 0) + 1)
+        if await ctx.ask_human("go on?") == "yes":
+            await ctx.state.update("n", lambda n: n + 1)
+        return int(await ctx.state.get("n"))
+
+    async with running(Agent("counts", counts), Agent("echo", echo)) as system:
+        run = await system.send("counts")
+        await eventually(lambda: system.questions(run))
+        await system.call("echo", "something else")
+        await swept_up(system)  # what is not over is written anew, its oldest version first
+        assert [one.number for one in await system.space.state.of_run(run)] == [1, 2, 3]
+        await system.answer(run, "yes")
+        result = await system.result("counts", run, timeout=PATIENCE_SECONDS)
+        assert result is not None
+        assert result.data == 4
+        await swept_up(system)
+        await system.call("echo", "so that there is something newer")
+        await swept_up(system)
+        assert await system.space.state.of_run(run) == []

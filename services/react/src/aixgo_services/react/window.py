@@ -49,13 +49,15 @@ class Window:
         current: int,
     ) -> None:
         self._ctx, self._options, self._session = ctx, options, session
-        self._gauge = Gauge(offer.definitions)
+        # an agent without a window does not pay for measuring
+        self._gauge = Gauge(offer.definitions if options.max_tokens else ())
         self._current = current
         self._summaries = 0
 
     def learn(self, sent: Sequence[ChatMessage], counted: int) -> None:
         """Take note of how many tokens the model counted of a request."""
-        self._gauge.learn(sent, counted)
+        if self._options.max_tokens is not None:
+            self._gauge.learn(sent, counted)
 
     async def fit(self, messages: list[ChatMessage]) -> list[ChatMessage]:
         """Return what is sent of the conversation.
