@@ -159,7 +159,10 @@ async def test_new_messages_only_when_that_is_asked_for(running: Running, subjec
     assert listener.events == ["new"]
 
 
-async def test_a_message_whose_answer_was_lost_is_one_event(running: Running, subject: str) -> None:
+@pytest.mark.parametrize("published", [False, True], ids=["before", "after"])
+async def test_a_message_at_which_its_instance_dies_is_one_event(
+    running: Running, subject: str, published: bool
+) -> None:
     listener = Listener()
 
     async def use(system: System, stream: str) -> None:
@@ -171,10 +174,11 @@ async def test_a_message_whose_answer_was_lost_is_one_event(running: Running, su
             emit = feed.emit
 
             async def dies(*args: Any, **given: Any) -> str:
-                await emit(*args, **given)
-                raise ConfigError("it died after it had published")
+                if published:
+                    await emit(*args, **given)
+                raise ConfigError("it died")
 
-            feed.emit = dies  # type: ignore[method-assign] # between the event and the answer
+            feed.emit = dies  # type: ignore[method-assign] # before the event is stored, or after it
             await system.broker.append(f"{subject}.a", b"1")
             await eventually(lambda: first.services["orders"].failure is not None)
         async with app.running(system.broker):
