@@ -1,1 +1,1 @@
-"""The logger role: one structured log line for each message."""
+"""The logger role: a structured record of each message, in a log, a file or on a server."""

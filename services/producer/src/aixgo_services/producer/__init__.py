@@ -1,1 +1,1 @@
-"""The producer role: events at a steady pace, from a template, a list or a file."""
+"""The producer role: events on a schedule, from a server, or from other systems."""

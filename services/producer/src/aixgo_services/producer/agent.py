@@ -31,10 +31,10 @@ Work = Callable[[Outlet], Awaitable[None]]
 
 
 class Producer(Role):
-    """Publishes an event at every tick of its `interval` or firing of its `cron`; cannot be called.
+    """Publishes events: at a pace or a schedule, what is new on a server, other systems' messages.
 
-    An event that the broker cannot take now is tried again until it is stored, once. Ticks that
-    pass meanwhile are logged and left out; no event is.
+    It cannot be called. An event that the broker cannot take now is tried again until it is stored.
+    With a schedule, a server or a stream each event is one, over instances, restarts and deaths.
     """
 
     style: ClassVar[Style] = "reactive"
