@@ -75,6 +75,7 @@ def test_there_are_examples() -> None:
     [
         "README.md",
         "docs/reference/configuration.md",
+        "docs/how-to/events.md",
         "docs/how-to/tools-over-the-network.md",
     ],
 )
