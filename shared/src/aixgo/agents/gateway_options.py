@@ -7,6 +7,8 @@ from pydantic import Field, SecretStr
 from aixgo.config.agents import Options
 from aixgo.models.settings import ModelSettings
 
+__all__ = ["AgentKey", "GatewayOptions"]
+
 
 class AgentKey(Options):
     """A key that one agent brings for its own model calls."""

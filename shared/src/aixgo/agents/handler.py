@@ -13,6 +13,8 @@ from aixgo.message import Message, Reply
 from aixgo.payloads import Shape, to_payload
 from aixgo.steps.context import Context
 
+__all__ = ["Handler", "HandlerRole", "HandlerShape"]
+
 Handler = Callable[..., Awaitable[Any]]
 
 _FORM = "`async def handler(message: Message, ctx: Context) -> str`"

@@ -11,6 +11,8 @@ from aixgo.config.reference import imported
 from aixgo.errors import ConfigError
 from aixgo.steps.answers import AnswerShape
 
+__all__ = ["Output"]
+
 
 def _shape(given: Any, info: ValidationInfo) -> AnswerShape | None:
     """Return the shape of what was declared.

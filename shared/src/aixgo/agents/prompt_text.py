@@ -7,6 +7,8 @@ import re
 from aixgo.errors import InvalidPayload
 from aixgo.message import Message
 
+__all__ = ["MAX_CHARS", "model_text"]
+
 MAX_CHARS = 100_000
 """About 25 000 tokens: what fits the context of today's models with room for an answer."""
 

@@ -10,6 +10,8 @@ from aixgo.config.suggest import did_you_mean
 from aixgo.errors import ConfigError
 from aixgo.tools.agent import Callee
 
+__all__ = ["circles", "connect", "misfits", "subscriptions"]
+
 
 def connect(declarations: Sequence[Declaration]) -> None:
     """Tell the tools that call agents what those take.

@@ -22,6 +22,8 @@ from aixgo.clock import now, rfc3339
 from aixgo.errors import BrokerError
 from aixgo.subjects import PRESENCE, Names
 
+__all__ = ["Discovery", "Endpoint"]
+
 log = logging.getLogger("aixgo.hosting.discovery")
 
 

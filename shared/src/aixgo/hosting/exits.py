@@ -15,6 +15,8 @@ from typing import Any
 
 from aixgo.errors import HandlerExited
 
+__all__ = ["at_work", "guard"]
+
 _agent: ContextVar[str] = ContextVar("aixgo_handler_of", default="")
 
 

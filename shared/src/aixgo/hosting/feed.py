@@ -21,6 +21,8 @@ from aixgo.hosting.listening import Take, from_stream, from_subject
 from aixgo.payloads import to_meta, to_payload
 from aixgo.telemetry import tracing
 
+__all__ = ["MAX_REMEMBERED_BYTES", "ServiceFeed"]
+
 MAX_REMEMBERED_BYTES = 256 * 1024
 """Of a record: it is read and written whole, often at every event."""
 

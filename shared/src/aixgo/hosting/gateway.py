@@ -15,6 +15,8 @@ from aixgo.models.bus import GATEWAY
 from aixgo.models.port import Model
 from aixgo.models.settings import ModelSettings
 
+__all__ = ["gateway_for", "given_gateway"]
+
 _SPEC = AgentSpec(name=GATEWAY, role=GATEWAY, retry=Retry(max_attempts=1))
 """The models' own attempts are over when a gateway says that a call failed."""
 

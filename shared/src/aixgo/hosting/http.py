@@ -12,6 +12,8 @@ import msgspec
 
 from aixgo.errors import ConfigError
 
+__all__ = ["REQUEST_BYTES", "REQUEST_SECONDS", "Report", "health_server"]
+
 log = logging.getLogger("aixgo.hosting.http")
 
 REQUEST_SECONDS = 5.0

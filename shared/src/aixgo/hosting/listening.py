@@ -10,6 +10,8 @@ from aixgo.agents.role import Heard, Listening
 from aixgo.broker.port import Delivery
 from aixgo.calls.space import Space
 
+__all__ = ["Take", "from_stream", "from_subject"]
+
 log = logging.getLogger("aixgo.hosting")
 
 Take = Callable[[Heard], Awaitable[bool]]

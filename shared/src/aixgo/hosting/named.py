@@ -11,6 +11,8 @@ from aixgo.config.reference import broken, imported, interrupted
 from aixgo.errors import ConfigError
 from aixgo.hosting.app import App
 
+__all__ = ["named_app"]
+
 
 def named_app(reference: str, directory: str | os.PathLike[str] = ".") -> App:
     """Return the `App` that `module:name` names, or that the function of that name returns.
