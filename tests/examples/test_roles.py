@@ -135,7 +135,7 @@ def lines(path: Path) -> list[Any]:
 async def test_the_loggers_write_all_to_a_file_and_send_what_matters(tmp_path: Path) -> None:
     journal = tmp_path / "journal.log"
     with started(EXAMPLES / "logger/collector.py") as (url, said):
-        variables = {"JOURNAL": str(journal), "COLLECTOR_URL": url}
+        variables = {"JOURNAL": str(journal), "COLLECTOR_URL": url, "PACE": "50ms"}
         async with run_local(EXAMPLES / "logger/agents.yaml", environment=variables) as system:
             alarms = system.services["alarms"]
             await eventually(lambda: len(lines(journal)) >= 6)

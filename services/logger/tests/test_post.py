@@ -172,7 +172,8 @@ async def test_a_message_that_is_never_taken_is_a_dead_letter_and_the_others_are
 
 async def test_an_execution_that_ends_leaves_its_batch_to_the_others(collector: Collector) -> None:
     collector.failures = [web.Response(status=500)] * 3
-    agent = journal(collector, timeout="100ms", retry={"max_attempts": 15})
+    quick = {"max_attempts": 15, "initial_backoff": 0.01, "max_backoff": 0.01}
+    agent = journal(collector, timeout="100ms", retry=quick)
     async with run_local(agent) as system:
         results = await asyncio.gather(*(system.call("journal", n) for n in range(5)))
     assert [result.data for result in results] == list(range(5))

@@ -24,7 +24,7 @@ from aixgo.steps.context import Context
 from aixgo.telemetry import names as attribute
 from aixgo.telemetry import tracing
 
-__all__ = ["Answer", "ModelGateway", "R", "counted"]
+__all__ = ["Answer", "ModelGateway", "counted"]
 
 Answer = ChatResponse | EmbedResponse
 R = TypeVar("R", bound=ChatRequest | EmbedRequest)
