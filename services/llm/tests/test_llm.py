@@ -37,7 +37,8 @@ def keys(server: FakeProvider) -> list[str]:
 
 
 def hubs_of(gateway: Any) -> list[Any]:
-    return [gateway._model, *(own._model for own in gateway._own.values())]
+    gateways = (gateway, *gateway._own.values())
+    return [one._model._model for one in gateways]  # the hub is below the fallbacks
 
 
 async def test_an_agents_model_call_goes_to_the_provider_of_the_settings(

@@ -19,6 +19,7 @@ from aixgo.envelope import Usage
 from aixgo.errors import BadModelAnswer, ModelTimeout
 from aixgo.message import Message, Reply
 from aixgo.models.bus import decode_task
+from aixgo.models.fallbacks import Fallbacks
 from aixgo.models.port import ChatRequest, ChatResponse, EmbedRequest, EmbedResponse, Model
 from aixgo.steps.context import Context
 from aixgo.telemetry import names as attribute
@@ -40,7 +41,7 @@ class ModelGateway(Role):
 
     def __init__(self, spec: AgentSpec, options: Any, model: Model) -> None:
         super().__init__(spec, options)
-        self._model = model
+        self._model = Fallbacks(model)
 
     async def execute(self, message: Message, ctx: Context) -> Reply:
         """Answer a `ModelTask`; counts its usage for the run.

@@ -117,8 +117,12 @@ class AgentSpec(Options):
     directory first, then among the installed packages."""
     description: str = ""
     """What it does, for people and for agents that choose among agents."""
-    model: str = ""
-    """`provider/model`; empty takes the default model."""
+    model: str | tuple[str, ...] = ""
+    """`provider/model`; empty takes the default model. Of a list, the next model is asked where one
+    does not answer."""
+    fallback_on: tuple[Literal["outage", "rate_limit", "refusal", "context"], ...] = ()
+    """After what the next model of the list is asked: an outage, a rate limit, a refusal by a
+    content policy, a prompt that is too long for it. Without it, after the first two."""
     provider: str = ""
     """Provider of `model` when that has no `provider/` of its own."""
     api_key: SecretStr | None = None
@@ -159,9 +163,26 @@ class AgentSpec(Options):
     hooks: HookSpecs = HookSpecs()
     """What looks at the agent's steps before and after them, and may change or refuse them."""
 
+    @field_validator("model")
+    @classmethod
+    def _models_differ(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(value, str):
+            return value
+        if not value or not all(value):
+            raise ValueError("a list of models names at least one; write [provider/model, …]")
+        if len({*value}) < len(value):
+            raise ValueError("a model is in the list twice; a second try is its own `max_attempts`")
+        return value
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The models in the order in which they are asked; none for the default model."""
+        given = (self.model,) if isinstance(self.model, str) else self.model
+        prefix = f"{self.provider}/" if self.provider else ""
+        names = (name if name.startswith(prefix) else prefix + name for name in given)
+        return tuple(filter(None, names))
+
     @property
     def model_name(self) -> str:
-        """`provider/model`, or empty for the default model."""
-        if self.provider and not self.model.startswith(f"{self.provider}/"):
-            return f"{self.provider}/{self.model}"
-        return self.model
+        """`provider/model` that is asked first, or empty for the default model."""
+        return self.model_names[0] if self.model_names else ""

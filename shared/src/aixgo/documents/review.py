@@ -50,10 +50,12 @@ def _models(document: Document) -> Iterator[tuple[Loc, str]]:
     if default and (wrong := _wrong(document, default)):
         yield ("models", "default"), wrong
     for agent in document.agents:
-        loc, name = document.places.get(agent.name, ()), agent.spec.model_name
-        if name and (wrong := _wrong(document, name)):
-            yield (*loc, "model" if agent.spec.model else "provider"), wrong
-        elif not name and not default and agent.role_class.calls_models:
+        loc, names = document.places.get(agent.name, ()), agent.spec.model_names
+        for position, name in enumerate(names):
+            if wrong := _wrong(document, name):
+                listed = () if isinstance(agent.spec.model, str) else (position,)
+                yield (*loc, "model" if agent.spec.model else "provider", *listed), wrong
+        if not names and not default and agent.role_class.calls_models:
             yield (
                 (*loc, "role"),
                 f"the role {agent.spec.role!r} asks a model, and neither the agent nor "

@@ -79,6 +79,7 @@
         │   └── ContentRefused          the provider's content policy
         ├── UnsupportedByModel          this provider or model cannot do that
         ├── BadModelAnswer      (retry) the answer could not be read or fails its schema
+        ├── ModelsExhausted             none of the models of a list answered
         └── ScriptExhausted             a scripted model was asked once too often
 
 `retryable` says whether doing the same again may help; `code` is the stable name that travels in
@@ -165,6 +166,7 @@ from .models import (
     ModelAuthFailed,
     ModelError,
     ModelNotFound,
+    ModelsExhausted,
     ModelTimeout,
     ModelUnavailable,
     RateLimited,
@@ -225,6 +227,7 @@ __all__ = [
     "ModelNotFound",
     "ModelTimeout",
     "ModelUnavailable",
+    "ModelsExhausted",
     "NoDeadLetter",
     "NoQuestion",
     "NoResponders",

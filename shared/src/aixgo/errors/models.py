@@ -92,6 +92,12 @@ class BadModelAnswer(ModelError):
     retryable = True
 
 
+class ModelsExhausted(ModelError):
+    """None of the models of a list answered; retryable where one of their errors was."""
+
+    code = "models_exhausted"
+
+
 class ScriptExhausted(ModelError):
     """A scripted model was asked more often than its script has answers."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from aixgo.errors import UnknownProvider
 from aixgo.models.access import OwnKey, Setup
+from aixgo.models.fallbacks import Fallbacks
 from aixgo.models.port import (
     ChatChunk,
     ChatRequest,
@@ -64,6 +65,7 @@ class ModelHub:
         self._own = own
         self._routes: dict[tuple[str, str], Model] = {}
         self._http: Http | None = None
+        self._chats = Fallbacks(_Routes(self.route))
 
     async def chat(self, request: ChatRequest) -> ChatResponse:
         """Return the whole answer, with its price when that is known.
@@ -73,15 +75,15 @@ class ModelHub:
             MissingKey: the provider needs a variable that is not set.
             MissingExtra: its adapter is not installed.
         """
-        return await self._route(request.model, request.base_url).chat(request)
+        return await self._chats.chat(request)
 
     def stream(self, request: ChatRequest) -> AbstractAsyncContextManager[AsyncIterator[ChatChunk]]:
         """Yield the answer in pieces; the last chunk carries the whole response, priced."""
-        return self._route(request.model, request.base_url).stream(request)
+        return self._chats.stream(request)
 
     async def embed(self, request: EmbedRequest) -> EmbedResponse:
         """Return one vector for each text."""
-        return await self._route(request.model, request.base_url).embed(request)
+        return await self.route(request.model, request.base_url).embed(request)
 
     def check(self, model: str, base_url: str = "") -> None:
         """Say now what is missing for a model; makes no connection.
@@ -90,9 +92,10 @@ class ModelHub:
             UnknownProvider, MissingKey, MissingExtra: see `chat`.
             BadModelRequest: the base URL is none, or may not be given the provider's key.
         """
-        self._route(model, base_url)
+        self.route(model, base_url)
 
-    def _route(self, model: str, base_url: str) -> Model:
+    def route(self, model: str, base_url: str) -> Model:
+        """Return the model's adapter with its retries and prices; errors as `check`."""
         name, _ = split_model(model)
         found = self._routes.get((name, base_url))
         if found is None:
@@ -163,3 +166,22 @@ class ModelHub:
 
             self._http = Http()
         return self._http
+
+
+class _Routes:
+    """The hub's providers as one `Model`, each request to the first of its models."""
+
+    def __init__(self, route: Callable[[str, str], Model]) -> None:
+        self._route = route
+
+    async def chat(self, request: ChatRequest) -> ChatResponse:
+        return await self._route(request.model, request.base_url).chat(request)
+
+    def stream(self, request: ChatRequest) -> AbstractAsyncContextManager[AsyncIterator[ChatChunk]]:
+        return self._route(request.model, request.base_url).stream(request)
+
+    async def embed(self, request: EmbedRequest) -> EmbedResponse:
+        return await self._route(request.model, request.base_url).embed(request)
+
+    async def close(self) -> None:
+        """Nothing to close: the hub does."""

@@ -20,6 +20,11 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "error"
 """Why a model stopped: at its end, at the limit of tokens, to have tools called, or cut off."""
 
 
+FallbackReason = Literal["outage", "rate_limit", "refusal", "context"]
+"""Why another model is asked: the provider is down or too slow, asks for fewer requests, its policy
+refuses, or the prompt is too long for the model."""
+
+
 class ToolDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a model is told of a tool; `parameters` is a JSON schema of an object."""
 
@@ -60,6 +65,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         on_unsupported: what becomes of a field that the model does not take: `error` is
             `UnsupportedByModel` before anything is sent, `drop` leaves out what is a preference
             (never tools, images or messages); empty for what the settings say.
+        fallbacks: models that are asked in turn where `model` does not answer.
+        fallback_on: after what; empty for `outage` and `rate_limit`.
         base_url: of an OpenAI-compatible server, instead of the provider's own.
         extra: further fields for the provider, passed as they are.
     """
@@ -78,6 +85,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     stream: bool = False
     parallel_tools: bool | None = None
     on_unsupported: Literal["", "error", "drop"] = ""
+    fallbacks: tuple[str, ...] = ()
+    fallback_on: tuple[FallbackReason, ...] = ()
     base_url: str = ""
     extra: dict[str, Any] = {}
 
@@ -90,6 +99,20 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     index: int = 0
 
 
+class FailedModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A model that was asked before another one answered.
+
+    Attributes:
+        model: its name.
+        code: of its error, such as `rate_limited`.
+        error: the error's text.
+    """
+
+    model: str
+    code: str
+    error: str = ""
+
+
 class ChatResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A model's answer.
 
@@ -97,13 +120,16 @@ class ChatResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         id: the provider's id of the answer.
         model: `provider/model` that answered, as the provider names it after the slash.
         choices: at least one.
-        usage: tokens; its `model_calls` is 1 and its cost known or counted as unpriced.
+        usage: tokens; its `model_calls` is 1 and its cost known or counted as unpriced. Refused
+            answers of models that were asked before are added.
+        failed: models that were asked before the one that answered, and why they did not.
     """
 
     id: str = ""
     model: str = ""
     choices: tuple[Choice, ...]
     usage: Usage
+    failed: tuple[FailedModel, ...] = ()
 
     @property
     def message(self) -> ChatMessage:

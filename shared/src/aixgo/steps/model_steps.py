@@ -17,6 +17,7 @@ from aixgo.models.port import (
     ChatResponse,
     EmbedRequest,
     EmbedResponse,
+    FallbackReason,
     Model,
     ResponseSchema,
     ToolDefinition,
@@ -40,7 +41,8 @@ Messages = str | Sequence[ChatMessage]
 class AskOptions(TypedDict, total=False):
     """What a single question may set; what is left out comes from the agent's declaration."""
 
-    model: str
+    model: str | Sequence[str]
+    fallback_on: Sequence[FallbackReason]
     temperature: float
     max_tokens: int
     on_unsupported: Literal["", "error", "drop"]
@@ -108,13 +110,16 @@ class ModelSteps:
             ConfigError: neither the call, the agent nor the system names a model.
         """
         spec = self._spec
+        models = self._names(options.get("model", ""))
         if isinstance(messages, str):
             messages = (
                 *((ChatMessage(role="system", content=spec.prompt),) if spec.prompt else ()),
                 ChatMessage(role="user", content=messages),
             )
         return ChatRequest(
-            model=self._name(options.get("model", "")),
+            model=models[0],
+            fallbacks=models[1:],
+            fallback_on=tuple(options.get("fallback_on", spec.fallback_on)),
             messages=tuple(messages),
             temperature=options.get("temperature", spec.temperature),
             max_tokens=options.get("max_tokens", spec.max_tokens),
@@ -243,14 +248,18 @@ class ModelSteps:
     async def embed(self, texts: Sequence[str], *, key: str = "", model: str = "") -> EmbedResponse:
         """Return one vector for each text, in order."""
         return await self._model(key).embed(
-            EmbedRequest(model=self._name(model), input=tuple(texts), base_url=self._spec.endpoint)
+            EmbedRequest(
+                model=self._names(model)[0], input=tuple(texts), base_url=self._spec.endpoint
+            )
         )
 
-    def _name(self, model: str) -> str:
-        name = model or self._spec.model_name or self._default_model
-        if not name:
+    def _names(self, model: str | Sequence[str]) -> tuple[str, ...]:
+        """Return the models in the order in which they are asked."""
+        given = (model,) if isinstance(model, str) else tuple(model)
+        names = tuple(filter(None, given)) or self._spec.model_names or (self._default_model,)
+        if not names[0]:
             raise ConfigError(
                 f"agent {self._spec.name!r} calls a model but names none: give it "
                 "`model: provider/name`, or set `models.default` for all agents"
             )
-        return name
+        return names

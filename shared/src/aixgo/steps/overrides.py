@@ -49,7 +49,7 @@ def _with_model(task: ModelTask, model: str, instead_of: str | None) -> ModelTas
     same = model.partition("/")[0] == request.model.partition("/")[0]
     base_url = request.base_url if same else ""
     if task.chat is not None:
-        return replace(task, chat=replace(task.chat, model=model, base_url=base_url))
+        return replace(task, chat=replace(task.chat, model=model, fallbacks=(), base_url=base_url))
     if instead_of is not None:  # texts are embedded by another model than the agent's
         return task
     return replace(task, embed=replace(request, model=model, base_url=base_url))
