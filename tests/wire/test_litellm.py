@@ -12,11 +12,13 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from aixgo.errors import (
     BadModelRequest,
@@ -44,6 +46,7 @@ from aixgo.models.providers import PROVIDERS, Provider
 from aixgo.testing import model_checks
 from aixgo.testing.fake_provider import Raw, fake_provider
 from aixgo.testing.model_checks import SECRET, Check, Stage
+from aixgo.testing.model_checks._stage import WEATHER
 from aixgo.testing.waiting import PATIENCE_SECONDS
 
 pytestmark = [
@@ -449,3 +452,92 @@ async def test_a_stream_of_anthropic_that_ends_without_a_stop_is_half_an_answer(
 async def pieces_of(model: LiteLLM, request: ChatRequest) -> str:
     async with model.stream(request) as chunks:
         return "".join([chunk.text async for chunk in chunks])
+
+
+# -- Bedrock ---------------------------------------------------------------------------------------
+
+
+def converse(*content: dict[str, Any], reason: str = "end_turn") -> Raw:
+    """An answer of Bedrock's Converse API."""
+    body = {
+        "output": {"message": {"role": "assistant", "content": content}},
+        "stopReason": reason,
+        "usage": {"inputTokens": 50, "outputTokens": 12, "totalTokens": 62},
+        "metrics": {"latencyMs": 1},
+    }
+    return Raw(json.dumps(body).encode(), headers={"Content-Type": "application/json"})
+
+
+@asynccontextmanager
+async def bedrock() -> AsyncGenerator[Stage, None]:
+    async with fake_provider() as server:
+        settings = {
+            "api_key": SECRET,
+            "base_url": server.base_url.removesuffix("/v1"),
+            "max_attempts": 1,
+        }
+        hub = ModelHub(ModelSettings.model_validate({"providers": {"bedrock": settings}}))
+        yield Stage(hub, "bedrock/amazon.nova-lite-v1:0", server.will, server=server)
+        await hub.close()
+
+
+async def test_bedrock_answers_calls_tools_and_takes_their_results() -> None:
+    async with bedrock() as stage:
+        use = {"toolUse": {"toolUseId": "use_1", "name": "get_weather", "input": {"city": "Rome"}}}
+        stage.fake.will(converse(use, reason="tool_use"), converse({"text": "20 degrees."}))
+        request = stage.ask("Weather in Rome?", tools=(WEATHER,), max_tokens=80, temperature=0.5)
+        asked = await stage.model.chat(request)
+        (call,) = asked.message.tool_calls
+        assert (call.id, call.name) == ("use_1", "get_weather")
+        assert json.loads(call.arguments) == {"city": "Rome"}
+        assert asked.choices[0].finish_reason == "tool_calls"
+        assert (asked.usage.prompt_tokens, asked.usage.completion_tokens) == (50, 12)
+        result = ChatMessage(role="tool", tool_call_id=call.id, content='{"celsius": 20}')
+        talk = (*request.messages, asked.message, result)
+        answer = await stage.model.chat(replace(request, messages=talk))
+        assert answer.text == "20 degrees."
+        first, second = stage.fake.requests
+        assert first.path == "/model/amazon.nova-lite-v1:0/converse"
+        assert first.headers["authorization"] == f"Bearer {SECRET}"
+        assert first.body["inferenceConfig"] == {"maxTokens": 80, "temperature": 0.5}
+        spec = first.body["toolConfig"]["tools"][0]["toolSpec"]
+        assert spec["name"] == "get_weather"
+        back = second.body["messages"][-1]["content"][0]["toolResult"]
+        assert back["toolUseId"] == "use_1"
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [(400, BadModelRequest), (403, ModelAuthFailed), (429, RateLimited), (503, ModelUnavailable)],
+)
+async def test_bedrocks_statuses_mean_what_they_mean_elsewhere(
+    status: int, expected: type[ModelError]
+) -> None:
+    async with bedrock() as stage:
+        stage.fake.will(Raw(b'{"message": "it did not work"}', status=status))
+        with pytest.raises(expected) as failed:
+            await stage.model.chat(stage.ask())
+        assert type(failed.value) is expected
+        assert stage.fake.count == 1
+
+
+async def test_what_bedrock_does_not_take_is_an_error_before_anything_is_sent() -> None:
+    async with bedrock() as stage:
+        with pytest.raises(UnsupportedByModel, match="seed 7"):
+            await stage.model.chat(stage.ask(seed=7))
+        assert stage.fake.count == 0
+
+
+async def test_what_only_litellm_knows_to_be_unsupported_is_an_error_or_left_out() -> None:
+    async with fake_provider() as server:
+        model = LiteLLM(PROVIDERS["cohere"], api_key=SECRET, base_url=server.base_url)
+        request = ChatRequest(
+            model="cohere/command-r", messages=HELLO, seed=7, timeout=PATIENCE_SECONDS
+        )
+        assert model._fitting.chat(request) == request
+        refused = UnsupportedByModel("it does not support parameters: ['seed']")
+        with pytest.raises(UnsupportedByModel):
+            model._fitting.after_refusal(request, refused)
+        left = model._fitting.after_refusal(replace(request, on_unsupported="drop"), refused)
+        assert left.seed is None
+        await model.close()

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from aixgo.errors import AixgoError, BadModelRequest, ConfigError, MissingKey
-from aixgo.models.providers import DEFAULT_LOCATION, LOCATION_ENV, PROJECT_ENV, Provider
+from aixgo.models.providers import (
+    DEFAULT_LOCATION,
+    DEFAULT_REGION,
+    LOCATION_ENV,
+    PROJECT_ENV,
+    REGION_ENV,
+    Provider,
+)
 from aixgo.models.settings import OnUnsupported, ProviderSettings, checked_base_url
 from aixgo.web.headers import header_name, sendable_value
 
@@ -117,6 +124,11 @@ class Setup:
         if not project:
             raise MissingKey(self.provider.name, list(PROJECT_ENV), "a cloud project")
         return project, self.settings.location or self.variable(LOCATION_ENV) or DEFAULT_LOCATION
+
+    @property
+    def region(self) -> str:
+        """Region of Bedrock."""
+        return self.settings.location or self.variable(REGION_ENV) or DEFAULT_REGION
 
     def variable(self, names: tuple[str, ...]) -> str | None:
         """Return the first variable that is set; blanks around it are not part of it."""

@@ -101,7 +101,7 @@ def opened(setup: Setup) -> LiteLLM:
         base_url=access.base_url,
         headers=access.headers,
         project=project,
-        location=location,
+        location=setup.region if provider.name == "bedrock" else location,
         credentials=settings.credentials.get_secret_value() if settings.credentials else "",
         schemas=settings.schemas,
         capabilities=settings.capabilities,
@@ -119,7 +119,7 @@ class LiteLLM:
         base_url: empty for the provider's own.
         headers: sent with every request.
         project: cloud project (Vertex AI).
-        location: cloud region (Vertex AI).
+        location: cloud region (Vertex AI, Bedrock).
         credentials: a service account's JSON or its path (Vertex AI).
         schemas: how models are asked for JSON, instead of the provider's way.
         capabilities: what models can do where the table is wrong, by the beginning of their names.
@@ -161,6 +161,8 @@ class LiteLLM:
             self._options |= {"vertex_project": project, "vertex_location": location}
             if credentials:
                 self._options["vertex_credentials"] = credentials
+        elif location:
+            self._options["aws_region_name"] = location
         self._module: Any = None
 
     def __repr__(self) -> str:

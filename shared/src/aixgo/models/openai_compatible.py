@@ -100,7 +100,7 @@ class OpenAICompatible:
 
     Args:
         base_url: up to and with the version, such as `http://127.0.0.1:8000/v1`.
-        api_key: sent as a bearer token; empty sends none.
+        api_key: sent as a bearer token, or in the provider's own header; empty sends none.
         provider: row of the table, for quirks, embeddings and the names in errors.
         headers: sent with every request; their values are in no error.
         wire: `chat` or `responses` forces that API; `auto` uses Responses where a model of
@@ -146,7 +146,8 @@ class OpenAICompatible:
         self._secrets = Secrets((key, *own.values()))
         self._headers = {"Content-Type": "application/json", **own}
         if key:
-            self._headers["Authorization"] = f"Bearer {key}"
+            bearer = provider.key_header == "Authorization"
+            self._headers[provider.key_header] = f"Bearer {key}" if bearer else key
 
     def __repr__(self) -> str:
         return f"OpenAICompatible({self._base_url!r}, provider={self._provider.name!r})"

@@ -61,11 +61,17 @@ class Dialect:
         max_tokens_field: how the wire calls `max_tokens`.
         schemas: how it is asked for JSON.
         stream_options: whether streams ask for the usage; without, most servers count nothing.
+        seed_field: how the wire calls `seed`.
+        any_tool: how it calls the tool choice `required`.
+        short_tool_ids: ids of tool calls have nine letters and digits; others are replaced by such.
     """
 
     max_tokens_field: str = "max_tokens"
     schemas: Schemas = "json_schema"
     stream_options: bool = True
+    seed_field: str = "seed"
+    any_tool: str = "required"
+    short_tool_ids: bool = False
 
     def without(self, refusal: str) -> Dialect | None:
         """Return a dialect without what a server's refusal names, or None when it names nothing.
@@ -109,6 +115,10 @@ class Provider:
         needs_project: a cloud project and location are part of the address.
         schemas: how its models are asked for JSON.
         stream_options: see `Dialect`.
+        key_header: the header of the key; `Authorization` has `Bearer` before it.
+        seed_field: see `Dialect`.
+        any_tool: see `Dialect`.
+        short_tool_ids: see `Dialect`.
         lacks: what none of its models can do, except those with a quirk that says so.
         max_temperature: the highest that it takes.
     """
@@ -131,6 +141,10 @@ class Provider:
     stream_options: bool = True
     lacks: frozenset[Feature] = frozenset()
     max_temperature: float = 2.0
+    key_header: str = "Authorization"
+    seed_field: str = "seed"
+    any_tool: str = "required"
+    short_tool_ids: bool = False
 
 
 def quirk_of(provider: Provider, model: str) -> Quirk:
@@ -159,4 +173,7 @@ def dialect_of(
         max_tokens_field=quirk.max_tokens_field,
         schemas=schemas or quirk.schemas or provider.schemas,
         stream_options=provider.stream_options if stream_options is None else stream_options,
+        seed_field=provider.seed_field,
+        any_tool=provider.any_tool,
+        short_tool_ids=provider.short_tool_ids,
     )

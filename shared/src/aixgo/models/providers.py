@@ -22,9 +22,11 @@ from aixgo.models.provider import (
 
 __all__ = [
     "DEFAULT_LOCATION",
+    "DEFAULT_REGION",
     "LOCATION_ENV",
     "PROJECT_ENV",
     "PROVIDERS",
+    "REGION_ENV",
     "ROWS",
     "Adapter",
     "Dialect",
@@ -41,6 +43,8 @@ __all__ = [
 PROJECT_ENV = ("GCP_PROJECT_ID", "GOOGLE_CLOUD_PROJECT")
 LOCATION_ENV = ("GCP_LOCATION", "GOOGLE_CLOUD_LOCATION")
 DEFAULT_LOCATION = "us-central1"
+REGION_ENV = ("AWS_REGION", "AWS_DEFAULT_REGION")
+DEFAULT_REGION = "us-east-1"
 
 _SAMPLING: frozenset[Feature] = frozenset({"temperature", "top_p"})
 _REASONING_LACKS: frozenset[Feature] = frozenset({"temperature", "top_p", "stop"})
@@ -145,6 +149,79 @@ ROWS = (
         lacks=frozenset({"images", "seed", "parallel_tools"}),
         # it takes them without a word and does nothing with them
         quirks=(Quirk(models=r"deepseek-reasoner", lacks=_SAMPLING),),
+    ),
+    Provider(
+        name="azure",
+        # https://<resource>.openai.azure.com: each user has an address; the model is a deployment
+        base_path="/openai/v1",
+        key_env=("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"),
+        base_url_env=("AZURE_OPENAI_ENDPOINT", "AZURE_API_BASE"),
+        key_header="api-key",
+        quirks=_OPENAI_QUIRKS,
+        conflict_is_retryable=True,
+    ),
+    Provider(
+        name="bedrock",
+        adapter="litellm",
+        key_env=("AWS_BEARER_TOKEN_BEDROCK",),
+        # without a bearer token, requests are signed with what the machine offers (AWS_PROFILE, …)
+        key_required=False,
+        base_url_env=("AWS_BEDROCK_RUNTIME_ENDPOINT",),
+        embeddings="litellm",
+        litellm_prefix="bedrock",
+        lacks=frozenset({"seed", "parallel_tools"}),
+        max_temperature=1.0,
+    ),
+    Provider(
+        name="mistral",
+        base_url="https://api.mistral.ai/v1",
+        base_path="/v1",
+        key_env=("MISTRAL_API_KEY",),
+        base_url_env=("MISTRAL_API_BASE", "MISTRAL_BASE_URL"),
+        litellm_prefix="mistral",
+        # it counts the tokens of a stream without being asked, and refuses fields it does not know
+        stream_options=False,
+        max_temperature=1.5,
+        seed_field="random_seed",
+        any_tool="any",
+        short_tool_ids=True,
+    ),
+    Provider(
+        name="groq",
+        base_url="https://api.groq.com/openai/v1",
+        base_path="/openai/v1",
+        key_env=("GROQ_API_KEY",),
+        base_url_env=("GROQ_API_BASE", "GROQ_BASE_URL"),
+        embeddings="none",
+        litellm_prefix="groq",
+        schemas="tool",
+        lacks=frozenset({"images"}),
+        quirks=(
+            Quirk(
+                models=r"meta-llama/llama-4",
+                has=frozenset({"images"}),
+                schemas="json_schema",
+            ),
+            Quirk(models=r"openai/gpt-oss|moonshotai/kimi-k2", schemas="json_schema"),
+        ),
+    ),
+    Provider(
+        name="openrouter",
+        base_url="https://openrouter.ai/api/v1",
+        base_path="/api/v1",
+        key_env=("OPENROUTER_API_KEY",),
+        base_url_env=("OPENROUTER_API_BASE", "OPENROUTER_BASE_URL"),
+        litellm_prefix="openrouter",
+    ),
+    Provider(
+        name="cohere",
+        base_url="https://api.cohere.ai/compatibility/v1",
+        base_path="/compatibility/v1",
+        key_env=("COHERE_API_KEY", "CO_API_KEY"),
+        base_url_env=("COHERE_API_BASE",),
+        litellm_prefix="cohere_chat",
+        lacks=frozenset({"parallel_tools"}),
+        max_temperature=1.0,
     ),
     Provider(
         name="ollama",

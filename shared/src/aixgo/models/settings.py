@@ -23,7 +23,7 @@ DEFAULT_ATTEMPTS = 3
 
 
 _VERTEX = {"vertex_ai"}
-_ONLY_FOR = {"project_id": _VERTEX, "location": _VERTEX, "credentials": _VERTEX}
+_ONLY_FOR = {"project_id": _VERTEX, "location": _VERTEX | {"bedrock"}, "credentials": _VERTEX}
 _FOR_LOCAL = {"timeout", "max_attempts", "prices"}
 
 
@@ -105,7 +105,8 @@ class ProviderSettings(Options):
     project_id: str | None = None
     """Cloud project (vertex_ai)."""
     location: str | None = None
-    """Cloud region (vertex_ai); us-central1 if not given."""
+    """Cloud region (vertex_ai, bedrock); if not given, GCP_LOCATION or us-central1, and AWS_REGION
+    or us-east-1."""
     credentials: SecretStr | None = None
     """A service account's JSON, or the path of it (vertex_ai); if not given, what the machine
     offers (GOOGLE_APPLICATION_CREDENTIALS)."""

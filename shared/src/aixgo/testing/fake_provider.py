@@ -91,6 +91,7 @@ class FakeProvider:
         requests: what came in, oldest first.
         count: how many came in.
         connections: sockets that clients opened.
+        counts_unasked: streams end with the usage although it was not asked for.
     """
 
     def __init__(self, default: Behaviour | None = None, *, record: bool = True) -> None:
@@ -103,6 +104,7 @@ class FakeProvider:
         self.requests: list[Received] = []
         self.count = 0
         self.connections = 0
+        self.counts_unasked = False
 
     def will(self, *behaviours: Behaviour) -> None:
         """Order what the next requests get, one each."""
@@ -148,6 +150,8 @@ class FakeProvider:
     ) -> web.StreamResponse:
         body = received.body
         streamed = isinstance(body, dict) and bool(body.get("stream"))
+        if streamed and self.counts_unasked:
+            body = body | {"stream_options": {"include_usage": True}}
         if behaviour.delay:
             await asyncio.sleep(behaviour.delay)
         if behaviour.hang and not (streamed and isinstance(behaviour, Say)):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any
 
 from msgspec.structs import replace
@@ -14,6 +16,8 @@ from aixgo.models.providers import Dialect, split_model
 from aixgo.models.wires.answers import extra_of
 from aixgo.models.wires.schemas import instruction
 
+_SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
+
 
 def chat_body(request: ChatRequest, dialect: Dialect, *, stream: bool) -> dict[str, Any]:
     """Return the body of a request to `/chat/completions`; what is not set is not sent."""
@@ -21,16 +25,17 @@ def chat_body(request: ChatRequest, dialect: Dialect, *, stream: bool) -> dict[s
     conversation: Sequence[ChatMessage] = request.messages
     if request.response is not None and dialect.schemas != "json_schema":
         conversation = told(conversation, request.response)
-    body: dict[str, Any] = {"model": model, "messages": messages(conversation)}
+    body: dict[str, Any] = {"model": model, "messages": messages(conversation, dialect)}
     body |= sampling(request)
     if request.max_tokens is not None:
         body[dialect.max_tokens_field] = request.max_tokens
     if request.seed is not None:
-        body["seed"] = request.seed
+        body[dialect.seed_field] = request.seed
     if request.tools:
         body["tools"] = [{"type": "function", "function": function(tool)} for tool in request.tools]
         if request.tool_choice:
-            body["tool_choice"] = tool_choice(request.tool_choice)
+            choice = tool_choice(request.tool_choice)
+            body["tool_choice"] = dialect.any_tool if choice == "required" else choice
         if request.parallel_tools is not None:
             body["parallel_tool_calls"] = request.parallel_tools
     if request.response is not None and dialect.schemas in {"json_schema", "json_object"}:
@@ -72,25 +77,35 @@ def sampling(request: ChatRequest) -> dict[str, Any]:
     return fields
 
 
-def messages(conversation: Sequence[ChatMessage]) -> list[dict[str, Any]]:
+def messages(conversation: Sequence[ChatMessage], dialect: Dialect) -> list[dict[str, Any]]:
     """Return a conversation as the wire has it."""
-    return [_message(message) for message in conversation]
+    return [_message(message, dialect) for message in conversation]
 
 
-def _message(message: ChatMessage) -> dict[str, Any]:
+def _tool_id(given: str, dialect: Dialect) -> str:
+    """Return an id of a tool call as the wire takes it; equal ids stay equal.
+
+    A conversation that another provider began has ids of that provider's form.
+    """
+    if not dialect.short_tool_ids or _SHORT_ID.fullmatch(given):
+        return given
+    return blake2b(given.encode(), digest_size=5).hexdigest()[:9]
+
+
+def _message(message: ChatMessage, dialect: Dialect) -> dict[str, Any]:
     found: dict[str, Any] = {"role": message.role}
     if message.content or not message.tool_calls:
         found["content"] = _content(message)
     if message.role == "tool":
         # its `name` stays here: OpenAI and most of its imitators know only the id
-        found["tool_call_id"] = message.tool_call_id
+        found["tool_call_id"] = _tool_id(message.tool_call_id, dialect)
         return found
     if message.name:
         found["name"] = message.name
     if message.tool_calls:
         found["tool_calls"] = [
             {
-                "id": call.id,
+                "id": _tool_id(call.id, dialect),
                 "type": "function",
                 "function": {"name": call.name, "arguments": call.arguments},
             }
