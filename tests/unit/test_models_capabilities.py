@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 from pydantic import ValidationError
@@ -27,6 +28,7 @@ from aixgo.models import (
 from aixgo.models.capabilities import Fitting, capabilities_of
 from aixgo.models.providers import PROVIDERS
 from aixgo.models.settings import CapabilityChanges
+from aixgo.models.wires.chat import decode_chat, read_chat
 from aixgo.testing.fake_provider import Fail, FakeProvider, Say, fake_provider
 from aixgo.testing.waiting import PATIENCE_SECONDS
 
@@ -295,3 +297,19 @@ async def test_a_server_that_refuses_the_forced_tool_is_asked_by_prompt(
     await hub.close()
     assert "tools" not in server.requests[1].body
     assert server.requests[1].body["messages"][0]["role"] == "system"
+
+
+# -- what is counted -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["completion_tokens_details", "output_tokens_details"])
+@pytest.mark.parametrize("tidy", [True, False])
+def test_reasoning_tokens_are_counted_as_a_part_of_the_completion(field: str, tidy: bool) -> None:
+    body = {
+        "choices": [{"message": {"content": "Hi."}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 7, field: {"reasoning_tokens": 5}},
+    }
+    decode = decode_chat if tidy else read_chat
+    usage = decode(ask(), msgspec.json.encode(body)).usage
+    assert (usage.completion_tokens, usage.reasoning_tokens) == (7, 5)
+    assert (usage + usage).reasoning_tokens == 10

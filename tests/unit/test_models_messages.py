@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -203,3 +204,29 @@ def test_another_prompt_replaces_the_declared_one_in_the_part_that_has_it() -> N
         TextPart(text="Intro. "),
         TextPart(text="Be long. Bye."),
     )
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"\x89PNG\r\n\x1a\n....", "image/png"),
+        (b"\xff\xd8\xff\xe0....", "image/jpeg"),
+        (b"GIF89a....", "image/gif"),
+        (b"RIFF\n\x00\x00\x00WEBPVP8 ", "image/webp"),
+    ],
+)
+def test_an_image_of_a_file_is_what_its_bytes_say(data: bytes, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "picture.txt"
+    path.write_bytes(data)
+    assert ImagePart.of_file(path) == ImagePart(data=data, media_type=kind)
+
+
+def test_a_file_that_is_no_image_or_too_large_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"<svg></svg>")
+    with pytest.raises(ValueError, match="not a PNG, JPEG, GIF or WebP"):
+        ImagePart.of_file(path)
+    path.write_bytes(b"\xff\xd8\xff" + b"x" * 10)
+    assert ImagePart.of_file(path, limit=13).media_type == "image/jpeg"
+    with pytest.raises(ValueError, match="over 12 bytes"):
+        ImagePart.of_file(path, limit=12)

@@ -32,11 +32,13 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
 
     `cost_usd` is the sum of the calls whose price is known; `unpriced_calls` counts the others, and
     while there is one the total cost is unknown (`cost` is None), never a wrong number.
+    `cached_tokens` are part of the prompt's, `reasoning_tokens` of the completion's.
     """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
     model_calls: int = 0
     cost_usd: float = 0.0
     unpriced_calls: int = 0
@@ -57,6 +59,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
             cached_tokens=self.cached_tokens + other.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
             model_calls=self.model_calls + other.model_calls,
             cost_usd=self.cost_usd + other.cost_usd,
             unpriced_calls=self.unpriced_calls + other.unpriced_calls,

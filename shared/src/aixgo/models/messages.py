@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from os import PathLike, fspath
 from typing import Literal
 
 import msgspec
@@ -16,6 +17,15 @@ import msgspec
 Role = Literal["system", "user", "assistant", "tool"]
 
 _IMAGE_TYPE = re.compile(r"image/[a-z0-9][a-z0-9.+-]{0,60}")
+_MARKS = (
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
+    (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
+    (re.compile(rb"GIF8[79]a"), "image/gif"),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "image/webp"),
+)
+MAX_IMAGE_BYTES = 5 * 1024 * 1024
+"""Of one image from a file: what Anthropic takes, the least of the providers."""
+
 _WEB = re.compile(r"https?://[^\s/?#]+\S*", re.IGNORECASE)
 
 
@@ -62,6 +72,35 @@ class ImagePart(
                 f"`media_type` {self.media_type[:60]!r} is not that of an image; write what the "
                 "bytes are, for example 'image/png'"
             )
+
+    @staticmethod
+    def of_file(path: str | PathLike[str], *, limit: int = MAX_IMAGE_BYTES) -> ImagePart:
+        """Return the image in a file; what it is, its first bytes say, and not its name.
+
+        It reads the file: on an event loop, call it with `asyncio.to_thread`.
+
+        Args:
+            path: a PNG, JPEG, GIF or WebP file.
+            limit: largest size in bytes; 5 MiB is what every provider takes.
+
+        Raises:
+            ValueError: the file is larger, or is none of these.
+            OSError: it cannot be read.
+        """
+        with open(path, "rb") as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise ValueError(
+                f"{fspath(path)!r} is over {limit:,} bytes, the limit of an image; make it smaller,"
+                " or raise `limit` where the provider takes more"
+            )
+        media_type = next((kind for mark, kind in _MARKS if mark.match(data)), "")
+        if not media_type:
+            raise ValueError(
+                f"{fspath(path)!r} begins with {data[:8]!r}, so it is not a PNG, JPEG, GIF or WebP "
+                "image; convert it, or give `data` with its `media_type`"
+            )
+        return ImagePart(data=data, media_type=media_type)
 
     @property
     def address(self) -> str:

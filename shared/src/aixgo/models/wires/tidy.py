@@ -25,12 +25,18 @@ class _Details(msgspec.Struct):
     cache_read_input_tokens: None = None
 
 
+class _OutDetails(msgspec.Struct):
+    reasoning_tokens: _Count | None = None
+
+
 class _Usage(msgspec.Struct):
     prompt_tokens: _Some
     completion_tokens: _Some
     total_tokens: _Count = 0
     prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _OutDetails | None = None
     input_tokens_details: None = None
+    output_tokens_details: None = None
     cached_tokens: None = None
     prompt_cache_hit_tokens: None = None
     cache_read_input_tokens: None = None
@@ -104,7 +110,7 @@ def tidy_chat(request: ChatRequest, body: bytes) -> ChatResponse | None:
         return None
     (choice,), usage = answer.choices, answer.usage
     message = ChatMessage(role="assistant", content=choice.message.content)
-    details = usage.prompt_tokens_details
+    details, out = usage.prompt_tokens_details, usage.completion_tokens_details
     provider, model = split_model(request.model)
     if not message.content:
         return None  # a refusal may stand beside it
@@ -116,6 +122,7 @@ def tidy_chat(request: ChatRequest, body: bytes) -> ChatResponse | None:
             usage.prompt_tokens,
             usage.completion_tokens,
             cached=(details.cached_tokens or 0) if details is not None else 0,
+            reasoning=(out.reasoning_tokens or 0) if out is not None else 0,
             total=usage.total_tokens,
         ),
     )

@@ -18,21 +18,28 @@ MAX_TOKENS = 1_000_000_000
 _PROMPT = ("prompt_tokens", "input_tokens", "prompt_eval_count")
 _COMPLETION = ("completion_tokens", "output_tokens", "eval_count")
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
+_REASONING = ("reasoning_tokens",)
+_OUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 _DETAILS = ("prompt_tokens_details", "input_tokens_details")
 
 _log = logging.getLogger(__name__)
 
 
-def usage_of(prompt: int, completion: int, *, cached: int = 0, total: int = 0) -> Usage:
+def usage_of(
+    prompt: int, completion: int, *, cached: int = 0, reasoning: int = 0, total: int = 0
+) -> Usage:
     """Return the usage of one call whose price the adapter does not know.
 
     Args:
+        reasoning: of the completion.
         total: what the provider calls total; where it is more than the sum, the rest are reasoning
             tokens, which are billed as completion (xAI counts them apart).
     """
+    completion = max(completion, total - prompt)
     return Usage(
         prompt_tokens=prompt,
-        completion_tokens=max(completion, total - prompt),
+        completion_tokens=completion,
+        reasoning_tokens=min(reasoning, completion),
         cached_tokens=min(cached, prompt),
         model_calls=1,
         unpriced_calls=1,
@@ -67,7 +74,7 @@ class Counter:
     """
 
     def __init__(self) -> None:
-        self._prompt = self._completion = self._cached = self._total = 0
+        self._prompt = self._completion = self._cached = self._reasoning = self._total = 0
 
     def see(self, usage: Any) -> None:
         """Take an object of usage; what is not one says nothing."""
@@ -79,6 +86,9 @@ class Counter:
         for name in _DETAILS:
             if details := fields.get(name):
                 cached = _first(record(details), _CACHED) or cached
+        for name in _OUT_DETAILS:
+            if details := fields.get(name):
+                self._reasoning = _first(record(details), _REASONING) or self._reasoning
         if "prompt_tokens" not in fields and "cache_read_input_tokens" in fields:
             # Anthropic counts cached input apart
             prompt += cached + _first(fields, ("cache_creation_input_tokens",))
@@ -90,7 +100,13 @@ class Counter:
     @property
     def usage(self) -> Usage:
         """What was counted so far."""
-        return usage_of(self._prompt, self._completion, cached=self._cached, total=self._total)
+        return usage_of(
+            self._prompt,
+            self._completion,
+            cached=self._cached,
+            reasoning=self._reasoning,
+            total=self._total,
+        )
 
 
 def _first(fields: dict[str, Any], names: tuple[str, ...]) -> int:
