@@ -200,3 +200,18 @@ async def test_the_planner_names_tools_and_searches() -> None:
         plan = (await system.call("search", "Move our office.")).data
         assert plan["self_critique"] == {"score": 9, "problems": [], "mended": False}
         assert model.requests[5].messages[-1].text.endswith("1. by van\n2. by van")
+
+
+# -- aggregator --------------------------------------------------------------------------------
+
+
+async def test_the_aggregator_makes_one_reading_of_many() -> None:
+    app, heard = with_ears(EXAMPLES / "aggregator" / "agents.yaml", {}, "room")
+    async with run_local(app, model=ScriptedModel()) as system:
+        votes = await system.call("jury", ["yes", "no", "yes"])
+        await eventually(lambda: heard)
+    assert (votes.data["aggregated_content"], votes.data["consensus_level"]) == ("yes", 0.6667)
+    name, reading = heard[0]
+    assert name == "room"
+    assert set(reading["sources"]) == {"north", "south", "door"}
+    assert reading["aggregated_content"] in {"warm", "hot", "cold"}

@@ -105,13 +105,18 @@ class Reply:
     Args:
         data: text, JSON values, a pydantic model, a msgspec Struct or a dataclass.
         meta: the metadata contract; travels unchanged to the caller.
+        publish: whether an answer to an event is published to the agents that have this one in
+            their `inputs`; an answer that says nothing to them is not.
     """
 
-    __slots__ = ("data", "meta")
+    __slots__ = ("data", "meta", "publish")
 
-    def __init__(self, data: Any = None, meta: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, data: Any = None, meta: Mapping[str, Any] | None = None, *, publish: bool = True
+    ) -> None:
         self.data = data
         self.meta: dict[str, Any] = dict(meta or {})
+        self.publish = publish
 
     def __repr__(self) -> str:
         return f"Reply({self.data!r}, meta={self.meta!r})"

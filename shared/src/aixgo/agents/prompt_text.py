@@ -25,8 +25,19 @@ def model_text(message: Message, *, max_chars: int = MAX_CHARS) -> str:
         InvalidPayload: it is empty, longer than that, or has NUL or other control characters (tab,
             line feed and carriage return are allowed). Final: the same message fails again.
     """
-    text = message.text
-    sender = message.source or "a client"
+    return checked_text(message.text, message.source or "a client", max_chars=max_chars)
+
+
+def checked_text(text: str, sender: str, *, max_chars: int = MAX_CHARS) -> str:
+    """Return a text that a model may be given.
+
+    Args:
+        sender: from whom it is, in errors.
+        max_chars: longest text, in characters.
+
+    Raises:
+        InvalidPayload: as `model_text` says.
+    """
     if not text.strip():
         raise InvalidPayload(
             f"message from {sender!r} is empty: there is nothing to ask the model; send some text"

@@ -266,7 +266,8 @@ class AgentService:
                     ctx.check_tokens()
                 value = await self._answer_to(request, ctx)
                 result = self._result(request, ctx, value, began)
-                if request.kind == "event" and self.wiring.publishes:
+                silent = isinstance(value, Reply) and not value.publish
+                if request.kind == "event" and self.wiring.publishes and not silent:
                     event = replace(
                         result,
                         id=event_id(name, request.run, request.step),

@@ -326,4 +326,6 @@ class Context(Acting):
             answer, meta = answer.data, {**answer.meta, **meta}
         said = msgspec.json.decode(to_payload(answer))
         final = await hooking.look("after_agent", place, said, given=data)
-        return value if final is said else Reply(final, meta=meta)
+        if final is said:
+            return value
+        return Reply(final, meta=meta, publish=not isinstance(value, Reply) or value.publish)
