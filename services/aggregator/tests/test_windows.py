@@ -93,6 +93,18 @@ async def test_an_event_says_how_sure_it_is_in_its_metadata(running: Running) ->
     assert heard.answers[0].data["consensus_level"] == 0.8182
 
 
+@pytest.mark.virtual_time
+async def test_windows_do_not_fill_the_record_of_all_windows(running: Running) -> None:
+    """More passes through within the hour than a record holds; nothing is refused."""
+    heard = Heard()
+    events = 300
+    async with running(*heard.agents(max_input_sources=1)) as system:
+        for number in range(events):
+            await system.publish("a", f"{number} " + "x" * 1_000)
+            await eventually(lambda: len(heard.answers) > number)  # noqa: B023 # awaited at once
+    assert heard.counted == events
+
+
 def test_every_event_is_counted_once_whatever_dies() -> None:
     """Two instances, crashes at any moment: nothing is lost, nothing is counted twice."""
     counts: Counter[str] = Counter()

@@ -10,6 +10,7 @@ run, and doing them again changes nothing, so a process may die anywhere.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -29,7 +30,17 @@ MOST_BYTES = 128 * 1024
 """Of the inputs of one window: it is closed before the record of all of them grows too large."""
 
 KEPT_SECONDS = 3600.0
-"""A window that was closed is kept for so long, for a run that died before it took note of that."""
+"""What no run took note of is kept for so long after its window was closed: a process died."""
+
+NOTED_SECONDS = 60.0
+"""What was taken note of is kept for so long: another execution of the event may be at work."""
+
+FULL_BYTES = 192 * 1024
+"""Of the record, over which no event joins a window until another one is closed. What is left up to
+the limit of a record is for those that close windows."""
+
+ROOM_SECONDS = 0.2
+"""Between two looks for room."""
 
 LATEST_SECONDS = 30.0
 """How much longer than its time a window may be open before it is taken for lost, because the run
@@ -79,6 +90,8 @@ class Gathering:
         self._most, self._seconds = options.max_input_sources, seconds
         self._feed: Feed | None = None
         self._lock = asyncio.Lock()
+        self._noted: dict[str, float] = {}  # events whose step is recorded, and since when
+        self._taken: dict[str, float] = {}  # windows whose inputs are
 
     def start(self, feed: Feed) -> None:
         """Take the way to the record; called once."""
@@ -91,7 +104,7 @@ class Gathering:
             NotReady: the agent has not started yet.
             BodyTooLarge: the event alone is over what a window can hold.
         """
-        event = f"{message.source}.{message.run_id}.{ctx.step}"
+        event = _short(f"{message.source}.{message.run_id}.{ctx.step}")
         confidence = message.meta.get("confidence")
         sure = isinstance(confidence, int | float) and 0 <= confidence <= 1
         one = Input(
@@ -102,8 +115,10 @@ class Gathering:
         if len(one.content.encode()) > MOST_BYTES:
             raise BodyTooLarge(f"an event of {message.source!r}", len(one.content), MOST_BYTES)
         found = await ctx.record(
-            lambda: self._changed(lambda all_: self._join(all_, event, one)), key="join"
+            lambda: self._changed(lambda all_: self._join(all_, event, one), FULL_BYTES),
+            key="join",
         )
+        self._noted[event] = now()
         joined = msgspec.convert(found, Joined)
         if joined.opens and not joined.fills:
             await ctx.sleep(self._seconds, key="window")
@@ -111,36 +126,61 @@ class Gathering:
             return None
         close = partial(self._close, opener=joined.window, event=event)
         closed = await ctx.record(lambda: self._changed(close), key="close")
-        return None if closed is None else msgspec.convert(closed, list[Input])
+        if closed is None:
+            return None
+        self._taken[joined.window] = now()
+        return msgspec.convert(closed, list[Input])
 
     # -- the record ----------------------------------------------------------------------------
 
-    async def _changed(self, change: Callable[[Windows], T]) -> T:
-        """Change the record; what another instance did meanwhile is taken into account."""
+    async def _changed(self, change: Callable[[Windows], T], most: int = 0) -> T:
+        """Change the record; what another instance did meanwhile is taken into account.
+
+        Args:
+            most: bytes of the record after it; waits until there is room. 0 for no such limit.
+        """
         if self._feed is None:
             raise NotReady("the aggregator has not started yet; try again")
-        async with self._lock:  # the events of one instance need not fight each other
-            while True:
+        while True:
+            async with self._lock:  # the events of one instance need not fight each other
                 known = await self._feed.recall()
                 value = Windows() if known.value is None else msgspec.convert(known.value, Windows)
+                self._forget(value)
                 before = msgspec.json.encode(value)
                 result = change(value)
-                if msgspec.json.encode(value) == before:
+                after = msgspec.json.encode(value)
+                if after == before:
                     return result
-                try:
-                    await self._feed.remember(value, revision=known.revision)
-                except WrongSequence:
+                if not most or len(after) <= most:
+                    try:
+                        await self._feed.remember(value, revision=known.revision)
+                    except WrongSequence:
+                        continue
+                    return result
+            await asyncio.sleep(ROOM_SECONDS)
+
+    def _forget(self, known: Windows) -> None:
+        """Leave out what is recorded as steps of runs; it goes with the next change."""
+        moment = now()
+        noted = {event for event, since in self._noted.items() if since <= moment - NOTED_SECONDS}
+        left = []
+        for window in known.windows:
+            if window.closer:
+                if window.opener in self._taken:
+                    window.inputs = []
+                window.events = [event for event in window.events if event not in noted]
+                if moment >= window.closed + KEPT_SECONDS or not (window.events or window.inputs):
                     continue
-                return result
+            left.append(window)
+        known.windows = left
+        oldest = moment - KEPT_SECONDS - self._seconds
+        for memory in (self._noted, self._taken):
+            while memory and (first := next(iter(memory))) and memory[first] < oldest:
+                del memory[first]
 
     def _join(self, known: Windows, event: str, one: Input) -> Joined:
         """Put an event into the newest open window, or open one with it."""
         moment = now()
-        known.windows = [
-            window
-            for window in known.windows
-            if not window.closer or moment < window.closed + KEPT_SECONDS
-        ]
         for window in known.windows:
             if event in window.events:  # this was done, and not taken note of
                 return self._joined(window, event)
@@ -176,3 +216,8 @@ class Gathering:
         if not window.closer:
             window.closer, window.closed = event, now()
         return window.inputs
+
+
+def _short(event: str) -> str:
+    """Return a short name of an event: the record has one of each that it knows."""
+    return hashlib.blake2b(event.encode(), digest_size=8).hexdigest()
