@@ -29,7 +29,7 @@ async def memo(message: Message, ctx: Context) -> int:
     "kind",
     [
         pytest.param("redis", marks=pytest.mark.redis),
-        pytest.param("postgres", marks=pytest.mark.postgres),
+        pytest.param("postgres", marks=[pytest.mark.postgres, pytest.mark.long]),
     ],
 )
 async def test_agents_remember_in_the_store_that_is_configured(

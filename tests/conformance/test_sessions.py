@@ -78,6 +78,7 @@ async def test_sessions_in_redis_keep_their_promises(check: Check, redis_url: st
 
 
 @pytest.mark.postgres
+@pytest.mark.long
 @pytest.mark.parametrize("check", session_checks.ALL, ids=name_of)
 async def test_sessions_in_postgres_keep_their_promises(check: Check, postgres_url: str) -> None:
     async with in_a_store(postgres_url) as stage:
@@ -100,6 +101,7 @@ async def test_a_store_that_is_away_says_so(kind: str, url: str) -> None:
 
 
 @pytest.mark.postgres
+@pytest.mark.long
 async def test_processes_that_make_the_tables_at_once_do_not_meet(postgres_url: str) -> None:
     async with asyncio.TaskGroup() as group:
         for _ in range(8):

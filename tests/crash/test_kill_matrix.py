@@ -53,6 +53,7 @@ async def test_whoever_is_killed_every_run_finishes_and_nothing_finished_runs_ag
     assert row.recovery
 
 
+@pytest.mark.long
 async def test_a_service_that_ends_by_itself_is_started_again_and_counted(tmp_path: Path) -> None:
     row, chance = Row("nobody"), random.Random(1)
     async with stage(tmp_path, row, kinds=["agent"], size=1, ack_wait=1.5, chance=chance) as made:

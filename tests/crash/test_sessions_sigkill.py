@@ -24,7 +24,7 @@ from aixgo.stores.sessions.port import Key
 from aixgo.testing.nats_server import NatsServer
 from aixgo.testing.waiting import PATIENCE_SECONDS
 
-pytestmark = pytest.mark.nats
+pytestmark = [pytest.mark.nats, pytest.mark.long]
 SCRIPT = Path(__file__).with_name("session_worker.py")
 SPACE = "sessions"
 SESSIONS, AT_ONCE = 4, 2

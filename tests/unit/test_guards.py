@@ -161,7 +161,10 @@ def test_a_pattern_is_refused_masked_asked_about_or_required() -> None:
     assert look({**secret, "ignore_case": True}, "k-1234") is not None
 
 
-@pytest.mark.parametrize("action", ["refuse", "mask", "require"])
+@pytest.mark.parametrize(
+    "action",
+    ["refuse", *(pytest.param(one, marks=pytest.mark.long) for one in ("mask", "require"))],
+)
 def test_a_text_that_is_too_hard_to_match_is_refused(action: str) -> None:
     hard = {"guard": "regex", "pattern": r"(a|b|ab)*c$|(?:x+x+)+y", "action": action}
     said = look(hard, "ab" * 5000 + "x" * 5000)
@@ -205,6 +208,7 @@ def test_texts_of_a_conversation_are_all_but_the_systems() -> None:
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
 )
 
 

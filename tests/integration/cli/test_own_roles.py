@@ -12,6 +12,8 @@ ROLE = '''\
 from aixgo import Context, Message, Role
 from aixgo.config.agents import Options
 
+import pytest
+
 class ShoutOptions(Options):
     times: int = 1
     """How many exclamation marks."""
@@ -58,6 +60,7 @@ def test_a_class_that_is_not_there_is_said_with_its_place(aixgo: Any) -> None:
     assert "no module 'own'" in done.stderr
 
 
+@pytest.mark.long
 def test_a_role_of_an_installed_package_runs_by_its_name(aixgo: Any, tmp_path: Path) -> None:
     source, site = tmp_path / "source", tmp_path / "site"
     source.mkdir()

@@ -71,6 +71,7 @@ async def test_a_person_answers_and_the_use_goes_on_though_the_server_died(tmp_p
     assert "tool/shop:wrap/1/again/2" in steps
 
 
+@pytest.mark.long
 async def test_what_a_person_declines_ends_the_use(tmp_path: Path) -> None:
     async def careful(message: Message, ctx: Context) -> str:
         try:
