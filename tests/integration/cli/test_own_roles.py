@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROLE = '''\
 from aixgo import Context, Message, Role
 from aixgo.config.agents import Options
-
-import pytest
 
 class ShoutOptions(Options):
     times: int = 1
