@@ -48,3 +48,11 @@ async def test_a_long_search_lets_other_tasks_have_their_turns() -> None:
     await store.search("a", (1, 0), top_k=1)
     task.cancel()
     assert turns == 2
+
+
+async def test_one_id_is_not_taken_for_the_letters_that_it_is_made_of() -> None:
+    store = MemoryVectors()
+    await store.upsert("a", [item("x"), item("y")])
+    with pytest.raises(StoreError, match=r"write \['xy'\]"):
+        await store.delete("a", "xy")
+    assert await store.count("a") == 2

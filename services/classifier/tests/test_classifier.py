@@ -11,8 +11,9 @@ from aixgo import Agent, ConfigError
 from aixgo.errors import BadModelAnswer, ModelUnavailable, RemoteError
 from aixgo.models import ChatRequest
 from aixgo.models.scripted import ScriptedModel
+from aixgo.models.similarity import cosine
 from aixgo.testing.local import Running
-from aixgo_services.classifier.embeddings import cosine, softmax
+from aixgo_services.classifier.embeddings import softmax
 
 pytestmark = pytest.mark.virtual_time
 

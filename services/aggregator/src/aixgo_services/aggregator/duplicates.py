@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
-from operator import mul
+
+from aixgo.models.similarity import cosine
 
 FUZZY_RATIO = 0.9
 """Share of matching characters from which on two texts are nearly equal."""
@@ -58,9 +58,3 @@ def by_meaning(vectors: Sequence[Sequence[float]], threshold: float) -> list[lis
     return grouped(
         len(vectors), lambda one, other: cosine(vectors[one], vectors[other]) >= threshold
     )
-
-
-def cosine(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return the cosine of the angle between two vectors, -1 to 1; 0 for one without a length."""
-    lengths = math.hypot(*one) * math.hypot(*other)
-    return sum(map(mul, one, other)) / lengths if lengths else 0.0

@@ -12,9 +12,10 @@ import msgspec
 from aixgo import Context
 from aixgo.errors import InvalidPayload
 from aixgo.models import ChatMessage
+from aixgo.models.similarity import cosine
 from aixgo.payloads import Shape
 from aixgo.steps.answers import AnswerShape
-from aixgo_services.aggregator.duplicates import by_meaning, cosine
+from aixgo_services.aggregator.duplicates import by_meaning
 from aixgo_services.aggregator.inputs import Input
 from aixgo_services.aggregator.options import AggregatorOptions
 from aixgo_services.aggregator.voting import Verdict

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from operator import mul
 
 from aixgo import Context
+from aixgo.models.similarity import cosine
 from aixgo_services.classifier.answers import Verdict
 from aixgo_services.classifier.options import ClassifierOptions
 
@@ -54,12 +53,6 @@ class Nearest:
         for name, vector in zip(self._of, others, strict=True):
             nearness[name] = max(cosine(message, vector), nearness.get(name, -1.0))
         return Verdict(ranked=softmax(nearness))
-
-
-def cosine(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return the cosine of the angle between two vectors, -1 to 1; 0 for one without a length."""
-    lengths = math.hypot(*one) * math.hypot(*other)
-    return sum(map(mul, one, other)) / lengths if lengths else 0.0
 
 
 def softmax(numbers: dict[str, float]) -> dict[str, float]:

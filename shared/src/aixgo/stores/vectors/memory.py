@@ -93,6 +93,8 @@ class MemoryVectors:
         space = self._alive(namespace)
         if isinstance(where, Is | Every | Some | No):
             gone = [name for name, one in space.items() if passes(where, one.item)]
+        elif isinstance(where, str):
+            raise StoreError(f"`delete` takes a filter or a list of ids; write [{where!r}]")
         else:
             gone = [name for name in dict.fromkeys(where) if name in space]
         for name in gone:
