@@ -75,6 +75,7 @@ SURFACE = (
     Part("aixgo.runs", "Looking into runs, and forking them."),
     Part("aixgo.stores.sessions", "What agents remember, and the port of its stores."),
     Part("aixgo.steps.session", "What `ctx.session` is.", ("SessionSteps",)),
+    Part("aixgo.steps.memory", "What `ctx.memory` is.", ("MemorySteps", "Recalled")),
     Part("aixgo.steps.state", "What `ctx.state` is.", ("StateSteps",)),
     Part("aixgo.broker", "The broker port, for authors of adapters and tools."),
     Part("aixgo.broker.open", "From an address to a broker.", ("open_broker",)),

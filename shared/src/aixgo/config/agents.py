@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from aixgo.config.durations import Duration, PositiveDuration
 from aixgo.config.hooks import HookSpecs
+from aixgo.config.memory import MemorySpec
 from aixgo.config.options import Options
 from aixgo.errors import by_code
 
@@ -160,6 +161,8 @@ class AgentSpec(Options):
     """Ceilings of one run."""
     session: SessionSpec = SessionSpec()
     """What it remembers of the sessions that its callers name."""
+    memory: MemorySpec = MemorySpec()
+    """How it remembers texts by what they mean, where its handler does (`ctx.memory`)."""
     hooks: HookSpecs = HookSpecs()
     """What looks at the agent's steps before and after them, and may change or refuse them."""
 

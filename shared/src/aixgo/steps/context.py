@@ -36,6 +36,7 @@ from aixgo.steps.acting import Acting
 from aixgo.steps.execution import JSON_NULL
 from aixgo.steps.gather import Gather
 from aixgo.steps.hooking import HookedModel
+from aixgo.steps.memory import MemorySteps
 from aixgo.steps.model_steps import ModelSteps
 from aixgo.steps.model_transport import StepTransport
 from aixgo.steps.overrides import in_force, overridden
@@ -244,6 +245,15 @@ class Context(Acting):
     def state(self) -> StateSteps:
         """Values that all agents of the run share."""
         return StateSteps(self, self._space.state)
+
+    @property
+    def memory(self) -> MemorySteps:
+        """Texts that this agent remembers for the user of the run, in this process.
+
+        Raises:
+            InvalidPayload: the user in the metadata is not a name.
+        """
+        return MemorySteps(self, self.model, self._runtime.spec.memory)
 
     @property
     def model(self) -> ModelSteps:

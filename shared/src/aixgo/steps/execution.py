@@ -74,6 +74,11 @@ class Execution:
         return self._runtime.spec.name
 
     @property
+    def namespace(self) -> str:
+        """Name of the system."""
+        return self._space.names.namespace
+
+    @property
     def run_id(self) -> str:
         """Id of the run: the same for everything that one outside request caused."""
         return self._request.run

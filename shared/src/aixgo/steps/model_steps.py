@@ -247,7 +247,11 @@ class ModelSteps:
 
     async def embed(self, texts: Sequence[str], *, key: str = "", model: str = "") -> EmbedResponse:
         """Return one vector for each text, in order."""
-        return await self._model(key).embed(
+        return await self.embed_at(self._place(key), texts, model=model)
+
+    async def embed_at(self, path: str, texts: Sequence[str], *, model: str = "") -> EmbedResponse:
+        """Return one vector for each text, as a step at a path that is taken already."""
+        return await self._at(path).embed(
             EmbedRequest(
                 model=self._names(model)[0], input=tuple(texts), base_url=self._spec.endpoint
             )
