@@ -16,6 +16,7 @@ from aixgo.documents import load_document
 from aixgo.envelope import Usage
 from aixgo.hooks import AskPerson, Change, Hooked, Note, Outcome, Refuse
 from aixgo.hooks.chain import Hooks
+from aixgo.hooks.guards import MOST_CHARS
 from aixgo.hooks.injection import LONGEST, signs_in
 from aixgo.hooks.pii import Pii
 from aixgo.hooks.texts import texts_in, with_texts
@@ -170,6 +171,14 @@ def test_a_text_that_is_too_hard_to_match_is_refused(action: str) -> None:
     said = look(hard, "ab" * 5000 + "x" * 5000)
     assert isinstance(said, Refuse)
     assert "the text is too hard to match" in said.reason
+
+
+@pytest.mark.parametrize("guard", [{"guard": "pii"}, {"guard": "regex", "pattern": "x"}])
+def test_more_than_a_guard_looks_through_is_refused(guard: dict[str, Any]) -> None:
+    said = look(guard, ["y" * MOST_CHARS, "y"])
+    assert isinstance(said, Refuse)
+    assert "1,000,001 characters are more than the 1,000,000" in said.reason
+    assert look(guard, "y" * MOST_CHARS) is None
 
 
 def test_what_does_not_satisfy_a_schema_is_refused() -> None:

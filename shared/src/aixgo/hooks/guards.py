@@ -28,6 +28,10 @@ PATTERN_SECONDS = 1.0
 """For which a regular expression may look at one value; what takes longer is refused, so that no
 text can stop a process by being hard to match."""
 
+MOST_CHARS = 1_000_000
+"""Of one value that `pii` and `regex` look through, which takes half a second of the process; a
+longer one is refused. A `size` guard before them says so in its own words, and sooner."""
+
 _SHOWN = 200
 
 
@@ -75,6 +79,15 @@ def _size(spec: SizeGuard) -> HookFunction:
     return look
 
 
+def _too_long(event: Hooked) -> Refuse | None:
+    size = sum(map(len, texts_in(event.value)))
+    if size <= MOST_CHARS:
+        return None
+    return Refuse(
+        f"{size:,} characters are more than the {MOST_CHARS:,} that a guard looks through; send less"
+    )
+
+
 def _regex(spec: RegexGuard) -> HookFunction:
     try:
         import regex
@@ -95,6 +108,8 @@ def _regex(spec: RegexGuard) -> HookFunction:
         return masked
 
     def look(event: Hooked) -> Outcome:
+        if too_long := _too_long(event):
+            return too_long
         try:
             if spec.action == "mask":
                 changed = with_texts(event.value, mask)
@@ -116,6 +131,8 @@ def _pii(spec: PiiGuard) -> HookFunction:
     pii = Pii(spec.kinds)
 
     def look(event: Hooked) -> Outcome:
+        if too_long := _too_long(event):
+            return too_long
         seen: list[str] = []
 
         def mask(text: str) -> str:
