@@ -224,11 +224,15 @@ class ProtocolMachine(RuleBasedStateMachine):
 
     @staticmethod
     def _note(execution: Execution, how: str) -> bool:
-        """Return whether that is for good: a value, or a failure that is not repeated."""
+        """Return whether that is for good, whatever became of the executions before it.
+
+        Those that were lost, handed back or refused use up no attempt once that is noticed, so a
+        failure may be the last one by its number, and be repeated after all.
+        """
         last = execution.attempt - execution.parks >= POLICY.max_attempts
         if how == "refuse" or (how == "fail" and last):
             execution.call.failed_for_good = True
-            return True
+            return how == "refuse"
         return how == "succeed"
 
     async def _look(self, call: Call) -> Envelope | None:
@@ -507,6 +511,11 @@ class ProtocolMachine(RuleBasedStateMachine):
         assert self.wrong == []
 
     def _compare_attempts(self, call: Call) -> None:
-        """No execution is beyond the policy, unless those before it died or were frozen."""
+        """No execution is beyond the policy, unless those before it died or were frozen.
+
+        Two publications of one call count their deliveries apart and what became of them together,
+        so an execution of the one may be taken for a lost one of the other, and excused.
+        """
+        most = POLICY.max_attempts * (2 if call.may_double else 1) + call.lost
         for one in call.executions:
-            assert one.attempt - one.parks <= POLICY.max_attempts + call.lost, call.executions
+            assert one.attempt - one.parks <= most, call.executions

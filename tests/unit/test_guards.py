@@ -177,7 +177,7 @@ def test_a_text_that_is_too_hard_to_match_is_refused(action: str) -> None:
 def test_more_than_a_guard_looks_through_is_refused(guard: dict[str, Any]) -> None:
     said = look(guard, ["y" * MOST_CHARS, "y"])
     assert isinstance(said, Refuse)
-    assert "1,000,001 characters are more than the 1,000,000" in said.reason
+    assert "1,000,001 characters are more than the 1,000,000 a guard" in said.reason
     assert look(guard, "y" * MOST_CHARS) is None
 
 

@@ -84,7 +84,7 @@ def _too_long(event: Hooked) -> Refuse | None:
     if size <= MOST_CHARS:
         return None
     return Refuse(
-        f"{size:,} characters are more than the {MOST_CHARS:,} that a guard looks through; send less"
+        f"{size:,} characters are more than the {MOST_CHARS:,} a guard looks through; send less"
     )
 
 
