@@ -42,6 +42,10 @@ class Open(BaseModel):
     counts: dict[str, int]
 
 
+class Amount(BaseModel):
+    total: float
+
+
 @dataclass
 class Point:
     x: int
@@ -160,6 +164,8 @@ def test_an_answer_is_read_whatever_stands_around_it(kind: Any, text: str, value
         ({"properties": {"a": {"type": "string"}}}, '{"a": 1}', "a: 1 is not of type"),
         ({"type": "integer"}, '{"value": "x"}', "is not of type"),
         ({"type": "object"}, "{", "the answer is not JSON"),
+        (Amount, '{"total": NaN}', "JSON has no nan"),
+        (Amount, '{"total": 1e999}', "JSON has no inf"),
     ],
 )
 def test_what_is_wrong_with_an_answer_is_said_with_its_place(

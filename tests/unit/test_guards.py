@@ -160,6 +160,9 @@ def test_a_pattern_is_refused_masked_asked_about_or_required() -> None:
     missing = look({**secret, "action": "require"}, "nothing")
     assert missing == Refuse("what is required was not found")
     assert look({**secret, "ignore_case": True}, "k-1234") is not None
+    assert look({"guard": "regex", "pattern": "666"}, {"x": [666]}) is not None
+    assert look({"guard": "regex", "pattern": "secret"}, {"secret": True}) is not None
+    assert look({"guard": "regex", "pattern": "True"}, [True]) is None
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,28 @@ from aixgo.models.port import ChatRequest, ChatResponse, EmbedRequest
 
 
 def texts_in(value: Any) -> Iterator[str]:
-    """Yield every text of a value; of a conversation all but the system's."""
-    found: list[str] = []
+    """Yield every text of a value, and its numbers and names of members as texts.
 
-    def note(text: str) -> str:
-        found.append(text)
-        return text
+    Of a conversation it is the text of all messages but the system's.
+    """
+    if isinstance(value, dict):
+        for name, one in value.items():
+            yield str(name)
+            yield from texts_in(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from texts_in(one)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield str(value)
+    else:
+        found: list[str] = []
 
-    with_texts(value, note)
-    yield from found
+        def note(text: str) -> str:
+            found.append(text)
+            return text
+
+        with_texts(value, note)
+        yield from found
 
 
 def with_texts(value: Any, change: Callable[[str], str]) -> Any:

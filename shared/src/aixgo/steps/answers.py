@@ -17,7 +17,7 @@ from aixgo.errors import BadModelAnswer, ConfigError, ContentRefused, InvalidPay
 from aixgo.models.messages import ChatMessage
 from aixgo.models.port import ChatResponse, ResponseSchema
 from aixgo.models.wires.schemas import json_in
-from aixgo.payloads import Shape, name_of
+from aixgo.payloads import Shape, name_of, to_payload
 from aixgo.steps.answer_schema import VALUE, schema_name, strict, wrapped
 from aixgo.tools.json_schema import findings, validator_for
 
@@ -147,7 +147,13 @@ def no_answer(agent: str, shape: AnswerShape, wrong: Sequence[tuple[str, str]]) 
 @lru_cache(maxsize=256)
 def _shape_of_type(kind: Any) -> AnswerShape:
     shape = Shape.of(kind)
-    return AnswerShape(name_of(kind), shape.schema, shape.decode)
+
+    def read(body: bytes) -> Any:
+        value = shape.decode(body)
+        to_payload(value)  # pydantic reads numbers that JSON does not have
+        return value
+
+    return AnswerShape(name_of(kind), shape.schema, read)
 
 
 def _shape_of_schema(schema: dict[str, Any]) -> AnswerShape:
