@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
 from pydantic import JsonValue, field_validator, model_validator
+from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 from aixgo.config.agents import Options
 from aixgo.tools.net.answers import ResultPath
@@ -62,9 +62,10 @@ class LevelRule(Options):
     @classmethod
     def _is_an_expression(cls, pattern: str) -> str:
         try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"{pattern!r:.80} is not a regular expression: {error}") from None
+            _compiled(pattern)
+        except SchemaError as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{pattern!r:.80} is not a regular expression: {reason}") from None
         return pattern
 
     @model_validator(mode="after")
@@ -137,14 +138,14 @@ class _Check:
         self.level, self._rule = rule.level, rule
         self._field = ResultPath(rule.field, f"{what}.field") if rule.field else None
         self._compares = "equals" in rule.model_fields_set
-        self._pattern = re.compile(rule.matches) if rule.matches else None
+        self._pattern = _compiled(rule.matches) if rule.matches else None
 
     def holds(self, message: Event) -> bool:
         rule = self._rule
         if rule.source and rule.source != message.source:
             return False
         if self._field is None and not self._compares and rule.above is rule.below is None:
-            return self._pattern is None or self._pattern.search(message.text) is not None
+            return self._pattern is None or self._pattern.isinstance_python(message.text)
         values = [message.data] if self._field is None else self._field.find(message.data)
         return any(self._fits(value) for value in values)
 
@@ -156,7 +157,15 @@ class _Check:
             return False
         if rule.below is not None and not (_is_number(value) and value < rule.below):
             return False
-        return self._pattern is None or self._pattern.search(_text(value)) is not None
+        return self._pattern is None or self._pattern.isinstance_python(_text(value))
+
+
+def _compiled(pattern: str) -> SchemaValidator:
+    """Return what finds a pattern in time in proportion to the text, whatever the text is.
+
+    It is the engine of Rust: without look-around and references back.
+    """
+    return SchemaValidator(core_schema.str_schema(pattern=pattern, regex_engine="rust-regex"))
 
 
 def _equal(one: Any, other: Any) -> bool:
