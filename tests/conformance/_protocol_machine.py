@@ -224,15 +224,16 @@ class ProtocolMachine(RuleBasedStateMachine):
 
     @staticmethod
     def _note(execution: Execution, how: str) -> bool:
-        """Return whether that is for good, whatever became of the executions before it.
+        """Return whether that is for good for sure: a value, or a failure that is not repeated.
 
-        Those that were lost, handed back or refused use up no attempt once that is noticed, so a
-        failure may be the last one by its number, and be repeated after all.
+        Executions that were lost, or of another publication, use up no attempt once that is
+        noticed, so a failure may be the last one by its number, and be repeated after all.
         """
-        last = execution.attempt - execution.parks >= POLICY.max_attempts
-        if how == "refuse" or (how == "fail" and last):
-            execution.call.failed_for_good = True
-            return how == "refuse"
+        call, tried = execution.call, execution.attempt - execution.parks
+        if how == "refuse" or (how == "fail" and tried >= POLICY.max_attempts):
+            call.failed_for_good = True
+            sure = tried - call.lost >= POLICY.max_attempts and not call.may_double
+            return how == "refuse" or sure
         return how == "succeed"
 
     async def _look(self, call: Call) -> Envelope | None:
